@@ -1,0 +1,107 @@
+"""Bytes on the wire <-> numpy rows.
+
+A frame is the value of one Kafka message: N rows of one schema, packed little-endian, no padding.
+The same bytes are ClickHouse's RowBinary for the family's raw table. The schema's id travels in the
+`schema` header. Frames know nothing of Kafka beyond that a header is a `(str, bytes)` pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ridgeline.errors import Reject
+from ridgeline.schema import MISSING, SCHEMAS, Schema
+
+SCHEMA_HEADER = "schema"
+MAX_FRAME_BYTES = 1_000_000
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+def headers_of(schema: Schema) -> list[tuple[str, bytes]]:
+    """Kafka headers of a frame of the current version."""
+    return [(SCHEMA_HEADER, schema.id.encode())]
+
+
+def encode(rows: np.ndarray, schema: Schema) -> bytes:
+    """Pack rows of the current version.
+
+    Raises:
+        Reject: the rows are of another layout.
+    """
+    if rows.dtype != schema.dtype:
+        raise Reject("dtype", rows.dtype.names, f"expected the layout of {schema.id}")
+    return rows.tobytes()
+
+
+def header_value(headers: Headers | Mapping[str, bytes], name: str) -> bytes | None:
+    """First value of a header, from Kafka's pairs or from a mapping."""
+    if isinstance(headers, Mapping):
+        return headers.get(name)
+    return next((value for key, value in headers if key == name), None)
+
+
+def resolve(
+    headers: Headers | Mapping[str, bytes], schemas: Mapping[str, Schema] = SCHEMAS
+) -> tuple[Schema, int]:
+    """Schema and version a frame was written with.
+
+    Raises:
+        Reject: no header, an unknown family, or a version newer than ours.
+    """
+    raw = header_value(headers, SCHEMA_HEADER)
+    if raw is None:
+        raise Reject("header schema", None, "missing; expected <family>/<version>")
+    text = raw.decode("ascii", "replace")
+    family, _, number = text.partition("/")
+    schema = schemas.get(family)
+    if schema is None:
+        raise Reject("header schema", text, f"unknown family; known: {', '.join(schemas)}")
+    if not number.isdecimal() or not 1 <= int(number) <= schema.version:
+        raise Reject("header schema", text, f"version must be 1 to {schema.version}")
+    return schema, int(number)
+
+
+def decode(value: bytes, schema: Schema, version: int) -> np.ndarray:
+    """Rows of one frame, widened to the current version. Read-only when nothing was widened.
+
+    Raises:
+        Reject: the length is not a whole number of rows, or is zero.
+    """
+    dtype = schema.dtype_of(version)
+    check_length(value, dtype.itemsize)
+    return widen(np.frombuffer(value, dtype=dtype), schema, version)
+
+
+def check_length(value: bytes | None, row_bytes: int) -> None:
+    """Refuse a value that is not one or more whole rows.
+
+    Raises:
+        Reject: naming the length found.
+    """
+    if not value:
+        raise Reject("value", value, "empty frame")
+    if len(value) % row_bytes:
+        raise Reject("value length", len(value), f"not a multiple of the row size {row_bytes}")
+
+
+def decode_many(values: Iterable[bytes], schema: Schema, version: int) -> np.ndarray:
+    """Rows of many checked frames of one version in one go: one join, one view."""
+    joined = b"".join(values)
+    return widen(np.frombuffer(joined, dtype=schema.dtype_of(version)), schema, version)
+
+
+def widen(rows: np.ndarray, schema: Schema, version: int) -> np.ndarray:
+    """Rows of an older version in the current layout; new columns are missing."""
+    if version == schema.version:
+        return rows
+    out = np.zeros(len(rows), dtype=schema.dtype)
+    assert rows.dtype.names is not None
+    for name in rows.dtype.names:
+        out[name] = rows[name]
+    for column in schema.columns:
+        if column.since > version:
+            out[column.name] = MISSING[column.kind]
+    return out
