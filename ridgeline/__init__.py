@@ -1,4 +1,6 @@
-"""The contract every Ridgeline service shares: schemas, frames, events, topics, settings, errors, metrics.
+"""The contract every Ridgeline service shares.
+
+Schemas, frames, events, topics, settings, errors and metrics.
 
 It imports none of `collectors`, `streams`, `advisor`, `dashboards`.
 """

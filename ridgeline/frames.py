@@ -98,8 +98,7 @@ def widen(rows: np.ndarray, schema: Schema, version: int) -> np.ndarray:
     if version == schema.version:
         return rows
     out = np.zeros(len(rows), dtype=schema.dtype)
-    assert rows.dtype.names is not None
-    for name in rows.dtype.names:
+    for name in schema.dtype_of(version).fields or ():
         out[name] = rows[name]
     for column in schema.columns:
         if column.since > version:

@@ -165,8 +165,10 @@ class Schema:
             "node UInt64 CODEC(ZSTD(1))",
             "device UInt64 CODEC(ZSTD(1))",
         ]
-        for c in self.columns:
-            lines.append(f"{c.name} {_CLICKHOUSE[c.numpy]} {_CODEC[c.kind]} COMMENT '{_sql(c)}'")
+        lines += [
+            f"{c.name} {_CLICKHOUSE[c.numpy]} {_CODEC[c.kind]} COMMENT '{_sql(c)}'"
+            for c in self.columns
+        ]
         return ",\n    ".join(lines)
 
     def window_columns_sql(self) -> str:

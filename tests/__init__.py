@@ -1,0 +1,1 @@
+"""Tests of Ridgeline; the folders mirror the packages."""

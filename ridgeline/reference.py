@@ -1,0 +1,117 @@
+"""The reference pages, written from the code: `python -m ridgeline.reference docs`.
+
+A test compares the committed pages with what this module renders, so they cannot rot.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
+from ridgeline.metrics import REGISTRY
+from ridgeline.schema import SCHEMAS
+from ridgeline.settings import SETTINGS
+from ridgeline.topics import TOPICS
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)]) + "\n"
+
+
+def telemetry() -> str:
+    """Every column of every family."""
+    parts = [
+        "# Telemetry\n",
+        "Written by `make docs` from `ridgeline/schema.py`. A row is one device at one instant:",
+        "`ts` (ms since the epoch), `node` and `device` (64-bit ids), then the columns below.",
+        "A missing reading is NaN in a gauge, 2^64-1 in a counter, 2^32-1 in a state.",
+        "Window tables keep `_avg _min _max` of a gauge, `_inc` of a counter, `_last` of a state",
+        "and `_or` of flags.\n",
+    ]
+    for schema in SCHEMAS.values():
+        parts.append(f"## {schema.id}\n\n{schema.doc} Topic `{schema.topic}`.\n")
+        rows = [(f"`{c.name}`", c.kind.value, c.unit, c.doc) for c in schema.columns]
+        parts.append(_table(("column", "kind", "unit", "meaning"), rows))
+    return "\n".join(parts)
+
+
+def _default(cls: type[BaseSettings], name: str) -> str:
+    value = cls.model_fields[name].default
+    if isinstance(value, SecretStr):
+        return "(secret)"
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    return f"`{text}`" if text else "(empty)"
+
+
+def settings() -> str:
+    """Every environment variable."""
+    parts = [
+        "# Settings\n",
+        "Written by `make docs` from `ridgeline/settings.py`; `ridgeline settings` prints the same.",
+        "All are environment variables. A secret may also be read from a file: append `_FILE` to",
+        "its name and give the path.\n",
+    ]
+    for cls in SETTINGS:
+        prefix = cls.model_config.get("env_prefix", "")
+        parts.append(f"## {prefix}*\n\n{(cls.__doc__ or '').strip()}\n")
+        rows = [
+            (f"`{prefix}{name.upper()}`", _default(cls, name), field.description or "")
+            for name, field in cls.model_fields.items()
+        ]
+        parts.append(_table(("variable", "default", "meaning"), rows))
+    return "\n".join(parts)
+
+
+def metrics() -> str:
+    """Every metric of our own, and every topic."""
+    kinds = [(m.name, m.type, m.documentation) for m in REGISTRY.collect()]
+    names = [
+        (f"`{name}_total`" if kind == "counter" else f"`{name}`", kind, doc)
+        for name, kind, doc in kinds
+    ]
+    topics = [
+        (
+            f"`{t.name}`",
+            f"frames `{t.schema.id}`" if t.schema else f"`{t.model.__name__}` JSON",
+            t.key,
+            "compacted" if t.compacted else f"{t.retention_ms // 3_600_000} h",
+            str(t.partitions or "`RIDGELINE_KAFKA_PARTITIONS`"),
+        )
+        for t in TOPICS
+        if t.schema or t.model
+    ]
+    head = "Written by `make docs` from `ridgeline/metrics.py` and `ridgeline/topics.py`.\n"
+    return "\n".join(
+        [
+            "# Own metrics and topics\n",
+            head,
+            "## Metrics on `/metrics`\n",
+            _table(("metric", "type", "meaning"), sorted(names)),
+            "## Topics\n",
+            _table(("topic", "value", "key", "retention", "partitions"), topics),
+        ]
+    )
+
+
+PAGES: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
+    {"telemetry.md": telemetry, "settings.md": settings, "metrics.md": metrics}
+)
+
+
+def main() -> None:
+    """Write the pages into the folder named on the command line."""
+    folder = Path(sys.argv[1])
+    for name, render in PAGES.items():
+        (folder / name).write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
