@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings
 from ridgeline.metrics import REGISTRY
 from ridgeline.schema import SCHEMAS
 from ridgeline.settings import SETTINGS
-from ridgeline.topics import TOPICS
+from ridgeline.topics import TOPICS, Topic
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -55,7 +55,7 @@ def settings() -> str:
     """Every environment variable."""
     parts = [
         "# Settings\n",
-        "Written by `make docs` from `ridgeline/settings.py`; `ridgeline settings` prints the same.",
+        "Written by `make docs` from `ridgeline/settings.py`; `ridgeline settings` prints them.",
         "All are environment variables. A secret may also be read from a file: append `_FILE` to",
         "its name and give the path.\n",
     ]
@@ -70,6 +70,12 @@ def settings() -> str:
     return "\n".join(parts)
 
 
+def _value(topic: Topic) -> str:
+    if topic.schema:
+        return f"frames `{topic.schema.id}`"
+    return f"`{topic.model.__name__}` JSON" if topic.model else ""
+
+
 def metrics() -> str:
     """Every metric of our own, and every topic."""
     kinds = [(m.name, m.type, m.documentation) for m in REGISTRY.collect()]
@@ -80,13 +86,12 @@ def metrics() -> str:
     topics = [
         (
             f"`{t.name}`",
-            f"frames `{t.schema.id}`" if t.schema else f"`{t.model.__name__}` JSON",
+            _value(t),
             t.key,
             "compacted" if t.compacted else f"{t.retention_ms // 3_600_000} h",
             str(t.partitions or "`RIDGELINE_KAFKA_PARTITIONS`"),
         )
         for t in TOPICS
-        if t.schema or t.model
     ]
     head = "Written by `make docs` from `ridgeline/metrics.py` and `ridgeline/topics.py`.\n"
     return "\n".join(
