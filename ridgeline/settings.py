@@ -113,6 +113,9 @@ class CollectSettings(Settings):
     rack: str = Field("", description="rack this machine stands in")
     cooling_loop: str = Field("", description="cooling loop of this machine")
     buffer_mb: PositiveInt = Field(64, description="bound of unsent frames in memory")
+    hold_file: Path | None = Field(
+        None, description="while this file exists frames wait in the buffer"
+    )
     scenario: str = Field("demo", description="simulator scenario: a name or a YAML file")
     speed: PositiveFloat = Field(1.0, description="simulated seconds a real second")
     metrics_port: int = Field(9401, ge=0, le=65535, description="own /metrics; 0: off")
