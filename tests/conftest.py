@@ -1,0 +1,49 @@
+"""Real parts that tests share: one store, one broker, one Apache Kafka a session."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from ridgeline.local import broker
+from ridgeline.local.process import Process, wait_until
+
+
+def answers_http(url: str) -> bool:
+    """Whether an HTTP GET works."""
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(url, timeout=2).status_code == 200
+    return False
+
+
+@pytest.fixture(scope="session")
+def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a store gateway in its own process; tests share its engine, so use own names."""
+    folder = tmp_path_factory.mktemp("store")
+    port = broker.free_port()
+    command = [sys.executable, "-m", "ridgeline.local.gateway", f"--port={port}"]
+    process = Process("gateway", [*command, f"--path={folder / 'data'}"], folder / "gateway.log")
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers_http(f"{url}/ping"), process, 60)
+        yield url
+    finally:
+        process.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of an embedded broker in its own process; use own topics and groups."""
+    port = broker.free_port()
+    log = tmp_path_factory.mktemp("kafka") / "broker.log"
+    process = Process("broker", broker.command(port), log)
+    try:
+        servers = f"127.0.0.1:{port}"
+        wait_until(lambda: broker.answers(servers), process, 60)
+        yield servers
+    finally:
+        process.stop()

@@ -1,0 +1,31 @@
+"""The embedded broker against the Kafka client every service uses."""
+
+from __future__ import annotations
+
+from aiokafka import AIOKafkaConsumer
+
+from ridgeline.kafka import ensure_topics, producer
+from ridgeline.local import broker
+from ridgeline.settings import KafkaSettings
+from ridgeline.topics import BY_NAME
+
+
+async def test_topics_and_a_message(kafka_servers: str) -> None:
+    """Topics are made, and what an idempotent producer sends comes back."""
+    settings = KafkaSettings(servers=kafka_servers)
+    await ensure_topics(settings)
+    await ensure_topics(settings)
+    async with producer(settings) as out:
+        sent = await out.send_and_wait("device.events", b"hello", key=b"k")
+    consumer = AIOKafkaConsumer(
+        "device.events", bootstrap_servers=kafka_servers, auto_offset_reset="earliest"
+    )
+    async with consumer:
+        assert set(BY_NAME) <= set(await consumer.topics())
+        got = await consumer.getone()
+    assert (got.value, got.offset) == (b"hello", sent.offset)
+
+
+async def test_absent_broker_does_not_answer() -> None:
+    """A port without a broker is told from one with a broker."""
+    assert not await broker.answers_async(f"127.0.0.1:{broker.free_port()}")
