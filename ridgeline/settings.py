@@ -75,6 +75,9 @@ class KafkaSettings(Settings):
     partitions: PositiveInt = Field(4, description="partitions of each telemetry topic")
     replication: PositiveInt = Field(1, description="replicas of each topic")
     compression: Literal["none", "lz4", "zstd"] = Field("zstd", description="producer compression")
+    idempotent: bool = Field(
+        default=True, description="idempotent producers; the embedded broker cannot, Kafka can"
+    )
 
 
 class StoreSettings(Settings):

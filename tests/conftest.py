@@ -37,13 +37,18 @@ def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Bootstrap servers of an embedded broker in its own process; use own topics and groups."""
+    """Bootstrap servers of an embedded broker in its own process; use own topics and groups.
+
+    It has no idempotent producers, so `RIDGELINE_KAFKA_IDEMPOTENT` is off from here on.
+    """
     port = broker.free_port()
     log = tmp_path_factory.mktemp("kafka") / "broker.log"
     process = Process("broker", broker.command(port), log)
     try:
         servers = f"127.0.0.1:{port}"
         wait_until(lambda: broker.answers(servers), process, 60)
-        yield servers
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RIDGELINE_KAFKA_IDEMPOTENT", "false")
+            yield servers
     finally:
         process.stop()
