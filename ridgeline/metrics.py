@@ -27,6 +27,9 @@ def _seconds(name: str, doc: str, *labels: str) -> Histogram:
 COLLECT_SUCCESS = _gauge("collect_success", "1 when the collector's last run worked", "collector")
 COLLECT_SECONDS = _seconds("collect_seconds", "Duration of a collector's run", "collector")
 COLLECT_ROWS = _counter("collect_rows", "Rows a collector produced", "collector")
+COLLECT_SKIPPED = _counter(
+    "collect_skipped", "Samples skipped: the run before took too long", "collector"
+)
 COLLECT_READ_ERRORS = _counter("collect_read_errors", "Single readings that failed", "collector")
 PUBLISH_FRAMES = _counter("publish_frames", "Frames acknowledged by Kafka", "topic")
 PUBLISH_ERRORS = _counter("publish_errors", "Sends that failed and were retried", "topic")
