@@ -1,0 +1,169 @@
+"""The life of a piece of advice, as pure functions of the old advice, the new finding and the time.
+
+open -> updated -> acknowledged / snoozed -> resolved -> (comes back) open
+"""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid5
+
+from ridgeline.events import Action, Advice, AdviceState, Estimate, Evidence
+
+_NAMESPACE = UUID("6f1d3d5e-0a2b-5c54-9a53-52ad7e1f2a10")
+GAIN_CHANGE_RATIO = 0.2
+"""A gain that moves by less than this is the same gain to a person."""
+HOUR_MS = 3_600_000
+HAND_CLOSED_MS = 24 * HOUR_MS
+BY_HAND = "resolved by "
+
+
+def advice_id(rule: str, scope_kind: str, scope: str) -> str:
+    """Stable id of a rule's advice on a scope."""
+    return str(uuid5(_NAMESPACE, f"{rule}/{scope_kind}/{scope}"))
+
+
+def refreshed(old: Advice | None, new: Advice, now_ms: int) -> Advice | None:
+    """What to record now that `new` was found; None when nothing a person cares about changed.
+
+    An acknowledged or snoozed piece stays so, whatever its numbers do, until the condition goes
+    away, the snooze ends, or the action itself changes.
+    """
+    if old is not None and _closed_by_hand(old, now_ms) and not changed(old, new):
+        return None
+    if old is None or old.state is AdviceState.RESOLVED:
+        return new.model_copy(
+            update={"state": AdviceState.OPEN, "created_ms": now_ms, "updated_ms": now_ms}
+        )
+    held = old.state is AdviceState.ACKNOWLEDGED or (
+        old.state is AdviceState.SNOOZED and now_ms < (old.snoozed_until_ms or 0)
+    )
+    woken = old.state is AdviceState.SNOOZED and not held
+    other_action = old.action is not new.action
+    if not (woken or other_action or changed(old, new)):
+        return None
+    state = old.state if held and not other_action else AdviceState.UPDATED
+    return new.model_copy(
+        update={
+            "state": state,
+            "created_ms": old.created_ms,
+            "updated_ms": now_ms,
+            "snoozed_until_ms": old.snoozed_until_ms if state is AdviceState.SNOOZED else None,
+        }
+    )
+
+
+def _closed_by_hand(old: Advice, now_ms: int) -> bool:
+    """Whether a person closed it less than a day ago: their word stands, the work takes time."""
+    closed = old.state is AdviceState.RESOLVED and old.outcome.startswith(BY_HAND)
+    return closed and now_ms - (old.resolved_ms or 0) < HAND_CLOSED_MS
+
+
+def changed(old: Advice, new: Advice) -> bool:
+    """Whether a person would want to be told: another gain (> 20 %), action or breach."""
+    return (
+        old.action is not new.action
+        or old.confidence is not new.confidence
+        or _gain_moved(old.gain, new.gain)
+        or _breaches(old) != _breaches(new)
+    )
+
+
+def _gain_moved(old: Estimate | None, new: Estimate | None) -> bool:
+    if old is None or new is None:
+        return (old is None) != (new is None)
+    size = max(abs(old.mid), abs(new.mid))
+    return size > 0 and abs(new.mid - old.mid) > GAIN_CHANGE_RATIO * size
+
+
+def _breaches(advice: Advice) -> frozenset[str]:
+    return frozenset(e.name for e in advice.evidence if _over(e))
+
+
+def _over(evidence: Evidence) -> bool:
+    return evidence.threshold is not None and evidence.value >= evidence.threshold
+
+
+def acknowledged(advice: Advice, by: str, now_ms: int) -> Advice:
+    """A person has seen it."""
+    return _moved(advice, AdviceState.ACKNOWLEDGED, now_ms, f"acknowledged by {by}")
+
+
+def snoozed(advice: Advice, by: str, hours: float, now_ms: int) -> Advice:
+    """A person wants quiet for `hours`."""
+    until = now_ms + int(hours * HOUR_MS)
+    moved = _moved(advice, AdviceState.SNOOZED, now_ms, f"snoozed by {by} for {hours:g} h")
+    return moved.model_copy(update={"snoozed_until_ms": until})
+
+
+def resolved(advice: Advice, outcome: str, now_ms: int) -> Advice:
+    """The condition is gone or a person has closed it."""
+    moved = _moved(advice, AdviceState.RESOLVED, now_ms, outcome)
+    return moved.model_copy(update={"resolved_ms": now_ms})
+
+
+def _moved(advice: Advice, state: AdviceState, now_ms: int, outcome: str) -> Advice:
+    changes = {
+        "state": state,
+        "updated_ms": now_ms,
+        "outcome": outcome,
+        "snoozed_until_ms": None,
+        "resolved_ms": None,
+    }
+    return advice.model_copy(update=changes)
+
+
+_ADDS_LOAD = frozenset({Action.ADD_CAPACITY, Action.REBALANCE_POOLS, Action.CONSOLIDATE})
+_REDUCES_SPEED = frozenset({Action.CAP_POWER})
+_SHAPES = frozenset({Action.DISAGGREGATE, Action.AGGREGATE})
+_EXCLUSIVE: tuple[tuple[frozenset[Action], frozenset[Action]], ...] = (
+    (_REDUCES_SPEED, _ADDS_LOAD),
+    (frozenset({Action.CONSOLIDATE}), frozenset({Action.ADD_CAPACITY, Action.BURST_TO_CLOUD})),
+    (_SHAPES, _SHAPES),
+    (frozenset({Action.ADD_CAPACITY}), frozenset({Action.BURST_TO_CLOUD})),
+)
+
+
+def without_conflicts(found: list[Advice]) -> list[Advice]:
+    """Of pieces that contradict each other on one scope keep the dearer; note the other on it."""
+    kept: list[Advice] = []
+    for advice in ranked(found):
+        rival = next((i for i, k in enumerate(kept) if conflicts(k, advice)), None)
+        if rival is None:
+            kept.append(advice)
+        else:
+            kept[rival] = _noting(kept[rival], advice)
+    return kept
+
+
+def conflicts(one: Advice, other: Advice) -> bool:
+    """Whether both cannot be followed: opposite actions on overlapping scopes."""
+    same_scope = (one.scope_kind, one.scope) == (other.scope_kind, other.scope)
+    if not same_scope and "cluster" not in (one.scope_kind, other.scope_kind):
+        return False
+    return any(
+        (one.action in a and other.action in b) or (one.action in b and other.action in a)
+        for a, b in _EXCLUSIVE
+    )
+
+
+def _noting(kept: Advice, dropped: Advice) -> Advice:
+    note = Evidence(
+        name=f"conflicts with {dropped.rule}",
+        value=dropped.gain.mid if dropped.gain else 0.0,
+        unit="USD/month",
+        note=f"{dropped.action}: {dropped.title}; held back because this one gains more",
+    )
+    return kept.model_copy(update={"counter_evidence": (*kept.counter_evidence, note)})
+
+
+def ranked(advice: list[Advice]) -> list[Advice]:
+    """Live before resolved, then most money a month, then newest."""
+    return sorted(
+        advice,
+        key=lambda a: (
+            a.state is AdviceState.RESOLVED,
+            -(a.gain.mid if a.gain else 0.0),
+            -a.updated_ms,
+            a.id,
+        ),
+    )
