@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from ridgeline.local import broker
+from ridgeline.local import apache, broker
 from ridgeline.local.process import Process, wait_until
+from tests.needs import missing, need_program
 
 
 def answers_http(url: str) -> bool:
@@ -50,5 +51,22 @@ def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("RIDGELINE_KAFKA_IDEMPOTENT", "false")
             yield servers
+    finally:
+        process.stop()
+
+
+@pytest.fixture(scope="session")
+def apache_kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of a real Apache Kafka in its own process."""
+    need_program("java", "install a Java 17 runtime")
+    if not apache.fetched():
+        missing("Apache Kafka", "run ridgeline kafka fetch")
+    folder = tmp_path_factory.mktemp("apache-kafka")
+    port = broker.free_port()
+    process = Process("kafka", apache.command(port, folder), folder / "kafka.log")
+    try:
+        servers = f"127.0.0.1:{port}"
+        wait_until(lambda: broker.answers(servers), process, 120)
+        yield servers
     finally:
         process.stop()

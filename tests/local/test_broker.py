@@ -26,6 +26,15 @@ async def test_topics_and_a_message(kafka_servers: str) -> None:
     assert (got.value, got.offset) == (b"hello", sent.offset)
 
 
+async def test_apache_kafka(apache_kafka_servers: str) -> None:
+    """Apache Kafka takes our topics with their settings and idempotent producers."""
+    settings = KafkaSettings(servers=apache_kafka_servers, idempotent=True)
+    await ensure_topics(settings)
+    async with producer(settings) as out:
+        sent = await out.send_and_wait("detections", b"hello", key=b"k")
+    assert sent.offset == 0
+
+
 async def test_absent_broker_does_not_answer() -> None:
     """A port without a broker is told from one with a broker."""
     assert not await broker.answers_async(f"127.0.0.1:{broker.free_port()}")
