@@ -1,0 +1,161 @@
+"""The whole product as its users start it: real processes, real broker, real engine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from ridgeline.settings import StoreSettings
+from ridgeline.store import Store
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+BROKERS = ("embedded", "apache")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody uses now, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@dataclass
+class Stack:
+    """A running `ridgeline demo` or `ridgeline up`."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    console: str
+    store: StoreSettings
+
+    def text(self) -> str:
+        """What the terminal shows so far."""
+        return self.output.read_text(encoding="utf-8", errors="replace")
+
+    def wait(self, what: str, ready: Callable[[], Any], seconds: float = 150) -> Any:
+        """Wait until `ready` returns something true, or fail with what the terminal showed."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert self.process.poll() is None, f"it ended early:\n{self.text()}"
+            with contextlib.suppress(OSError):
+                if found := ready():
+                    return found
+            time.sleep(0.5)
+        pytest.fail(f"no {what} after {seconds} s:\n{self.text()}")
+
+    def api(self, path: str) -> Any:
+        """GET of the advisor's HTTP API."""
+        with urllib.request.urlopen(self.console + path, timeout=10) as answer:  # noqa: S310 - loopback
+            return json.load(answer)
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of the store."""
+        store = Store.connect(self.store)
+        try:
+            return store.query(sql)
+        finally:
+            store.close()
+
+    def stop(self) -> list[int]:
+        """Ctrl-C; the pids of children that outlived it."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(30)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+        _, alive = psutil.wait_procs(family, timeout=3)
+        return [child.pid for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextlib.contextmanager
+def running(home: Path, *arguments: str, **variables: str) -> Iterator[Stack]:
+    """Start the command on ports of its own and stop it at the end."""
+    kafka, store, console, *_ = free_ports(3)
+    metrics = free_ports(1)[0]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RIDGELINE_LOCAL_")}
+    environment |= {
+        "RIDGELINE_LOCAL_HOME": str(home),
+        "RIDGELINE_LOCAL_KAFKA_PORT": str(kafka),
+        "RIDGELINE_LOCAL_STORE_PORT": str(store),
+        "RIDGELINE_LOCAL_CONSOLE_PORT": str(console),
+        "RIDGELINE_LOCAL_METRICS_PORT": str(metrics),
+        **variables,
+    }
+    output = home / "terminal.txt"
+    with output.open("wb") as terminal:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ridgeline.cli", *arguments],
+            env=environment,
+            stdout=terminal,
+            stderr=subprocess.STDOUT,
+            cwd=home,
+        )
+    address = StoreSettings(url=f"http://127.0.0.1:{store}")
+    stack = Stack(process, output, f"http://127.0.0.1:{console}", address)
+    try:
+        yield stack
+    finally:
+        if process.poll() is None:
+            stack.stop()
+
+
+@pytest.fixture(params=BROKERS)
+def broker(request: pytest.FixtureRequest) -> str:
+    """Each test runs on the embedded broker and on Apache Kafka."""
+    if request.param == "apache":
+        request.getfixturevalue("apache_kafka_home")
+    return str(request.param)
+
+
+def test_the_demo_finds_and_advises_and_leaves_no_process(tmp_path: Path, broker: str) -> None:
+    """From a bare start to detections, priced advice and a console; Ctrl-C leaves nothing."""
+    with running(tmp_path, "demo", RIDGELINE_LOCAL_KAFKA=broker) as demo:
+        demo.wait("console address", lambda: demo.console in demo.text())
+        demo.wait("detection", lambda: "HBM" in demo.text() or "decode" in demo.text())
+        detections = demo.wait("stored detection", lambda: demo.api("/api/detections"))
+        advice = demo.wait("advice", lambda: demo.api("/api/advice"))
+        gpus = demo.query("SELECT uniqExact(device) AS n FROM gpu_windows FINAL")
+        left = demo.stop()
+
+    assert demo.process.returncode == 0
+    assert left == []
+    assert gpus[0]["n"] == 256
+    assert "bandwidth_bound_decode" in {d["detector"] for d in detections}
+    assert all(a["confidence"] and a["verify"] for a in advice)
+
+
+def test_up_stores_this_machines_own_interfaces(tmp_path: Path, broker: str) -> None:
+    """Real input: rows of this machine's network interfaces; what is absent is said once."""
+    with running(tmp_path, "up", RIDGELINE_LOCAL_KAFKA=broker) as up:
+        up.wait("console address", lambda: up.console in up.text())
+        rows = up.wait(
+            "network rows",
+            lambda: up.query(
+                "SELECT name, sum(rx_bytes_inc) AS received FROM fabric_windows FINAL"
+                " JOIN inventory FINAL USING device GROUP BY name"
+            ),
+        )
+        text = up.text()
+        left = up.stop()
+
+    assert left == []
+    assert {row["name"] for row in rows} <= {p.name for p in Path("/sys/class/net").iterdir()}
+    assert text.count("no NVIDIA driver") == (0 if Path("/dev/nvidiactl").exists() else 1)
