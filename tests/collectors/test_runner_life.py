@@ -1,0 +1,221 @@
+"""The runner: schedule, time limits, health, probing; no collector stops another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+
+from collectors.protocol import Batch, Collector, Factory
+from collectors.runner import Outcome, Reporter, Runner
+from collectors.schedule import Grid
+from collectors.site import Site
+from ridgeline.errors import Misconfigured, NoData
+from ridgeline.events import CollectorHealth, DeviceEvent, InventoryItem
+from ridgeline.schema import FABRIC, Schema
+from ridgeline.settings import CollectSettings
+
+SETTINGS = CollectSettings(host="node07", interval_seconds=0.01, timeout_seconds=0.1)
+
+
+class FakeSink:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[str, np.ndarray]] = []
+        self.healths: list[CollectorHealth] = []
+
+    def frame(self, source: str, schema: Schema, rows: np.ndarray) -> None:
+        """Keep."""
+        assert rows.dtype == schema.dtype
+        self.frames.append((source, rows))
+
+    def inventory(self, source: str, items: Iterable[InventoryItem], now_ms: int) -> None:
+        """Ignore."""
+
+    def events(self, events: Iterable[DeviceEvent]) -> None:
+        """Ignore."""
+
+    def health(self, health: CollectorHealth) -> None:
+        """Keep."""
+        self.healths.append(health)
+
+    def errors(self) -> list[str]:
+        """Errors reported, in order."""
+        return [h.error for h in self.healths]
+
+
+class FakeCollector:
+    """Does what it is told on each run; one row when it is told nothing."""
+
+    def __init__(self, act: Callable[[int], None] = lambda _: None) -> None:
+        self.act = act
+        self.runs = 0
+        self.closed = 0
+
+    def collect(self, now_ms: int) -> Batch:
+        """One row."""
+        self.runs += 1
+        self.act(self.runs)
+        rows = FABRIC.empty(1)
+        rows["ts"] = now_ms
+        return Batch(frames=[(FABRIC, rows)])
+
+    def close(self) -> None:
+        """Count."""
+        self.closed += 1
+
+
+def runner_of(name: str, factory: Factory | Collector, sink: FakeSink) -> Runner:
+    """A runner that probes without delay."""
+    make: Factory = factory if callable(factory) else lambda _: factory
+    return Runner(name, make, SETTINGS, sink, probe_seconds=0.01)
+
+
+async def run_until(condition: Callable[[], bool], *runners: Runner) -> None:
+    """Run until the condition holds (pytest's time limit is the only other end)."""
+    tasks = [asyncio.create_task(r.run()) for r in runners]
+    try:
+        while not condition():
+            for task in tasks:
+                if task.done():
+                    task.result()
+            await asyncio.sleep(0.005)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError, Misconfigured):
+                await task
+
+
+async def test_rows_arrive_and_the_collector_is_closed() -> None:
+    """Rows go to the sink under the collector's name; at the end it is closed."""
+    sink, collector = FakeSink(), FakeCollector()
+    await run_until(lambda: len(sink.frames) >= 3, runner_of("netdev", collector, sink))
+    while not collector.closed:  # noqa: ASYNC110 - the worker's thread closes it
+        await asyncio.sleep(0.005)
+
+    assert {source for source, _ in sink.frames} == {"netdev"}
+    assert [h.success for h in sink.healths] == [True]
+
+
+async def test_a_failing_collector_stops_no_other() -> None:
+    """Whatever one raises, the next one's rows arrive, and the failure is reported."""
+
+    def fail(run: int) -> None:
+        raise ZeroDivisionError(f"run {min(run, 2)}")
+
+    sink = FakeSink()
+    bad = runner_of("bad", FakeCollector(fail), sink)
+    good = runner_of("good", FakeCollector(), sink)
+    await run_until(lambda: len(sink.frames) >= 5 and len(sink.errors()) >= 3, bad, good)
+
+    assert {source for source, _ in sink.frames} == {"good"}
+    reports = [h.error for h in sink.healths if h.collector == "bad"]
+    assert reports == ["ZeroDivisionError: run 1", "ZeroDivisionError: run 2"]
+
+
+async def test_an_overdue_run_fails_and_no_second_starts() -> None:
+    """A hung run is reported, runs alone until it ends, and its answer is thrown away."""
+    let_go = threading.Event()
+
+    def hang(run: int) -> None:
+        if run == 1:
+            let_go.wait(30)
+
+    sink, collector = FakeSink(), FakeCollector(hang)
+    runner = runner_of("slow", collector, sink)
+
+    def seen() -> bool:
+        if "the last run has not ended yet" in sink.errors() and not let_go.is_set():
+            assert collector.runs == 1
+            let_go.set()
+        return bool(sink.frames)
+
+    await run_until(seen, runner)
+
+    assert sink.errors()[:2] == ["no answer within 0.1 s", "the last run has not ended yet"]
+    assert collector.runs >= 2
+
+
+async def test_a_collector_that_raises_a_timeout_of_its_own() -> None:
+    """A TimeoutError out of the plug-in is its own error, not ours."""
+
+    def fail(_: int) -> None:
+        raise TimeoutError("BMC is asleep")
+
+    sink = FakeSink()
+    await run_until(lambda: bool(sink.healths), runner_of("bmc", FakeCollector(fail), sink))
+
+    assert sink.errors()[0] == "BMC is asleep"
+
+
+async def test_an_absent_source_is_probed_again() -> None:
+    """A driver that is loaded later is found."""
+    probes = 0
+
+    def make(_: CollectSettings) -> Collector:
+        nonlocal probes
+        probes += 1
+        if probes < 3:
+            raise NoData("no driver")
+        return FakeCollector()
+
+    sink = FakeSink()
+    await run_until(lambda: bool(sink.frames), runner_of("nvml", make, sink))
+
+    assert [(h.no_data, h.error) for h in sink.healths] == [(True, "no driver"), (False, "")]
+
+
+async def test_a_source_that_goes_away_is_probed_again() -> None:
+    """NoData from a run closes the collector and makes a new one."""
+
+    def gone(run: int) -> None:
+        if run == 2:
+            raise NoData("driver unloaded")
+
+    first, second = FakeCollector(gone), FakeCollector()
+    made = iter([first, second])
+    sink = FakeSink()
+    runner = runner_of("nvml", lambda _: next(made), sink)
+    await run_until(lambda: second.runs >= 1, runner)
+
+    assert (first.runs, first.closed) == (2, 1)
+
+
+async def test_misconfigured_ends_the_runner() -> None:
+    """A setting that only a person can change is not tried again."""
+
+    def make(_: CollectSettings) -> Collector:
+        raise Misconfigured("RIDGELINE_COLLECT_SERVING", "not an address")
+
+    with pytest.raises(Misconfigured, match="RIDGELINE_COLLECT_SERVING"):
+        await run_until(lambda: False, runner_of("serving", make, FakeSink()))
+
+
+def test_health_on_change_and_every_ten_seconds() -> None:
+    """Health goes out at once on a change, else every 10 s with the rows since."""
+    sink = FakeSink()
+    reporter = Reporter(Site(host="h", node=1), "netdev", sink)
+    for second in range(12):
+        reporter.report(Outcome(success=True, seconds=0.1, rows=2), float(second))
+    reporter.report(Outcome(success=False, seconds=0.1, error="boom"), 12.0)
+    reporter.report(Outcome(success=False, seconds=0.1, error="boom"), 13.0)
+
+    assert [(h.success, h.rows) for h in sink.healths] == [(True, 2), (True, 20), (False, 2)]
+
+
+def test_grid_does_not_drift_and_counts_what_it_skips() -> None:
+    """Instants are on the grid; after a long run only the latest past one is made up for."""
+    grid = Grid(start=100.0, interval=1.0)
+
+    assert grid.next(100.0) == (100.0, 0)
+    assert grid.next(100.3) == (101.0, 0)
+    assert grid.next(101.9) == (102.0, 0)
+    assert grid.next(105.5) == (105.0, 2)
+    assert grid.next(105.6) == (106.0, 0)
