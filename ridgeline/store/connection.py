@@ -1,0 +1,172 @@
+"""One ClickHouse connection that speaks our errors.
+
+What the server or the network says becomes Retry (the same call may work later), Misconfigured (a
+person must act) or Reject (this statement will never work), by one table of ClickHouse's codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+from urllib3.exceptions import HTTPError
+
+from ridgeline.errors import Misconfigured, Reject, Retry, RidgelineError
+from ridgeline.settings import StoreSettings
+
+# Numbers: ClickHouse src/Common/ErrorCodes.cpp. These pass by themselves or when someone has
+# finished what is under way (a migration, a restart, a merge, a full disk).
+RETRY_CODES = frozenset(
+    (
+        60,  # UNKNOWN_TABLE: not migrated yet
+        81,  # UNKNOWN_DATABASE: likewise
+        159,  # TIMEOUT_EXCEEDED
+        160,  # TOO_SLOW
+        202,  # TOO_MANY_SIMULTANEOUS_QUERIES
+        209,  # SOCKET_TIMEOUT
+        210,  # NETWORK_ERROR
+        236,  # ABORTED: the server is shutting down
+        241,  # MEMORY_LIMIT_EXCEEDED
+        242,  # TABLE_IS_READ_ONLY: Keeper is away
+        243,  # NOT_ENOUGH_SPACE
+        252,  # TOO_MANY_PARTS: merges are behind
+        279,  # ALL_CONNECTION_TRIES_FAILED
+        285,  # TOO_FEW_LIVE_REPLICAS
+        319,  # UNKNOWN_STATUS_OF_INSERT
+        394,  # QUERY_WAS_CANCELLED
+        425,  # SYSTEM_ERROR
+        439,  # CANNOT_SCHEDULE_TASK
+        473,  # DEADLOCK_AVOIDED
+        999,  # KEEPER_EXCEPTION
+    )
+)
+PERSON_CODES = frozenset((192, 193, 194, 497, 516))  # unknown user, wrong password, access denied
+
+
+def explain(error: Exception, subject: str, settings: StoreSettings) -> RidgelineError:
+    """The error of ours that says what to do about `error`; `subject` names table or statement."""
+    text = " ".join(str(error).split())[:500]
+    code = getattr(error, "code", None)
+    if code in PERSON_CODES:
+        problem = f"ClickHouse refuses user {settings.user!r}: {text}"
+        return Misconfigured("RIDGELINE_STORE_USER / RIDGELINE_STORE_PASSWORD", problem)
+    if code is None or code in RETRY_CODES:
+        return Retry(f"store {settings.url} ({subject}): {text}")
+    return Reject(subject, code, text)
+
+
+class Connection:
+    """A client of one server and one database; safe to call from several threads.
+
+    Args:
+        client: A client without a session.
+        settings: Names the database that unqualified tables live in.
+    """
+
+    def __init__(self, client: Client, settings: StoreSettings) -> None:
+        self._client = client
+        self.settings = settings
+
+    @classmethod
+    def open(cls, settings: StoreSettings) -> Connection:
+        """Connect and greet the server; the database need not exist yet.
+
+        Raises:
+            Retry: the server is away.
+            Misconfigured: the URL is no HTTP URL, or the server refuses the user.
+        """
+        url = urlsplit(settings.url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise Misconfigured(
+                "RIDGELINE_STORE_URL", f"expected http(s)://host:port, found {settings.url!r}"
+            )
+        with _explained("connect", settings):
+            client = clickhouse_connect.get_client(
+                interface=url.scheme,
+                host=url.hostname,
+                port=url.port or (8443 if url.scheme == "https" else 8123),
+                username=settings.user,
+                password=settings.password.get_secret_value(),
+                proxy_path=url.path.strip("/"),
+                compress=False,
+                connect_timeout=5,
+                send_receive_timeout=60,
+                query_limit=0,
+                query_retries=1,
+                autogenerate_session_id=False,
+                tz_mode="aware",
+                client_name="ridgeline",
+            )
+        client.database = settings.database
+        return cls(client, settings)
+
+    def command(
+        self,
+        sql: str,
+        subject: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        in_database: bool = True,
+    ) -> None:
+        """Run a statement that returns nothing.
+
+        Raises:
+            Retry, Reject, Misconfigured: by the error table.
+        """
+        with _explained(subject, self.settings):
+            self._client.command(sql, parameters=dict(parameters or {}), use_database=in_database)
+
+    def rows(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        subject: str = "query",
+    ) -> list[dict[str, Any]]:
+        """Rows of a SELECT, by column name. Parameters are bound by the server (`{name:Type}`).
+
+        Raises:
+            Retry, Reject, Misconfigured: by the error table.
+        """
+        with _explained(subject, self.settings):
+            result = self._client.query(
+                sql, parameters=dict(parameters or {}), settings=dict(settings or {})
+            )
+            return list(result.named_results())
+
+    def insert(self, table: str, columns: Sequence[str], body: bytes, data_format: str) -> None:
+        """Insert already encoded rows; returns when the server has them.
+
+        Raises:
+            Retry, Reject, Misconfigured: by the error table, naming the table.
+        """
+        with _explained(table, self.settings):
+            self._client.raw_insert(
+                f"`{self.settings.database}`.`{table}`",
+                column_names=columns,
+                insert_block=body,
+                fmt=data_format,
+                # a block may span many days after an outage, and must be durable on return
+                settings={"async_insert": 0, "max_partitions_per_insert_block": 0},
+            )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+@contextmanager
+def _explained(subject: str, settings: StoreSettings) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        raise explain(error, subject, settings) from error
+    except ClickHouseError as error:  # the client refused before sending: it will refuse again
+        raise Reject(subject, type(error).__name__, str(error)) from error
+    except (HTTPError, OSError) as error:
+        raise explain(error, subject, settings) from error

@@ -1,0 +1,113 @@
+"""The store as services use it. Synchronous: from asyncio call it through `asyncio.to_thread`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ridgeline import metrics
+from ridgeline.errors import Reject, Retry
+from ridgeline.events import Event
+from ridgeline.schema import Schema
+from ridgeline.settings import StoreSettings
+from ridgeline.store import event_rows, migrations, rollup
+from ridgeline.store.connection import Connection
+
+
+class Store:
+    """Reads and writes one ClickHouse database.
+
+    Every method raises `Retry` while the server is away (try the same call again: every insert but
+    that of raw rows replaces itself), `Reject` when the server will never take it, and
+    `Misconfigured` when it refuses the user. Safe to call from several threads.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def connect(cls, settings: StoreSettings) -> Store:
+        """Connect; the database and its tables need not exist yet (see `migrate`)."""
+        return cls(Connection.open(settings))
+
+    def migrate(self) -> list[str]:
+        """Create or update the tables; names of the migrations applied by this call.
+
+        Any number of processes may call it at once: each returns with the tables in place.
+        """
+        return migrations.migrate(self._connection)
+
+    def insert_windows(self, schema: Schema, rows: np.ndarray) -> None:
+        """Insert rows of `schema.window_dtype`; rows of the same device and window are replaced."""
+        self._insert_rows(f"{schema.family}_windows", rows, schema.window_dtype)
+
+    def insert_raw(self, schema: Schema, rows: np.ndarray) -> None:
+        """Insert rows of `schema.dtype`. Inserting twice stores twice."""
+        self._insert_rows(f"{schema.family}_raw", rows, schema.dtype)
+
+    def roll_up(self, schema: Schema, start_ms: int, end_ms: int) -> None:
+        """Rebuild every minute and hour that [start, end) touches, in ms since the epoch."""
+        for source, target, step_ms in rollup.STEPS:
+            start, end = rollup.span(start_ms, end_ms, step_ms)
+            sql = rollup.fold_sql(schema, source, target, step_ms)
+            self._connection.command(sql, f"{schema.family}_{target}", {"start": start, "end": end})
+
+    def insert_events(self, events: Sequence[Event]) -> None:
+        """Insert events into their tables; an event of the same identity is replaced."""
+        by_table: dict[str, list[dict[str, Any]]] = {}
+        for event in events:
+            table, row = event_rows.row_of(event)
+            by_table.setdefault(table, []).append(row)
+        for table, rows in by_table.items():
+            self._insert_json(table, rows)
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Rows of a SELECT by column name; `{name:Type}` in the SQL takes a parameter.
+
+        Replaced rows are never seen: FINAL is on for every table. DateTime64 columns come back as
+        aware datetimes; `toUnixTimestamp64Milli(column)` gives ms.
+        """
+        return self._connection.rows(sql, parameters, {"final": 1})
+
+    def progress(self, topic: str) -> dict[int, int]:
+        """Per partition, the end of the last durable window in ms since the epoch."""
+        rows = self.query(
+            "SELECT partition, window_end FROM stream_progress WHERE topic = {topic:String}",
+            {"topic": topic},
+        )
+        return {row["partition"]: row["window_end"] for row in rows}
+
+    def save_progress(self, topic: str, partition: int, window_end_ms: int) -> None:
+        """Remember that every window up to `window_end_ms` is durable; it never goes back."""
+        row = {"topic": topic, "partition": partition, "window_end": window_end_ms}
+        self._insert_json("stream_progress", [row])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _insert_rows(self, table: str, rows: np.ndarray, dtype: np.dtype[np.void]) -> None:
+        if rows.dtype != dtype:
+            raise Reject(table, rows.dtype.names, f"expected the layout of {table}")
+        if len(rows):
+            body = np.ascontiguousarray(rows).tobytes()
+            self._insert(table, dtype.names or (), body, "RowBinary", len(rows))
+
+    def _insert_json(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        columns = tuple(dict.fromkeys(name for row in rows for name in row))
+        body = "\n".join(json.dumps(row) for row in rows).encode()
+        self._insert(table, columns, body, "JSONEachRow", len(rows))
+
+    def _insert(
+        self, table: str, columns: Sequence[str], body: bytes, data_format: str, rows: int
+    ) -> None:
+        try:
+            with metrics.STORE_SECONDS.labels(table).time():
+                self._connection.insert(table, columns, body, data_format)
+        except Retry:
+            metrics.STORE_RETRIES.labels(table).inc()
+            raise
+        metrics.STORE_ROWS.labels(table).inc(rows)
