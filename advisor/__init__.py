@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""Detections and history -> priced, explained advice -> people."""
