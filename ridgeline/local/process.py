@@ -72,7 +72,6 @@ class Process:
         self.name = name
         self.log = log
         self._on_line = on_line
-        self._stopping = False
         self._child = subprocess.Popen(
             list(command),
             env=os.environ | dict(env or {}),
@@ -106,6 +105,12 @@ class Process:
             text = self.log.read_bytes()[-8192:].decode(errors="replace")
             return "\n".join(text.strip().splitlines()[-lines:])
         return ""
+
+    def wait(self, seconds: float) -> int | None:
+        """Exit code once it ends; None when it still runs after `seconds`."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._child.wait(seconds)
+        return None
 
     def terminate(self) -> None:
         """Ask it to stop; does not wait."""

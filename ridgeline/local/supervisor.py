@@ -69,6 +69,7 @@ class Supervisor:
         self._on_line = on_line
         self._longest_wait_seconds = longest_wait_seconds
         self._running: dict[str, _Running] = {}
+        self._stopped: dict[str, Part] = {}
         self._lock = asyncio.Lock()
 
     def process(self, name: str) -> Process:
@@ -89,16 +90,41 @@ class Supervisor:
         await self._until_ready(part, process, begun + ready_seconds)
         self._report.ready(part.name, time.monotonic() - begun)
 
+    async def run_once(self, part: Part, seconds: float = 120.0) -> None:
+        """Run a part to its end.
+
+        Raises:
+            PartFailed: it ended with an error or took too long.
+            Misconfigured: it says that a setting is wrong.
+        """
+        self._report.starting(part.name)
+        begun = time.monotonic()
+        process = await self._spawn(part)
+        self._running[part.name] = _Running(part, process, begun)
+        await asyncio.to_thread(process.wait, seconds)
+        del self._running[part.name]
+        code = await asyncio.to_thread(process.stop)
+        if code == _MISCONFIGURED:
+            raise Misconfigured(part.name, process.tail(1).removeprefix("ridgeline: "))
+        if code:
+            raise PartFailed(f"{part.name} failed with {code}; {process.log}:\n{process.tail()}")
+        self._report.ready(part.name, time.monotonic() - begun)
+
     async def stop_part(self, name: str, grace_seconds: float = 5.0) -> None:
         """Stop one part for good (until it is started again)."""
         running = self._running.pop(name)
         await asyncio.to_thread(running.process.stop, grace_seconds)
 
     async def restart(self, name: str, ready_seconds: float = 90.0) -> None:
-        """Stop a part and start it again."""
-        part = self._running[name].part
-        await self.stop_part(name)
-        await self.start(part, ready_seconds)
+        """Stop a part, if it is not stopped already, and start it again."""
+        if name not in self._stopped:
+            await self.suspend(name)
+        await self.start(self._stopped.pop(name), ready_seconds)
+
+    async def suspend(self, name: str, grace_seconds: float = 5.0) -> None:
+        """Stop one part until `restart`."""
+        self._stopped[name] = self._running[name].part
+        await self.stop_part(name, grace_seconds)
 
     def pause(self) -> asyncio.Lock:
         """Held: no part is restarted meanwhile (`async with supervisor.pause():`)."""
@@ -156,11 +182,11 @@ class Supervisor:
         wait = min(running.wait_seconds * 2, self._longest_wait_seconds)
         try:
             await self.start(part)
-        except (PartFailed, Misconfigured, OSError) as error:
-            self._report.note(str(error))
-        else:
             if part.after_restart is not None:
-                await part.after_restart()
+                await asyncio.wait_for(part.after_restart(), 120.0)
+        except (PartFailed, Misconfigured, OSError, TimeoutError) as error:
+            self._report.note(str(error) or f"{part.name} is slow to come back")
+            running.retry_at = now + wait
         self._running.setdefault(part.name, running).wait_seconds = wait
 
     def _plan_restart(self, running: _Running, now: float) -> None:
