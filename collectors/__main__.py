@@ -48,8 +48,9 @@ async def serve(settings: CollectSettings, kafka: KafkaSettings) -> None:
             task.cancel()
         await asyncio.gather(*tasks, stopping, return_exceptions=True)
         publisher.stop()
-        await asyncio.wait({sending}, timeout=_FLUSH_SECONDS)
+        await asyncio.wait({sending}, timeout=_FLUSH_SECONDS if publisher.connected else 0)
         sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 def main() -> None:

@@ -70,6 +70,11 @@ class Publisher:
         """Messages not yet acknowledged (those on their way not counted)."""
         return len(self._outbox)
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a broker to send to."""
+        return self._producer is not None
+
     async def run(self) -> None:
         """Send until `stop`; then what is left, for as long as it goes well."""
         wait = _IDLE_SECONDS
@@ -117,18 +122,22 @@ class Publisher:
         return await self._send(self._outbox.take(_MOST_IN_FLIGHT))
 
     async def _connect(self) -> bool:
-        producer = kafka.producer(
-            self._kafka,
-            request_timeout_ms=int(self._ack_seconds * 1000),
-            retry_backoff_ms=200,
-        )
+        producer: AIOKafkaProducer | None = None
         try:
             await asyncio.wait_for(kafka.ensure_topics(self._kafka), self._ack_seconds)
+            producer = kafka.producer(
+                self._kafka,
+                request_timeout_ms=int(self._ack_seconds * 1000),
+                retry_backoff_ms=200,
+            )
             await asyncio.wait_for(producer.start(), self._ack_seconds)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("kafka is away", servers=self._kafka.servers, error=repr(error))
             await _abandon(producer)
             return False
+        except asyncio.CancelledError:
+            await _abandon(producer)
+            raise
         self._producer = producer
         if self._connected_before:  # it may be another broker, one that has no inventory
             self._put([_inventory(i, i.seen_ms) for i in self._book.all()])
@@ -175,12 +184,13 @@ class Publisher:
 
     async def _disconnect(self) -> None:
         producer, self._producer = self._producer, None
-        if producer is not None:
-            await _abandon(producer)
+        await _abandon(producer)
 
 
-async def _abandon(producer: Any) -> None:
+async def _abandon(producer: Any | None) -> None:
     """Stop a producer, by force when it would rather wait for a broker that is gone."""
+    if producer is None:
+        return
     try:
         await asyncio.wait_for(producer.stop(), _STOP_SECONDS)
     except (KafkaError, OSError, TimeoutError):

@@ -15,33 +15,33 @@ from ridgeline.settings import CollectSettings
 
 
 def _nvml(settings: CollectSettings) -> Collector:
-    from collectors import nvml  # noqa: PLC0415 - lazy on purpose
+    from collectors.nvml import create  # noqa: PLC0415 - lazy on purpose
 
-    return nvml.create(settings)
+    return create(settings)
 
 
 def _infiniband(settings: CollectSettings) -> Collector:
-    from collectors import infiniband  # noqa: PLC0415 - lazy on purpose
+    from collectors.infiniband import create  # noqa: PLC0415 - lazy on purpose
 
-    return infiniband.create(settings)
+    return create(settings)
 
 
 def _netdev(settings: CollectSettings) -> Collector:
-    from collectors import netdev  # noqa: PLC0415 - lazy on purpose
+    from collectors.netdev import create  # noqa: PLC0415 - lazy on purpose
 
-    return netdev.create(settings)
+    return create(settings)
 
 
 def _serving(settings: CollectSettings) -> Collector:
-    from collectors import serving  # noqa: PLC0415 - lazy on purpose
+    from collectors.serving import create  # noqa: PLC0415 - lazy on purpose
 
-    return serving.create(settings)
+    return create(settings)
 
 
 def _simulator(settings: CollectSettings) -> Collector:
-    from collectors import simulator  # noqa: PLC0415 - lazy on purpose
+    from collectors.simulator import create  # noqa: PLC0415 - lazy on purpose
 
-    return simulator.create(settings)
+    return create(settings)
 
 
 COLLECTORS: Mapping[str, Factory] = MappingProxyType(
