@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -44,7 +45,7 @@ def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """
     port = broker.free_port()
     log = tmp_path_factory.mktemp("kafka") / "broker.log"
-    process = Process("broker", broker.command(port), log)
+    process = Process("broker", broker.command(port), log, {"RUST_LOG": "warn"})
     try:
         servers = f"127.0.0.1:{port}"
         wait_until(lambda: broker.answers(servers), process, 60)
@@ -56,11 +57,19 @@ def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def apache_kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Bootstrap servers of a real Apache Kafka in its own process."""
+def apache_kafka_home() -> Path:
+    """Folder of Apache Kafka's jars; the test is skipped, or fails in CI, without them."""
     need_program("java", "install a Java 17 runtime")
     if not apache.fetched():
         missing("Apache Kafka", "run ridgeline kafka fetch")
+    return apache.home()
+
+
+@pytest.fixture(scope="session")
+def apache_kafka_servers(
+    tmp_path_factory: pytest.TempPathFactory, apache_kafka_home: Path
+) -> Iterator[str]:
+    """Bootstrap servers of a real Apache Kafka in its own process."""
     folder = tmp_path_factory.mktemp("apache-kafka")
     port = broker.free_port()
     process = Process("kafka", apache.command(port, folder), folder / "kafka.log")

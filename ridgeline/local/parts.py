@@ -20,6 +20,8 @@ from ridgeline.local import apache, broker
 from ridgeline.settings import KafkaSettings, LocalSettings, StoreSettings
 
 COLLECTORS, STREAMS, ADVISOR = "collectors", "streams", "advisor"
+PYTHON = (sys.executable, "-P")
+"""`-P`: a folder called `streams` where the operator happens to stand is not our service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,7 @@ def store_part(local: LocalSettings) -> Part:
     """ClickHouse's engine behind the gateway."""
     url = store_settings(local).url
     path = local.home.resolve() / "store"
-    module = [sys.executable, "-m", "ridgeline.local.gateway"]
+    module = [*PYTHON, "-m", "ridgeline.local.gateway"]
     return Part(
         name="store",
         command=lambda: [*module, f"--port={local.store_port}", f"--path={path}"],
@@ -131,7 +133,7 @@ def service_parts(
     def part(name: str, url: str) -> Part:
         return Part(
             name=name,
-            command=lambda: [sys.executable, "-m", name],
+            command=lambda: [*PYTHON, "-m", name],
             ready=lambda: http_ok(url),
             env=env,
         )

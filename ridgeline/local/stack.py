@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -102,7 +101,7 @@ class Stack:
         """Migrations run in their own process: the same command an operator has."""
         migration = Part(
             name="migrate",
-            command=lambda: [sys.executable, "-m", "ridgeline.cli", "store", "migrate"],
+            command=lambda: [*parts.PYTHON, "-m", "ridgeline.cli", "store", "migrate"],
             ready=lambda: False,
             env=parts.environment(self._local),
         )
