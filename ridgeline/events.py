@@ -63,11 +63,11 @@ class InventoryItem(Event):
 
 
 class DeviceEvent(Event):
-    """Something that happened once: an XID, a link flap."""
+    """Something that happened once: an XID, a link flap, a GPU lost."""
 
     device: int
     node: int
-    kind: Literal["xid", "link"]
+    kind: Literal["xid", "link", "lost"]
     code: int
     message: str
     ts: int

@@ -8,9 +8,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from collectors import infiniband, netdev, serving
+import pytest
+
+from collectors import infiniband, netdev, nvml, serving
 from collectors.protocol import Collector
 from ridgeline.settings import CollectSettings
+from tests.collectors.fake_nvml import profiles
+from tests.collectors.fake_nvml.driver import build, install, no_driver
 from tests.collectors.pages import serve_pages, vllm_v1
 from tests.collectors.sysfs_tree import add_interface, add_port, settings_of
 
@@ -48,7 +52,22 @@ def _serving(_: Path) -> Iterator[Collector]:
         yield serving.create(CollectSettings(host="node07", serving=(pages.base,)))
 
 
+@contextlib.contextmanager
+def _nvml(root: Path) -> Iterator[Collector]:
+    with pytest.MonkeyPatch.context() as patch:
+        fake = install(build(root / "driver"), root / "nvml_state", patch)
+        fake.add(profiles.h100())
+        fake.add(profiles.a100())
+        yield nvml.create(settings_of(root))
+
+
+def _nvml_absent(root: Path) -> Collector:
+    with no_driver():
+        return nvml.create(settings_of(root))
+
+
 FAKES: dict[str, Case] = {
+    "nvml": Case(_nvml, _nvml_absent),
     "netdev": Case(_netdev, lambda root: netdev.create(settings_of(root))),
     "infiniband": Case(_infiniband, lambda root: infiniband.create(settings_of(root))),
     "serving": Case(_serving, lambda root: serving.create(settings_of(root))),
