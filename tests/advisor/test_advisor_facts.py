@@ -1,0 +1,223 @@
+"""Facts read from the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from advisor import facts
+from ridgeline.events import (
+    Detection,
+    DeviceKind,
+    EpisodeState,
+    InventoryItem,
+    Pool,
+    Severity,
+)
+from ridgeline.ids import device_id, node_id
+from ridgeline.schema import FABRIC, FACILITY, GPU, SERVING, Kind, Schema
+from ridgeline.settings import StoreSettings
+from ridgeline.store import Store
+
+NOW_MS = 1_800_000_000_000
+SPAN = facts.Span(now_ms=NOW_MS, history_ms=900_000)
+
+
+@pytest.fixture
+def store(store_url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store with a database of this test alone."""
+    name = "".join(c if c.isalnum() else "_" for c in request.node.name)
+    made = Store.connect(StoreSettings(url=store_url, database=f"adv_{name}"[:60]))
+    made.migrate()
+    yield made
+    made.close()
+
+
+def windows(
+    schema: Schema,
+    device: int,
+    node: int,
+    minutes: float = 2,
+    end_ms: int = NOW_MS,
+    **values: float,
+) -> np.ndarray:
+    """Windows of 10 s up to `end_ms` with the given aggregates, everything else missing."""
+    count = int(minutes * 6)
+    out = np.zeros(count, dtype=schema.window_dtype)
+    for f in schema.window_fields:
+        out[f.name] = np.nan if f.kind in (Kind.GAUGE, Kind.COUNTER) else 2**32 - 1
+    out["window_start"] = end_ms - 10_000 * np.arange(1, count + 1)
+    out["device"], out["node"], out["samples"] = device, node, 10
+    for name, value in values.items():
+        out[name] = value
+    return out
+
+
+def item(host: str, kind: DeviceKind, name: str, **more: str) -> InventoryItem:
+    """An inventory item of the demo's shape."""
+    fields = {"pool": Pool(more.pop("pool", "unknown")), "seen_ms": NOW_MS} | more
+    device = device_id(host, kind, name)
+    return InventoryItem.model_validate(
+        {"device": device, "node": node_id(host), "kind": kind, "host": host, "name": name} | fields
+    )
+
+
+def test_pool_serving_load_sums_engines_and_gaps_are_no_dips(store: Store) -> None:
+    """Two decode engines, one with half of its windows: the rate is that of two."""
+    a = item("n0", DeviceKind.SERVING, "http://a", pool="decode")
+    b = item("n1", DeviceKind.SERVING, "http://b", pool="decode")
+    store.insert_events([a, b])
+    load = {
+        "generation_tokens_inc": 10_000.0,
+        "requests_finished_inc": 50.0,
+        "requests_running_avg": 60.0,
+        "requests_waiting_avg": 20.0,
+        "tpot_p99_seconds_avg": 0.05,
+    }
+    store.insert_windows(SERVING, windows(SERVING, a.device, a.node, 2, **load))
+    store.insert_windows(SERVING, windows(SERVING, b.device, b.node, 1, **load))
+
+    (pool,) = facts.serving_load(store, SPAN)
+
+    assert (pool.pool, pool.engines) == ("decode", 2)
+    assert pool.generation_tokens_per_second == pytest.approx(2000)
+    assert pool.requests_per_second == pytest.approx(10)
+    assert pool.running == pytest.approx(120)
+    assert pool.tpot_p99_seconds == pytest.approx(0.05)
+    assert pool.ttft_p99_seconds is None
+    assert pool.prompt_tokens_per_second is None
+    assert pool.overload_ratio == 1.0
+
+
+def test_gpu_activity_by_pool_and_loop(store: Store) -> None:
+    """Means over GPUs, throttled share of the window, model named when all agree."""
+    gpus = [
+        item("n0", DeviceKind.GPU, f"GPU-{i}", pool="decode", cooling_loop="loop-a", model="H100")
+        for i in range(2)
+    ]
+    store.insert_events(gpus)
+    for gpu, dram in zip(gpus, (0.6, 0.8), strict=True):
+        rows = windows(
+            GPU,
+            gpu.device,
+            gpu.node,
+            dram_util_ratio_avg=dram,
+            sm_util_ratio_avg=0.9,
+            throttle_thermal_ns_inc=1e9,
+            sm_clock_mhz_avg=990,
+            sm_clock_max_mhz_avg=1980,
+            temperature_celsius_max=88,
+        )
+        store.insert_windows(GPU, rows)
+
+    (pool,) = facts.gpu_activity(store, SPAN, "pool")
+    (loop,) = facts.gpu_activity(store, SPAN, "cooling_loop")
+
+    assert (pool.group, pool.gpus, pool.nodes, pool.model) == ("decode", 2, 1, "H100")
+    assert pool.dram_ratio == pytest.approx(0.7)
+    assert pool.thermal_ratio == pytest.approx(0.1)
+    assert pool.clock_ratio == pytest.approx(0.5)
+    assert pool.hottest_celsius == 88
+    assert pool.tensor_ratio is None
+    assert pool.least_margin_celsius is None
+    assert loop.group == "loop-a"
+
+
+def test_old_data_is_no_fact(store: Store) -> None:
+    """A pool that stopped reporting a minute ago is left out, whatever its history says."""
+    gpu = item("n0", DeviceKind.GPU, "GPU-0", pool="decode")
+    store.insert_events([gpu])
+    stopped = NOW_MS - 60_000
+    rows = windows(GPU, gpu.device, gpu.node, end_ms=stopped, sm_util_ratio_avg=0.0)
+    store.insert_windows(GPU, rows)
+
+    read = facts.read(store, SPAN)
+
+    assert read.stale
+    assert () == read.idle
+    assert read.newest_ms is None
+
+
+def test_idle_gpus_need_a_reading(store: Store) -> None:
+    """A GPU without SM readings is not idle, it is unknown."""
+    idle = item("n0", DeviceKind.GPU, "GPU-0", pool="training")
+    unknown = item("n0", DeviceKind.GPU, "GPU-1", pool="training")
+    store.insert_events([idle, unknown])
+    rows = windows(GPU, idle.device, idle.node, sm_util_ratio_avg=0.0, power_watts_avg=75)
+    store.insert_windows(GPU, rows)
+    store.insert_windows(GPU, windows(GPU, unknown.device, unknown.node))
+
+    (pool,) = facts.idle_gpus(store, SPAN)
+
+    assert (pool.pool, pool.gpus, pool.idle) == ("training", 1, 1)
+    assert pool.idle_power_watts == pytest.approx(75)
+
+
+def test_loops_racks_rails_and_detections(store: Store) -> None:
+    """Cooling, fabric and open episodes come with their place."""
+    cdu = item("cdu-a", DeviceKind.FACILITY, "cdu-a", cooling_loop="loop-a")
+    rack = item("rack00", DeviceKind.FACILITY, "rack00", rack="rack00", cooling_loop="loop-a")
+    port = item("n0", DeviceKind.PORT, "mlx5_0/1", rail="rail0", rack="rack00")
+    store.insert_events([cdu, rack, port])
+    normal = windows(
+        FACILITY, cdu.device, cdu.node, 60, supply_celsius_avg=32, flow_liters_per_minute_avg=400
+    )
+    normal["flow_liters_per_minute_avg"][:12] = 200
+    store.insert_windows(FACILITY, normal)
+    store.insert_windows(FACILITY, windows(FACILITY, rack.device, rack.node, power_watts_avg=42e3))
+    traffic = windows(
+        FABRIC,
+        port.device,
+        port.node,
+        link_rate_bits_per_second_avg=4e11,
+        tx_bytes_inc=2.5e11,
+        rx_bytes_inc=1e9,
+        ecn_marked_packets_inc=500,
+    )
+    store.insert_windows(FABRIC, traffic)
+    episode = Detection(
+        id="d1",
+        detector="fabric_congestion",
+        condition="incast_receiver",
+        state=EpisodeState.OPEN,
+        severity=Severity.WARNING,
+        node=port.node,
+        device=port.device,
+        subject="n0 mlx5_0/1",
+        opened_ms=NOW_MS - 60_000,
+        updated_ms=NOW_MS - 5_000,
+        summary="incast",
+    )
+    closed = episode.model_copy(update={"id": "d2", "state": EpisodeState.CLOSED})
+    store.insert_events([episode, closed])
+
+    read = facts.read(store, SPAN)
+
+    (loop,) = read.loops
+    assert (loop.loop, loop.flow_liters_per_minute) == ("loop-a", 200)
+    assert loop.normal_flow_liters_per_minute == pytest.approx(400)
+    assert [r.power_watts for r in read.racks] == [42e3]
+    (rail,) = read.rails
+    assert rail.utilisation_ratio == pytest.approx(0.5)
+    assert rail.ecn_marked_per_second == pytest.approx(50)
+    assert rail.pause_ratio is None
+    assert [(f.detection.id, f.rail, f.rack) for f in read.found] == [("d1", "rail0", "rack00")]
+    assert not read.stale
+
+
+def test_demand_by_minute_counts_running_and_waiting(store: Store) -> None:
+    """The demand curve is read from the one-minute rollup."""
+    engine = item("n0", DeviceKind.SERVING, "http://a", pool="mixed")
+    store.insert_events([engine])
+    rows = windows(
+        SERVING, engine.device, engine.node, 3, requests_running_avg=30, requests_waiting_avg=5
+    )
+    store.insert_windows(SERVING, rows)
+    store.roll_up(SERVING, NOW_MS - 180_000, NOW_MS)
+
+    demand = facts.demand_per_minute(store, SPAN)
+
+    assert len(demand["mixed"]) >= 3
+    assert set(demand["mixed"]) == {35.0}
