@@ -15,6 +15,7 @@ import numpy as np
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.structs import RecordMetadata
 
 from collectors.inventory import InventoryBook
 from collectors.outbox import Message, Outbox
@@ -47,6 +48,7 @@ class Publisher:
         self._wake = asyncio.Event()
         self._producer: AIOKafkaProducer | None = None
         self._connected_before = False
+        self._newest: dict[tuple[str, int], int] = {}  # offset by topic and partition
         self._stopping = False
 
     def frame(self, source: str, schema: Schema, rows: np.ndarray) -> None:
@@ -140,16 +142,16 @@ class Publisher:
             raise
         self._producer = producer
         if self._connected_before:  # it may be another broker, one that has no inventory
-            self._put([_inventory(i, i.seen_ms) for i in self._book.all()])
+            self._repeat_inventory()
         self._connected_before = True
         log.info("connected to kafka", servers=self._kafka.servers, waiting=len(self._outbox))
         return True
 
     async def _send(self, batch: list[Message]) -> bool:
         """Send and wait for every acknowledgement; what got none goes back to the outbox."""
-        sends = [asyncio.ensure_future(self._send_one(m)) for m in batch]
-        if not sends:
+        if not batch:
             return True
+        sends = [asyncio.ensure_future(self._send_one(m)) for m in batch]
         await asyncio.wait(sends, timeout=self._ack_seconds * 1.5)
         failed: list[Message] = []
         problem: BaseException | None = None
@@ -164,6 +166,8 @@ class Publisher:
                 PUBLISH_ERRORS.labels(message.topic).inc()
                 failed.append(message)
                 problem = error
+        if self._went_back(s.result() for s in sends if s.done() and _error_of(s) is None):
+            self._repeat_inventory()
         if not failed:
             return True
         self._outbox.give_back(failed)
@@ -171,7 +175,24 @@ class Publisher:
         await self._disconnect()  # topics or producer id may be lost: start afresh
         return False
 
-    async def _send_one(self, message: Message) -> None:
+    def _repeat_inventory(self) -> None:
+        self._put([_inventory(i, i.seen_ms) for i in self._book.all()])
+
+    def _went_back(self, acknowledged: Iterable[RecordMetadata]) -> bool:
+        """Whether offsets start again: the broker behind a live connection lost what it had."""
+        lowest: dict[tuple[str, int], int] = {}
+        for record in acknowledged:
+            place = (record.topic, record.partition)
+            if record.offset >= 0:  # -1: a repeat that the broker already had
+                lowest[place] = min(record.offset, lowest.get(place, record.offset))
+        again = any(offset <= self._newest.get(place, -1) for place, offset in lowest.items())
+        if again:
+            log.warning("the broker has lost its data", servers=self._kafka.servers)
+            self._newest.clear()
+        self._newest.update(lowest)
+        return again
+
+    async def _send_one(self, message: Message) -> RecordMetadata:
         assert self._producer is not None  # noqa: S101 - _step connects first
         acknowledged = await self._producer.send(
             message.topic,
@@ -180,7 +201,7 @@ class Publisher:
             timestamp_ms=message.ts_ms,
             headers=message.headers,
         )
-        await acknowledged
+        return await acknowledged
 
     async def _disconnect(self) -> None:
         producer, self._producer = self._producer, None
@@ -198,7 +219,7 @@ async def _abandon(producer: Any | None) -> None:
         await producer.client.close()
 
 
-def _error_of(send: asyncio.Future[None]) -> BaseException | None:
+def _error_of(send: asyncio.Future[RecordMetadata]) -> BaseException | None:
     if not send.done():
         send.cancel()
         return TimeoutError("no acknowledgement")
