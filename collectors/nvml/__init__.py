@@ -54,6 +54,8 @@ class Nvml:
                 raise
             self._take_xids(batch)  # what led to it must not be lost: gone is said the next time
             return batch
+        if self._watch.broken:
+            self._watch_anew()
         self._take_xids(batch)
         rows = [self._with_xids(gpu, row) for gpu, row in read if row is not None]
         if rows:
@@ -160,10 +162,14 @@ class Nvml:
         return len(self._gpus) > before
 
     def _new_watch(self) -> XidWatch:
-        return XidWatch({gpu.uuid: gpu.handle for gpu in self._gpus.values()})
+        return XidWatch({g.uuid: g.handle for g in self._gpus.values() if not g.lost})
 
     def _watch_anew(self) -> None:
-        """A GPU that came back is not in the old event set any more."""
+        """Watch the GPUs that are in order now.
+
+        A lost GPU spoils its event set, and one that came back is in none. The old set goes
+        first: two at a time would deliver each XID twice.
+        """
         old = self._watch
         old.close()
         self._watch = self._new_watch()

@@ -45,6 +45,7 @@ class XidWatch:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.watched: frozenset[str] = frozenset()
+        self.broken = False  # a watched GPU is lost, so the driver fails every wait of this set
         self._events: Any = None
         self._register(handles)
 
@@ -104,10 +105,11 @@ class XidWatch:
                 if error.code == TIMEOUT:
                     continue
                 _count(error)
-                if error.trouble in (Trouble.GONE, Trouble.REFUSED):
+                if error.trouble is not Trouble.PASSING:
+                    self.broken = error.trouble is Trouble.LOST
                     self.watched = frozenset()  # missing from now on, not "no further XID"
                     return
-                self._stopping.wait(_PAUSE_SECONDS)  # a lost GPU fails every wait at once
+                self._stopping.wait(_PAUSE_SECONDS)
                 continue
             self._take_in(event)
 

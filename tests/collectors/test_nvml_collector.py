@@ -322,13 +322,45 @@ def test_xid_of_a_gpu_that_fell_off(fake: FakeNvml, opened: list[nvml.Nvml]) -> 
     """XID 79 arrives although the GPU no longer answers a question."""
     fake.add(profiles.h100())
     collector = start(opened)
-    fake.gpu(0, {"error.all": 15})
-    fake.xid((0, 79))
+    fake.xid((0, 79), changes={"gpu.0.error.all": 15})
     eventually(lambda: collector._watch.pending() == 1)
 
     batch = collector.collect(NOW)
     assert {(e.kind, e.code) for e in batch.events} == {("lost", 15), ("xid", 79)}
     assert batch.frames == []
+
+
+def test_xids_of_the_others_after_a_loss(fake: FakeNvml, opened: list[nvml.Nvml]) -> None:
+    """A lost GPU spoils its event set; the others get a new one, and it too when it is back."""
+    fake.add(profiles.h100())
+    fake.add(profiles.h100())
+    collector = start(opened)
+    fake.gpu(0, {"error.all": 15})
+    eventually(lambda: collector._watch.broken)
+    (row,) = rows_of(collector.collect(NOW))
+    fake.xid((1, 31))
+    eventually(lambda: collector._watch.pending() == 1)
+    assert row["xid_events"] == 0
+    assert [e.code for e in collector.collect(NOW + 1000).events] == [31]
+
+    fake.gpu(0, {"error.all": None})
+    collector.collect(NOW + 60_000)
+    fake.xid((0, 13))
+    eventually(lambda: collector._watch.pending() == 1)
+    assert list(rows_of(collector.collect(NOW + 61_000))["last_xid"]) == [13, 31]
+
+
+def test_xids_before_the_driver_went(fake: FakeNvml, opened: list[nvml.Nvml]) -> None:
+    """What led to the end is delivered before the end is said."""
+    fake.add(profiles.h100())
+    collector = start(opened)
+    fake.xid((0, 119))
+    eventually(lambda: collector._watch.pending() == 1)
+    fake.gpu(0, {"error.all": 9})
+
+    assert [e.code for e in collector.collect(NOW).events] == [119]
+    with pytest.raises(NoData):
+        collector.collect(NOW + 1000)
 
 
 def test_xids_not_offered_are_missing(fake: FakeNvml, opened: list[nvml.Nvml]) -> None:
@@ -359,6 +391,24 @@ def test_old_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert row["memory_used_bytes"] == 64_424_509_440 + 1_073_741_824  # version 1: with reserve
     assert np.isnan(row["tlimit_margin_celsius"])
     assert np.isnan(row["sm_util_ratio"])
+
+
+def test_old_binding(
+    fake: FakeNvml, opened: list[nvml.Nvml], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function that the binding lacks costs its own column."""
+    monkeypatch.delattr(pynvml, "nvmlDeviceGetMarginTemperature")
+    fake.add(profiles.h100())
+    (row,) = rows_of(start(opened).collect(NOW))
+    assert np.isnan(row["tlimit_margin_celsius"])
+    assert row["temperature_celsius"] == 61
+
+
+def test_no_binding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without nvidia-ml-py the collector is off, and says why."""
+    monkeypatch.setattr(library, "pynvml", None)
+    with pytest.raises(NoData, match="nvidia-ml-py is not installed; GPU metrics are off"):
+        nvml.create(SETTINGS)
 
 
 def test_no_driver() -> None:

@@ -63,11 +63,13 @@ class FakeNvml:
         """Change one GPU."""
         self.set({f"gpu.{index}.{key}": value for key, value in changes.items()})
 
-    def xid(self, *gpu_and_code: tuple[int, int]) -> None:
-        """Let XIDs happen, all at once."""
-        new = {f"xid.{self._xids + i}": f"{gpu}:{c}" for i, (gpu, c) in enumerate(gpu_and_code)}
-        self._xids += len(new)
-        self.set(dict(new))
+    def xid(self, *gpu_and_code: tuple[int, int], changes: State | None = None) -> None:
+        """Let XIDs happen, all at once and together with other changes."""
+        new: State = dict(changes or {})
+        for gpu, code in gpu_and_code:
+            new[f"xid.{self._xids}"] = f"{gpu}:{code}"
+            self._xids += 1
+        self.set(new)
 
 
 def uuid(index: int) -> str:

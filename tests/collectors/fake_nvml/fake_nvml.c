@@ -312,6 +312,8 @@ Return nvmlEventSetWait_v2(Set set, Event *out, unsigned timeout_ms) {
         return OK;
       }
     }
+    for (int i = 0; i < MOST_GPUS; i++) /* as the driver does: one lost GPU fails the whole set */
+      if (set->registered & 1u << i && blocked((Device)&gpus[i], "lost") == 15) return 15;
     usleep(2000);
   }
   return TIMEOUT;

@@ -39,6 +39,7 @@ def h100() -> State:
         "reasons": 0x4,
         "pstate": 0,
         **_common_fields(),
+        "field.185": f"{UINT}:590000",  # the average, worse than the instant
         "field.186": f"{UINT}:612500",
         "field.190": f"{UINT}:700000",
         "field.194": f"{SINT}:-2",
