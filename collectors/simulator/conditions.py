@@ -1,0 +1,136 @@
+"""What the events of a timeline do to the cluster at one moment, and what is then true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from collectors.simulator.fabric import LINK_BYTES_PER_SECOND, RAIL_COUNT
+from collectors.simulator.facility import SUPPLY_CELSIUS
+from collectors.simulator.gpu import LIMIT_WATTS
+from collectors.simulator.scenario import (
+    SETTING,
+    CoolingEvent,
+    DemandEvent,
+    IncastEvent,
+    LossyLinkEvent,
+    PowerCapEvent,
+    TimelineEvent,
+    TrafficPart,
+    XidEvent,
+)
+from collectors.simulator.serving import Demand
+from collectors.simulator.topology import GPUS_PER_NODE, LOOPS, Topology
+from collectors.simulator.workload import Bools, Floats, Ints
+from ridgeline.errors import Misconfigured
+
+
+@dataclass(slots=True)
+class Conditions:
+    """Everything an event can change, as it is now."""
+
+    demand: Demand
+    streams: Floats  # bytes/s [rail, from, to]
+    loss_ratio: Floats  # [node, rail]
+    link_up: Bools  # [node, rail]
+    congestion_control: bool
+    supply_celsius: Floats  # [loop]
+    flow_ratio: Floats  # [loop]
+    limit_watts: Floats  # [node]
+    brake: Bools  # [node]
+
+    @classmethod
+    def calm(cls, topology: Topology, traffic: TrafficPart) -> Conditions:
+        """Nothing out of the ordinary."""
+        n, loops = topology.nodes, len(LOOPS)
+        return cls(
+            demand=Demand(traffic.requests_per_second, prefix_hit_ratio=traffic.prefix_hit_ratio),
+            streams=np.zeros((RAIL_COUNT, n, n)),
+            loss_ratio=np.zeros((n, RAIL_COUNT)),
+            link_up=np.ones((n, RAIL_COUNT), dtype=bool),
+            congestion_control=True,
+            supply_celsius=np.full(loops, SUPPLY_CELSIUS),
+            flow_ratio=np.ones(loops),
+            limit_watts=np.full(n, LIMIT_WATTS),
+            brake=np.zeros(n, dtype=bool),
+        )
+
+    def apply(self, event: TimelineEvent, topology: Topology) -> None:
+        """Let one event take effect."""
+        where = targets(topology, event.target)
+        match event:
+            case DemandEvent():
+                self._demand(event)
+            case IncastEvent():
+                self._incast(event, where, targets(topology, event.senders))
+            case CoolingEvent():
+                loops = np.unique(topology.loop_of_node[where])
+                self.supply_celsius[loops] += event.supply_rise_celsius
+                self.flow_ratio[loops] *= event.flow_ratio
+            case PowerCapEvent():
+                self.limit_watts[where] = event.limit_watts
+                self.brake[where] = event.brake
+            case LossyLinkEvent():
+                self.loss_ratio[where, event.rail] = event.loss_ratio
+                self.link_up[where, event.rail] = event.loss_ratio < 1.0
+            case XidEvent():
+                pass  # strikes once; the cluster counts it
+
+    def _demand(self, event: DemandEvent) -> None:
+        demand = self.demand
+        demand.requests_per_second *= event.rate_factor
+        demand.prompt_scale *= event.prompt_scale
+        demand.output_scale *= event.output_scale
+        if event.prefix_hit_ratio is not None:
+            demand.prefix_hit_ratio = event.prefix_hit_ratio
+
+    def _incast(self, event: IncastEvent, where: Ints, senders: Ints) -> None:
+        self.congestion_control &= event.congestion_control
+        for node in where:
+            others = senders[senders != node]
+            rate = event.load * LINK_BYTES_PER_SECOND / max(len(others), 1)
+            self.streams[event.rail, others, node] += rate
+
+
+def targets(topology: Topology, names: tuple[str, ...]) -> Ints:
+    """Nodes that names of nodes, racks, cooling loops or pools stand for.
+
+    Raises:
+        Misconfigured: naming what the cluster does not have.
+    """
+    mask = np.zeros(topology.nodes, dtype=bool)
+    for name in names:
+        found = _nodes_of(topology, name)
+        if not found.any():
+            raise Misconfigured(SETTING, f"target {name!r}: no such node, rack, loop or pool here")
+        mask |= found
+    return np.flatnonzero(mask).astype(np.int64)
+
+
+def _nodes_of(topology: Topology, name: str) -> Bools:
+    places = zip(topology.hosts, topology.rack_of_node, topology.pools, strict=True)
+    return np.array(
+        [
+            name in (host, topology.rack_names[rack], LOOPS[topology.loop_of_rack[rack]], pool)
+            for host, rack, pool in places
+        ],
+        dtype=bool,
+    )
+
+
+def devices(topology: Topology, event: TimelineEvent) -> tuple[int, ...]:
+    """Ids of the devices an event's label speaks of."""
+    where = targets(topology, event.target)
+    if isinstance(event, IncastEvent | LossyLinkEvent):
+        chosen = topology.port_ids[where * RAIL_COUNT + event.rail]
+    elif isinstance(event, XidEvent):
+        chosen = topology.gpu_ids[where * GPUS_PER_NODE + event.gpu]
+    else:
+        each = where[:, None] * GPUS_PER_NODE + np.arange(GPUS_PER_NODE)
+        chosen = topology.gpu_ids[each.ravel()]
+    found = tuple(int(device) for device in chosen)
+    if isinstance(event, CoolingEvent):
+        loops = np.unique(topology.loop_of_node[where])
+        found += tuple(int(d) for d in topology.facility_ids[topology.racks + loops])
+    return found

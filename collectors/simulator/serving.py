@@ -1,0 +1,287 @@
+"""LLM serving engines: queues, prefill, KV transfer, continuous batching, KV cache.
+
+One engine a node, tensor-parallel over its GPUs. A prefill engine computes prompts first come,
+first served and hands the KV cache to a decode engine; a mixed engine does both, prompts first.
+Requests are rows of one table and every step is computed for all engines at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from collectors.simulator import roofline
+from collectors.simulator.groups import running_sum, sums
+from collectors.simulator.meters import Meters
+from collectors.simulator.topology import Topology
+from collectors.simulator.workload import Arrivals, Bools, Floats, Ints, Traffic
+from ridgeline.events import Pool
+
+MAX_BATCH = 256
+MAX_WAITING = 128  # a gateway refuses what comes after it
+BATCH_TOKENS = 8192.0  # prompt tokens an engine computes together
+PROMPT, TRANSFER, QUEUED, RUNNING, DONE = range(5)
+ENGINE_SIMULATOR = 3
+ROLE_MIXED, ROLE_PREFILL, ROLE_DECODE = 1, 2, 3
+REQUEST = np.dtype(
+    [
+        ("seq", "i8"),
+        ("phase", "i8"),
+        ("engine", "i8"),
+        ("source", "i8"),  # the engine that computed the prompt
+        ("arrived", "f8"),
+        ("ready", "f8"),  # when the present phase may begin
+        ("work", "f8"),  # seconds of prompt computation left, at full clock
+        ("cost", "f8"),  # the same at the start
+        ("prompt", "f8"),
+        ("cached", "f8"),
+        ("output", "f8"),
+        ("produced", "f8"),
+    ]
+)
+
+
+@dataclass(slots=True)
+class Demand:
+    """What users ask for now."""
+
+    requests_per_second: float
+    prompt_scale: float = 1.0
+    output_scale: float = 1.0
+    prefix_hit_ratio: float = 0.25
+
+
+@dataclass(slots=True)
+class Activity:
+    """What every engine's GPUs did in a step (ratios 0..1), and what crossed the network."""
+
+    sm: Floats
+    tensor: Floats
+    dram: Floats
+    nvlink_bytes_per_second: Floats
+    transfers: Floats  # bytes by source engine and target engine
+
+
+class Engines:
+    """All serving engines of the cluster."""
+
+    def __init__(self, topology: Topology, traffic: Traffic, rng: np.random.Generator) -> None:
+        pools = [topology.pools[node] for node in topology.engine_nodes]
+        roles = {Pool.PREFILL: ROLE_PREFILL, Pool.DECODE: ROLE_DECODE}
+        self.role: Ints = np.array([roles.get(p, ROLE_MIXED) for p in pools], dtype=np.int64)
+        self.count = len(self.role)
+        self.meters = Meters(self.count)
+        self.table = np.zeros(0, dtype=REQUEST)
+        self._prefill = np.flatnonzero(self.role != ROLE_DECODE)
+        self._decode = np.flatnonzero(self.role != ROLE_PREFILL)
+        self._traffic, self._rng = traffic, rng
+        self._arrivals = Arrivals(rng, traffic.interarrival_cv)
+        self._seq = 0
+
+    def step(
+        self, now: float, seconds: float, clock: Floats, demand: Demand, kv_rate: Floats
+    ) -> Activity:
+        """Advance by `seconds`.
+
+        Args:
+            now: Time at the start, in seconds.
+            seconds: Length of the step.
+            clock: SM clock of every engine over its maximum.
+            demand: What users ask for.
+            kv_rate: Bytes per second one KV transfer to every engine gets.
+        """
+        self._arrive(now, seconds, demand)
+        transfers = np.zeros((self.count, self.count))
+        busy, tensor = self._prompts(now, seconds, clock, kv_rate, transfers)
+        self._begin(now + seconds)
+        activity = self._generate(now, seconds, clock, 1.0 - busy)
+        tokens_per_second = np.where(busy > 0, tensor, 0.0) * _PREFILL_TOKENS_PER_SECOND
+        self.table = self.table[self.table["phase"] != DONE]
+        return Activity(
+            sm=np.minimum(1.0, 0.95 * busy + activity.sm),
+            tensor=tensor + activity.tensor,
+            dram=0.3 * busy + activity.dram,
+            nvlink_bytes_per_second=activity.nvlink_bytes_per_second
+            + tokens_per_second * roofline.ALL_REDUCE_BYTES_PER_TOKEN,
+            transfers=transfers,
+        )
+
+    def kv_tokens(self) -> Floats:
+        """KV cache in use by running requests, tokens of every engine."""
+        rows = self.table[self.table["phase"] == RUNNING]
+        return sums(rows["engine"], rows["prompt"] + rows["produced"], self.count)
+
+    def queues(self) -> tuple[Floats, Floats]:
+        """Running and waiting requests of every engine."""
+        table, n = self.table, self.count
+        prompts = self._in_order(PROMPT)
+        engine = table["engine"][prompts]
+        tokens = table["prompt"][prompts] - table["cached"][prompts]
+        ahead = running_sum(engine, tokens) - tokens
+        computing = np.bincount(engine[ahead < BATCH_TOKENS], minlength=n)
+        running = np.bincount(table["engine"][table["phase"] == RUNNING], minlength=n)
+        queued = np.bincount(table["engine"][table["phase"] == QUEUED], minlength=n)
+        waiting = np.bincount(engine, minlength=n) - computing + queued
+        return (running + computing).astype(np.float64), waiting.astype(np.float64)
+
+    def fill(self, rows: np.ndarray) -> None:
+        """Write the state of every engine into SERVING rows; latencies start anew."""
+        rows["requests_running"], rows["requests_waiting"] = self.queues()
+        rows["kv_cache_usage_ratio"] = self.kv_tokens() / roofline.KV_CAPACITY_TOKENS
+        rows["max_batch_requests"] = MAX_BATCH
+        rows["engine"], rows["role"] = ENGINE_SIMULATOR, self.role
+        self.meters.fill(rows)
+
+    def _in_order(self, phase: int) -> Ints:
+        """Rows of a phase, by engine and then first come, first served."""
+        rows = np.flatnonzero(self.table["phase"] == phase)
+        return rows[np.lexsort((self.table["seq"][rows], self.table["engine"][rows]))]
+
+    def _arrive(self, now: float, seconds: float, demand: Demand) -> None:
+        times = self._arrivals.draw(demand.requests_per_second, seconds)
+        if not len(times) or not len(self._prefill):
+            return
+        new = self._draw(now + times, demand)
+        waiting = self.table[self.table["phase"] == PROMPT]
+        load = sums(waiting["engine"], waiting["work"], self.count)
+        new["engine"] = new["source"] = self._spread(self._prefill, load, len(new))
+        held = np.bincount(waiting["engine"], minlength=self.count)
+        place = held[new["engine"]] + np.arange(len(new)) // len(self._prefill)
+        refused: Bools = place >= MAX_WAITING
+        self.meters.add("requests_failed", new["engine"][refused])
+        self.table = np.concatenate([self.table, new[~refused]])
+
+    def _draw(self, arrived: Floats, demand: Demand) -> np.ndarray:
+        count, traffic = len(arrived), self._traffic
+        new = np.zeros(count, dtype=REQUEST)
+        new["seq"] = self._seq + np.arange(count)
+        self._seq += count
+        new["phase"], new["arrived"], new["ready"] = PROMPT, arrived, arrived
+        longest = 0.25 * roofline.KV_CAPACITY_TOKENS
+        prompt = np.rint(traffic.prompt.draw(self._rng, count) * demand.prompt_scale)
+        new["prompt"] = np.clip(prompt, 1.0, longest)
+        output = np.rint(traffic.output.draw(self._rng, count) * demand.output_scale)
+        new["output"] = np.clip(output, 1.0, longest)
+        hit = np.clip(demand.prefix_hit_ratio + self._rng.uniform(-0.2, 0.2, count), 0.0, 0.95)
+        new["cached"] = np.floor(new["prompt"] * hit)
+        new["cost"] = roofline.prefill_seconds(new["prompt"] - new["cached"], new["prompt"])
+        new["work"] = new["cost"]
+        return new
+
+    def _spread(self, engines: Ints, load: Floats, count: int) -> Ints:
+        """The engines `count` requests go to, least loaded first, in turn."""
+        order = np.lexsort((self._rng.random(len(engines)), load[engines]))
+        return engines[order][np.arange(count) % len(engines)]
+
+    def _prompts(
+        self, now: float, seconds: float, clock: Floats, kv_rate: Floats, transfers: Floats
+    ) -> tuple[Floats, Floats]:
+        """Compute prompts; the busy share and the tensor activity of every engine."""
+        table, rows = self.table, self._in_order(PROMPT)
+        engine, work = table["engine"][rows], table["work"][rows]
+        budget = seconds * clock
+        total = running_sum(engine, work)
+        done = np.clip(budget[engine] - (total - work), 0.0, work)
+        table["work"][rows] = work - done
+        cost = table["cost"][rows]
+        overhead = roofline.PREFILL_OVERHEAD_SECONDS / cost
+        spent = sums(engine, done, self.count)
+        useful = sums(engine, done * (1 - overhead), self.count)
+        self._hand_over(rows, done >= work, now + total / clock[engine], kv_rate, transfers)
+        return spent / budget, roofline.PREFILL_EFFICIENCY * useful / budget
+
+    def _hand_over(
+        self, rows: Ints, finished: Bools, end: Floats, kv_rate: Floats, transfers: Floats
+    ) -> None:
+        """Record the first token and send the KV cache on its way."""
+        table, rows = self.table, rows[finished]
+        source, cost = table["engine"][rows], table["cost"][rows]
+        end = np.maximum(end[finished], table["arrived"][rows] + cost)
+        self.meters.first_tokens(source, table[rows], end)
+        self.meters.add("requests_finished", source[self.role[source] == ROLE_PREFILL])
+        load = sums(
+            table["engine"][table["phase"] >= TRANSFER],
+            (table["prompt"] + table["output"])[table["phase"] >= TRANSFER],
+            self.count,
+        )
+        alone = np.flatnonzero(self.role == ROLE_DECODE)
+        target = source.copy()
+        moves = self.role[source] == ROLE_PREFILL
+        if len(alone):
+            target[moves] = self._spread(alone, load, int(moves.sum()))
+        size = np.where(moves, table["prompt"][rows] * roofline.KV_BYTES_PER_TOKEN, 0.0)
+        np.add.at(transfers, (source, target), size)
+        self.meters.add("kv_transfer_bytes", source, size)
+        self.meters.add("kv_transfer_bytes", target, size)
+        table["engine"][rows] = target
+        table["ready"][rows] = end + size / kv_rate[target]
+        table["phase"][rows] = TRANSFER
+        table["produced"][rows] = 1.0
+
+    def _begin(self, end: float) -> None:
+        """Admit what has arrived into the running batches while there is room."""
+        table = self.table
+        table["phase"][(table["phase"] == TRANSFER) & (table["ready"] <= end)] = QUEUED
+        rows = self._in_order(QUEUED)
+        engine = table["engine"][rows]
+        need = table["prompt"][rows] + table["produced"][rows]
+        running = np.bincount(table["engine"][table["phase"] == RUNNING], minlength=self.count)
+        room = 0.98 * roofline.KV_CAPACITY_TOKENS - self.kv_tokens()
+        fits = (running_sum(engine, need) <= room[engine]) & (
+            running_sum(engine, np.ones(len(rows))) <= (MAX_BATCH - running)[engine]
+        )
+        admitted = rows[fits]
+        wait = np.maximum(0.0, end - table["ready"][admitted])
+        self.meters.add("queue_us", table["engine"][admitted], wait * 1e6)
+        table["phase"][admitted] = RUNNING
+        table["ready"][admitted] = np.minimum(end, np.maximum(table["ready"][admitted], 0.0))
+
+    def _generate(self, now: float, seconds: float, clock: Floats, share: Floats) -> Activity:
+        """Run decode steps in the share of the time that prompts leave."""
+        table = self.table
+        rows = np.flatnonzero(table["phase"] == RUNNING)
+        engine, n = table["engine"][rows], self.count
+        batch = np.bincount(engine, minlength=n).astype(np.float64)
+        context = self.kv_tokens()
+        step = roofline.decode_seconds(batch, context, clock)
+        pace = np.maximum(share, 0.02) / step  # tokens a second of every running request
+        left = table["output"][rows] - table["produced"][rows]
+        tokens = np.minimum(pace[engine] * seconds, left)
+        table["produced"][rows] += tokens
+        finished = tokens >= left
+        self.meters.tokens(engine, tokens, 1.0 / pace[engine], self._rng)
+        end = now + tokens / pace[engine]
+        self.meters.finished(engine[finished], table[rows[finished]], end[finished])
+        table["phase"][rows[finished]] = DONE
+        self._preempt()
+        lived = sums(engine, tokens, n) / np.maximum(pace * seconds, 1e-9)
+        busy = np.minimum(1.0, lived) * share * (batch > 0)
+        return _decode_activity(batch, context, step, busy)
+
+    def _preempt(self) -> None:
+        """Where the KV cache is full, the newest requests go back to the queue."""
+        for engine in np.flatnonzero(self.kv_tokens() > roofline.KV_CAPACITY_TOKENS):
+            mine = np.flatnonzero(
+                (self.table["phase"] == RUNNING) & (self.table["engine"] == engine)
+            )
+            mine = mine[np.argsort(self.table["seq"][mine])]
+            held = np.cumsum(self.table["prompt"][mine] + self.table["produced"][mine])
+            out = mine[held > roofline.KV_CAPACITY_TOKENS]
+            self.table["phase"][out] = QUEUED
+            self.meters.add("preemptions", self.table["engine"][out])
+
+
+_PREFILL_TOKENS_PER_SECOND = roofline.PEAK_FLOPS / (2 * roofline.PARAMETERS)
+
+
+def _decode_activity(batch: Floats, context: Floats, step: Floats, busy: Floats) -> Activity:
+    dram = busy * roofline.decode_bytes(context) / (step * roofline.PEAK_BYTES_PER_SECOND)
+    tensor = busy * 2 * roofline.PARAMETERS * batch / (step * roofline.PEAK_FLOPS)
+    return Activity(
+        sm=busy * (0.55 + 0.45 * np.minimum(1.0, dram / 0.8)),
+        tensor=np.minimum(0.95, tensor),
+        dram=np.minimum(0.95, dram),
+        nvlink_bytes_per_second=busy * batch / step * roofline.ALL_REDUCE_BYTES_PER_TOKEN,
+        transfers=np.zeros((0, 0)),
+    )
