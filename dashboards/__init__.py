@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""Grafana dashboards as Python: built to JSON, provisioned by files or pushed."""

@@ -1,0 +1,199 @@
+"""Ridgeline itself: is data coming in, is it processed, what was refused."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard as builders
+
+from dashboards.panels import series, table, variables
+from dashboards.sql import TIME, chosen
+from ridgeline.schema import SCHEMAS
+
+
+def build() -> builders.Dashboard:
+    """The dashboard `ridgeline-operations`."""
+    board = (
+        builders.Dashboard("Ridgeline: operations")
+        .uid("ridgeline-operations")
+        .description("The health of Ridgeline's own collectors, streams and store.")
+        .tags(["ridgeline"])
+        .time("now-1h", "now")
+        .timezone("browser")
+        .refresh("30s")
+        .readonly()
+    )
+    for variable in variables():
+        board = board.with_variable(variable)
+    for part in (_freshness, _collectors, _refused, _store):
+        board = part(board)
+    return board
+
+
+def _freshness(board: builders.Dashboard) -> builders.Dashboard:
+    newest = "\nUNION ALL\n".join(
+        f"SELECT '{family}' AS family,\n"
+        "    if(count() = 0, NULL, max(window_start)) AS newest,\n"
+        "    if(count() = 0, NULL, dateDiff('second', max(window_start), now64(3, 'UTC'))) AS age\n"
+        f"FROM {family}_windows\nWHERE window_start > now() - INTERVAL 1 DAY"
+        for family in SCHEMAS
+    )
+    devices = "\nUNION ALL\n".join(
+        f"SELECT {TIME}, '{family}' AS series, uniqExact(device) AS devices\n"
+        f"FROM {family}_windows\nWHERE $__timeFilter(window_start)\nGROUP BY time"
+        for family in SCHEMAS
+    )
+    silent = (
+        "SELECT host, kind, count() AS devices, max(seen) AS seen\nFROM inventory FINAL\n"
+        "WHERE device NOT IN (\n"
+        + "\n    UNION ALL\n".join(
+            f"    SELECT device FROM {family}_windows\n"
+            "    WHERE window_start > now() - INTERVAL 5 MINUTE"
+            for family in SCHEMAS
+        )
+        + f"\n) AND kind != 'node' AND {chosen('pool', 'pool')} AND {chosen('rack', 'rack')}"
+        f" AND {chosen('node', 'host')}\nGROUP BY host, kind\nORDER BY host, kind\nLIMIT 500"
+    )
+    return (
+        board.with_row(builders.Row("Freshness"))
+        .with_panel(
+            table(
+                "Newest window of each family",
+                newest,
+                "Age is wall clock minus the newest window's start; it is the window, the"
+                " lateness allowed and the way through Kafka when all is well.",
+                {"age": "s"},
+                width=12,
+            )
+        )
+        .with_panel(
+            table(
+                "Progress of the streams",
+                "SELECT topic, partition, fromUnixTimestamp64Milli(window_end, 'UTC')"
+                " AS durable_until,\n"
+                "    dateDiff('second', durable_until, now64(3, 'UTC')) AS lag\n"
+                "FROM stream_progress FINAL\nORDER BY lag DESC\nLIMIT 200",
+                "How far each partition's windows are durable.",
+                {"lag": "s"},
+                width=12,
+            )
+        )
+        .with_panel(
+            series(
+                "Devices reporting, by family",
+                f"SELECT * FROM (\n{devices}\n)\nORDER BY time, series",
+                "short",
+                "Devices with a window in the interval.",
+                labelled=True,
+            )
+        )
+        .with_panel(
+            table(
+                "Silent devices",
+                silent,
+                "In the inventory, but without a window for five minutes.",
+                width=12,
+                empty="every device reports",
+            )
+        )
+    )
+
+
+def _collectors(board: builders.Dashboard) -> builders.Dashboard:
+    where = f"$__timeFilter(ts) AND {chosen('node', 'host')}"
+    bucket = "toStartOfInterval(ts, INTERVAL $__interval_s SECOND) AS time"
+    return (
+        board.with_row(builders.Row("Collectors"))
+        .with_panel(
+            series(
+                "Failed runs, by collector",
+                f"SELECT {bucket}, collector AS series,\n"
+                "    countIf(NOT success AND NOT no_data) AS failed\n"
+                f"FROM collector_health FINAL\nWHERE {where}\n"
+                "GROUP BY time, series\nORDER BY time, series",
+                "short",
+                "Reports of failure; a machine without the device is no failure.",
+                labelled=True,
+            )
+        )
+        .with_panel(
+            series(
+                "Duration of a run, by collector",
+                f"SELECT {bucket}, collector AS series,\n"
+                "    quantile(0.95)(duration_seconds) AS duration\n"
+                f"FROM collector_health FINAL\nWHERE {where}\n"
+                "GROUP BY time, series\nORDER BY time, series",
+                "s",
+                "95th percentile over nodes.",
+                labelled=True,
+            )
+        )
+        .with_panel(
+            table(
+                "Collectors now",
+                "SELECT host, collector, argMax(success, ts) AS ok,\n"
+                "    argMax(no_data, ts) AS absent,\n"
+                "    argMax(duration_seconds, ts) AS duration, argMax(rows, ts) AS row_count,\n"
+                "    argMax(error, ts) AS last_error,\n"
+                "    dateDiff('second', max(ts), now64(3, 'UTC')) AS age\n"
+                f"FROM collector_health FINAL\nWHERE {where}\nGROUP BY host, collector\n"
+                "ORDER BY ok, host, collector\nLIMIT 500",
+                "The newest report of each collector, failing ones first.",
+                {"duration": "s", "age": "s"},
+            )
+        )
+    )
+
+
+def _refused(board: builders.Dashboard) -> builders.Dashboard:
+    return (
+        board.with_row(builders.Row("Dead letters"))
+        .with_panel(
+            series(
+                "Dead letters, by topic",
+                "SELECT toStartOfInterval(ts, INTERVAL $__interval_s SECOND) AS time,\n"
+                "    topic AS series, count() AS messages\n"
+                "FROM dead_letters FINAL\nWHERE $__timeFilter(ts)\n"
+                "GROUP BY time, series\nORDER BY time, series",
+                "short",
+                "Messages that could not be read.",
+                labelled=True,
+            )
+        )
+        .with_panel(
+            table(
+                "Reasons",
+                "SELECT topic, field, reason, count() AS messages, max(ts) AS newest\n"
+                "FROM dead_letters FINAL\nWHERE $__timeFilter(ts)\n"
+                "GROUP BY topic, field, reason\nORDER BY messages DESC\nLIMIT 100",
+                "Why they were refused.",
+                width=12,
+                empty="no dead letters",
+            )
+        )
+    )
+
+
+def _store(board: builders.Dashboard) -> builders.Dashboard:
+    return (
+        board.with_row(builders.Row("Store"))
+        .with_panel(
+            table(
+                "Tables",
+                "SELECT table, sum(rows) AS row_count, sum(bytes_on_disk) AS disk,\n"
+                "    sum(data_uncompressed_bytes) / sum(data_compressed_bytes) AS ratio,\n"
+                "    count() AS parts\n"
+                "FROM system.parts\nWHERE active AND database = currentDatabase()\n"
+                "GROUP BY table\nORDER BY disk DESC",
+                "Rows before replacement, size on disk, compression, active parts.",
+                {"disk": "bytes"},
+                width=16,
+            )
+        )
+        .with_panel(
+            table(
+                "Migrations",
+                "SELECT name, applied FROM migrations FINAL ORDER BY name",
+                "Applied to this database.",
+                width=8,
+            )
+        )
+    )
