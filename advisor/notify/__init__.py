@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""Advice and critical detections to people: chat by apprise, marks in Grafana."""

@@ -1,1 +1,22 @@
 """The rules: facts in, advice out. `RULES` is the whole list, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from advisor.facts import Facts
+from advisor.rules import accelerator, burst, consolidate, cooling, disaggregate, fabric
+from advisor.rules.pricing import Catalog
+from ridgeline.events import Advice
+from ridgeline.settings import AdvisorSettings
+
+Rule = Callable[[Facts, Catalog, AdvisorSettings], tuple[Advice, ...]]
+
+RULES: tuple[tuple[str, Rule], ...] = (
+    (disaggregate.RULE, disaggregate.rule),
+    (accelerator.RULE, accelerator.rule),
+    (cooling.RULE, cooling.rule),
+    (burst.RULE, burst.rule),
+    (consolidate.RULE, consolidate.rule),
+    (fabric.RULE, fabric.rule),
+)

@@ -1,0 +1,132 @@
+"""What every rule needs: the price of a GPU-hour here, and advice put together in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from advisor.catalog.accelerators import Accelerator, by_device_name
+from advisor.catalog.prices import PRICES, Price, street
+from advisor.facts import Facts, GpuActivity
+from advisor.lifecycle import advice_id
+from advisor.models.cost import HOURS_PER_MONTH
+from ridgeline.events import (
+    Action,
+    Advice,
+    AdviceState,
+    Confidence,
+    Estimate,
+    Evidence,
+    Needs,
+)
+from ridgeline.settings import AdvisorSettings
+
+USD_PER_MONTH = "USD/month"
+ScopeKind = Literal["cluster", "pool", "rack", "cooling_loop", "node", "device"]
+_ORDER = tuple(Confidence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """The data that rules price by."""
+
+    prices: tuple[Price, ...] = PRICES
+    versions: Mapping[str, str] = field(
+        default_factory=lambda: {"accelerators": "2026-11", "prices": "2026-11"}
+    )
+
+
+def estimate(  # noqa: PLR0917 - reads as one line of a table
+    low: float, mid: float, high: float, unit: str, confidence: Confidence, source: str
+) -> Estimate:
+    """An estimate whose three values are put in order and rounded to what they can mean."""
+    a, b, c = sorted((low, mid, high))
+    return Estimate(low=a, mid=b, high=c, unit=unit, confidence=confidence, source=source)
+
+
+def weaker(one: Confidence, other: Confidence) -> Confidence:
+    """The weaker of two confidences: a product is no surer than its factors."""
+    return max(one, other, key=_ORDER.index)
+
+
+def seen(
+    name: str, value: float | None, unit: str, threshold: float | None = None, note: str = ""
+) -> tuple[Evidence, ...]:
+    """One piece of evidence, or none when it was not measured."""
+    if value is None:
+        return ()
+    return (Evidence(name=name, value=value, unit=unit, threshold=threshold, note=note),)
+
+
+def gpu_hour(
+    accelerator: Accelerator | None, catalog: Catalog, settings: AdvisorSettings
+) -> Estimate | None:
+    """USD per GPU-hour here: the operator's own figure, else what the street pays; else None."""
+    own = settings.gpu_usd_per_hour
+    if own > 0:
+        source = "setting RIDGELINE_ADVISOR_GPU_USD_PER_HOUR"
+        return estimate(own, own, own, "USD/h", Confidence.MEASURED, source)
+    prices = street(accelerator.name, catalog.prices) if accelerator else None
+    if prices is None:
+        return None
+    return estimate(*prices, "USD/h", Confidence.PUBLISHED, "public price lists, see catalogue")
+
+
+def accelerator_of(gpus: GpuActivity) -> Accelerator | None:
+    """The catalogue's entry of a pool's GPUs; None when unknown or mixed."""
+    return by_device_name(gpus.model) if gpus.model else None
+
+
+def monthly(
+    gpus: float,
+    share: tuple[float, float, float],
+    price: Estimate,
+    confidence: Confidence,
+    source: str,
+) -> Estimate:
+    """Money a month of `share` (low, mid, high) of `gpus` at `price`."""
+    hours = gpus * HOURS_PER_MONTH
+    low, mid, high = share
+    return estimate(
+        low * hours * price.low,
+        mid * hours * price.mid,
+        high * hours * price.high,
+        USD_PER_MONTH,
+        weaker(confidence, price.confidence),
+        f"{source}; price: {price.source}",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a rule has to say about one scope; `advice` makes the event of it."""
+
+    rule: str
+    action: Action
+    scope_kind: ScopeKind
+    scope: str
+    title: str
+    reason: str
+    evidence: tuple[Evidence, ...]
+    confidence: Confidence
+    verify: str
+    model_version: str
+    counter_evidence: tuple[Evidence, ...] = ()
+    detections: tuple[str, ...] = ()
+    cost_today: Estimate | None = None
+    gain: Estimate | None = None
+    effects: tuple[Estimate, ...] = ()
+    needs: Needs = field(default_factory=Needs)
+
+    def advice(self, facts: Facts, catalog: Catalog) -> Advice:
+        """The advice, open, as of the facts' time."""
+        said = {name: getattr(self, name) for name in self.__slots__}
+        return Advice(
+            id=advice_id(self.rule, self.scope_kind, self.scope),
+            state=AdviceState.OPEN,
+            data_versions=dict(catalog.versions),
+            created_ms=facts.now_ms,
+            updated_ms=facts.now_ms,
+            **said,
+        )
