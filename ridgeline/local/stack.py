@@ -38,6 +38,7 @@ class Stack:
         self._extra = extra
         self._terminal = terminal or Terminal()
         self._kafka = parts.kafka_settings(local)
+        self._follower: asyncio.Task[None] | None = None
         self._supervisor = Supervisor(
             local.home.resolve() / "logs", self._terminal, self._terminal.part_line
         )
@@ -69,8 +70,10 @@ class Stack:
     async def _finish(self, work: asyncio.Task[None]) -> None:
         """Stop every part; then hand on what ended the work, if that was not us."""
         failed = work.exception() if work.done() and not work.cancelled() else None
-        work.cancel()
-        await asyncio.wait({work})
+        tasks = {work} if self._follower is None else {work, self._follower}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await self._supervisor.stop(_STOP_ORDER)
         parts.hold_file(self._local).unlink(missing_ok=True)
         if failed is not None:
@@ -80,9 +83,6 @@ class Stack:
         await self._start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._supervisor.watch())
-            tasks.create_task(
-                print_events(self._kafka, ("detections", "advice"), self._terminal.event)
-            )
             if self._local.kafka == "embedded":
                 pid = lambda: self._supervisor.process("broker").pid  # noqa: E731 - short
                 tasks.create_task(keep_within(self._local.broker_memory_mb, pid, self._renew))
@@ -92,10 +92,21 @@ class Stack:
         await self._supervisor.start(parts.store_part(self._local))
         await self._migrate()
         await ensure_topics(self._kafka)
+        self._follow()
         for part in parts.service_parts(self._local, self._extra):
             await self._supervisor.start(part)
         address = f"http://127.0.0.1:{self._local.console_port}/"
         self._terminal.note(f"console: {address}  (Ctrl-C stops everything)")
+
+    def _follow(self) -> None:
+        """Show events from here on: all that the embedded broker has, which starts empty."""
+        if self._follower is not None:
+            self._follower.cancel()
+        embedded = self._local.kafka == "embedded"
+        follow = print_events(
+            self._kafka, ("detections", "advice"), self._terminal.event, from_beginning=embedded
+        )
+        self._follower = asyncio.create_task(follow)
 
     async def _migrate(self) -> None:
         """Migrations run in their own process: the same command an operator has."""
@@ -111,6 +122,7 @@ class Stack:
         await ensure_topics(self._kafka)
         if self._local.kafka == "embedded":
             self._terminal.note("the broker came back empty; streams goes on from the store")
+            self._follow()
             await self._supervisor.restart(STREAMS)
 
     async def _renew(self) -> None:
@@ -123,5 +135,6 @@ class Stack:
                 group=StreamsSettings.load().app_id,
                 report=self._terminal,
             )
+            self._follow()
         except PartFailed as error:  # the watch goes on starting it
             self._terminal.note(str(error))

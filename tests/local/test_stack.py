@@ -94,9 +94,9 @@ def up(tmp_path: Path) -> Iterator[Up]:
             stack.process.wait(60)
 
 
-async def test_up_shows_detections_and_stops(up: Up) -> None:
-    """It says what is absent once, shows detections as sentences, and Ctrl-C leaves no process."""
-    detection = Detection(
+def hot() -> Detection:
+    """A detection that opens."""
+    return Detection(
         id="1",
         detector="thermal_limit",
         condition="thermal_throttle",
@@ -109,11 +109,21 @@ async def test_up_shows_detections_and_stops(up: Up) -> None:
         updated_ms=1_700_000_000_000,
         summary="runs too hot",
     )
-    update = detection.model_copy(update={"state": EpisodeState.UPDATE, "summary": "hidden"})
+
+
+async def say(up: Up, *events: Detection) -> None:
+    """Send events to the stack's broker."""
     servers = f"127.0.0.1:{up.local.kafka_port}"
     async with AIOKafkaProducer(bootstrap_servers=servers) as out:
-        for event in (update, detection):
+        for event in events:
             await out.send_and_wait("detections", event.to_bytes())
+
+
+async def test_up_shows_detections_and_stops(up: Up) -> None:
+    """It says what is absent once, shows detections as sentences, and Ctrl-C leaves no process."""
+    detection = hot()
+    update = detection.model_copy(update={"state": EpisodeState.UPDATE, "summary": "hidden"})
+    await say(up, update, detection)
     up.until("warning   node07 gpu3: runs too hot")
     children = up.children()
     up.process.send_signal(signal.SIGINT)
@@ -126,14 +136,18 @@ async def test_up_shows_detections_and_stops(up: Up) -> None:
     assert not any(child.is_running() for child in children)
 
 
-def test_broker_and_service_come_back(up: Up) -> None:
-    """A killed service and a killed broker are replaced, and the data of the store is kept."""
+async def test_broker_and_service_come_back(up: Up) -> None:
+    """A killed service and a killed broker are replaced; detections still show."""
+    await say(up, hot(), hot(), hot())
+    up.until("runs too hot", 3)
     by_name = {" ".join(child.cmdline()): child for child in up.children()}
     next(child for line, child in by_name.items() if "-m advisor" in line).kill()
     up.until("advisor: ready", 2)
     next(child for line, child in by_name.items() if "tansu" in line).kill()
     up.until("the broker came back empty")
     up.until("streams: ready", 2)
+    await say(up, hot())
+    up.until("runs too hot", 4)
 
     assert len(up.children()) == 5
 
