@@ -13,7 +13,13 @@ from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+from clickhouse_connect.driver.exceptions import (
+    ClickHouseError,
+    DatabaseError,
+    DataError,
+    NotSupportedError,
+    ProgrammingError,
+)
 from urllib3.exceptions import HTTPError
 
 from ridgeline.errors import Misconfigured, Reject, Retry, RidgelineError
@@ -45,7 +51,16 @@ RETRY_CODES = frozenset(
         999,  # KEEPER_EXCEPTION
     )
 )
+# without a server's code: the client refused before sending, and will refuse again
+_CLIENT_SIDE = (ProgrammingError, DataError, NotSupportedError)
 PERSON_CODES = frozenset((192, 193, 194, 497, 516))  # unknown user, wrong password, access denied
+# durable on return, on one server and through Distributed tables; a block may span many days
+# after an outage
+_INSERT = {
+    "async_insert": 0,
+    "distributed_foreground_insert": 1,
+    "max_partitions_per_insert_block": 0,
+}
 
 
 def explain(error: Exception, subject: str, settings: StoreSettings) -> RidgelineError:
@@ -151,8 +166,7 @@ class Connection:
                 column_names=columns,
                 insert_block=body,
                 fmt=data_format,
-                # a block may span many days after an outage, and must be durable on return
-                settings={"async_insert": 0, "max_partitions_per_insert_block": 0},
+                settings=_INSERT,
             )
 
     def close(self) -> None:
@@ -164,9 +178,9 @@ class Connection:
 def _explained(subject: str, settings: StoreSettings) -> Iterator[None]:
     try:
         yield
-    except DatabaseError as error:
+    except (DatabaseError, HTTPError, OSError) as error:
+        if isinstance(error, _CLIENT_SIDE) and error.code is None:
+            raise Reject(subject, type(error).__name__, str(error)) from error
         raise explain(error, subject, settings) from error
-    except ClickHouseError as error:  # the client refused before sending: it will refuse again
+    except ClickHouseError as error:
         raise Reject(subject, type(error).__name__, str(error)) from error
-    except (HTTPError, OSError) as error:
-        raise explain(error, subject, settings) from error

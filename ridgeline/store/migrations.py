@@ -24,7 +24,7 @@ from ridgeline.store.connection import Connection
 
 log = structlog.get_logger()
 
-LOCK_SECONDS = 120.0
+LOCK_SECONDS = 30.0
 _POLL_SECONDS = 0.1
 _TABLE_ALREADY_EXISTS = 57  # ClickHouse's code
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
@@ -129,7 +129,8 @@ def ttl_sql(column: str, days: int) -> str:
 def align(connection: Connection) -> None:
     """Add the columns that the schema gained; keep rows for as long as the settings say.
 
-    A column is added with the missing value as its default, so old rows read as missing.
+    A column is added with the missing value as its default, so old rows read as missing. Tables of
+    a cluster are left to the cluster's own statements (`python -m ridgeline.store ddl`).
     """
     where = {"database": connection.settings.database}
     have: dict[str, set[str]] = {}
@@ -137,26 +138,29 @@ def align(connection: Connection) -> None:
         "SELECT table, name FROM system.columns WHERE database = {database:String}", where
     ):
         have.setdefault(row["table"], set()).add(row["name"])
-    for table, columns in _telemetry_columns().items():
-        for name, definition in columns.items():
-            if name not in have.get(table, set()):
-                log.info("column added", table=table, column=name)
-                connection.command(
-                    f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {definition}", table
-                )
     engines = {
         row["name"]: row["engine_full"]
         for row in connection.rows(
-            "SELECT name, engine_full FROM system.tables WHERE database = {database:String}", where
+            "SELECT name, engine_full FROM system.tables WHERE database = {database:String}"
+            " AND engine != 'Distributed'",
+            where,
         )
     }
+    for table, columns in telemetry_columns().items():
+        for name, definition in columns.items():
+            if table in engines and name not in have[table]:
+                connection.command(
+                    f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {definition}", table
+                )
+                log.info("column added", table=table, column=name)
     for table, (column, days) in kept(connection.settings).items():
         ttl = ttl_sql(column, days)
-        if f"TTL {ttl} " not in engines[table] + " ":
+        if table in engines and f"TTL {ttl} " not in engines[table] + " ":
             connection.command(f"ALTER TABLE {table} MODIFY TTL {ttl}", table)
 
 
-def _telemetry_columns() -> dict[str, dict[str, str]]:
+def telemetry_columns() -> dict[str, dict[str, str]]:
+    """Per telemetry table, the definition of each column of the schema, by name."""
     out: dict[str, dict[str, str]] = {}
     for family, schema in SCHEMAS.items():
         windows = _definitions(schema.window_columns_sql())

@@ -16,6 +16,9 @@ from ridgeline.settings import StoreSettings
 from ridgeline.store import event_rows, migrations, rollup
 from ridgeline.store.connection import Connection
 
+# rows that replace each other always share a partition: merging within one is enough
+_FINAL = {"final": 1, "do_not_merge_across_partitions_select_final": 1}
+
 
 class Store:
     """Reads and writes one ClickHouse database.
@@ -70,7 +73,7 @@ class Store:
         Replaced rows are never seen: FINAL is on for every table. DateTime64 columns come back as
         aware datetimes; `toUnixTimestamp64Milli(column)` gives ms.
         """
-        return self._connection.rows(sql, parameters, {"final": 1})
+        return self._connection.rows(sql, parameters, _FINAL)
 
     def progress(self, topic: str) -> dict[int, int]:
         """Per partition, the end of the last durable window in ms since the epoch."""

@@ -87,6 +87,12 @@ class FakeGrafana:
         return runner
 
 
+@pytest.fixture(autouse=True)
+def no_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loggers keep the stream they first see, and pytest closes each test's."""
+    monkeypatch.setattr("ridgeline.logs.configure", lambda _: None)
+
+
 @pytest.fixture
 def grafana() -> Iterator[FakeGrafana]:
     """A running fake on its own thread: the client is synchronous."""

@@ -1,0 +1,202 @@
+"""What may change after a release, what may not, and who may change it at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.server
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ridgeline import schema
+from ridgeline.errors import Misconfigured, Reject, Retry
+from ridgeline.schema import GPU, SCHEMAS, Column, Kind
+from ridgeline.settings import StoreSettings
+from ridgeline.store import Store, cluster, migrations
+from ridgeline.store.__main__ import main
+from ridgeline.store.connection import Connection
+
+# sha256 of released files. A change here means a change of history: add a migration instead.
+RELEASED = {
+    "0001_telemetry": "ce0299a8181e6ce7027669c66cc20b5c7f0ab2c85b76648d93cc51a2709d9e2e",
+    "0002_events": "e79fea6a066f105c9682746b4061fe34865b341d1d380fe10394f966ca58a1ef",
+}
+
+IN_2030_MS = 1_900_000_000_000
+
+
+@pytest.fixture
+def settings(store_url: str) -> StoreSettings:
+    """A database of one's own."""
+    return StoreSettings(url=store_url, database=f"m_{uuid.uuid4().hex[:12]}")
+
+
+def test_released_migrations_are_frozen() -> None:
+    """Their text is what databases in the field have applied."""
+    loaded = {m.name: m.digest for m in migrations.load()}
+
+    assert RELEASED == {name: loaded.get(name) for name in RELEASED}
+
+
+def test_migrated_tables_have_the_schemas_columns(settings: StoreSettings) -> None:
+    """In the order of the layouts, so that SELECT * reads like a frame."""
+    Store.connect(settings).migrate()
+    connection = Connection.open(settings)
+    for one in SCHEMAS.values():
+        for suffix, dtype in (("windows", one.window_dtype), ("raw", one.dtype)):
+            got = connection.rows(f"DESCRIBE TABLE {one.family}_{suffix}")
+            assert list(dtype.names or ()) == [row["name"] for row in got]
+
+
+@pytest.fixture
+def newer(monkeypatch: pytest.MonkeyPatch) -> schema.Schema:
+    """The gpu schema of a later release: one column of each kind more."""
+    more = tuple(Column(name=f"new_{k}", kind=k, unit="1", doc="new", since=2) for k in Kind)
+    newer = dataclasses.replace(GPU, version=2, columns=GPU.columns + more, _dtypes={})
+    monkeypatch.setattr(migrations, "SCHEMAS", {**SCHEMAS, "gpu": newer})
+    return newer
+
+
+def test_a_new_column_is_added_and_old_rows_read_as_missing(
+    settings: StoreSettings, newer: schema.Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database of the older release takes frames of the newer one."""
+    with monkeypatch.context() as older:
+        older.setattr(migrations, "SCHEMAS", SCHEMAS)
+        store = Store.connect(settings)
+        store.migrate()
+        old = GPU.empty(1)
+        old["ts"] = IN_2030_MS  # not yet forgotten
+        store.insert_raw(GPU, old)
+    store.migrate()
+    rows = newer.empty(1)
+    rows["ts"] = IN_2030_MS
+    rows["new_gauge"] = 5
+    store.insert_raw(newer, rows)
+
+    got = store.query("SELECT new_gauge, new_counter, new_state FROM gpu_raw ORDER BY new_gauge")
+
+    assert [5.0, schema.MISSING_COUNTER, schema.MISSING_STATE] == list(got[0].values())
+    assert got[1]["new_gauge"] != got[1]["new_gauge"]
+    assert (schema.MISSING_COUNTER, schema.MISSING_STATE) == tuple(got[1].values())[1:]
+
+
+def test_retention_follows_the_settings(settings: StoreSettings) -> None:
+    """Changed days reach existing tables at the next migration."""
+    Store.connect(settings).migrate()
+    Store.connect(settings.model_copy(update={"window_days": 3})).migrate()
+    (row,) = Connection.open(settings).rows(
+        "SELECT engine_full FROM system.tables"
+        " WHERE name = 'gpu_windows' AND database = {d:String}",
+        {"d": settings.database},
+    )
+
+    assert "toIntervalDay(3)" in row["engine_full"]
+
+
+def test_the_lock_of_a_dead_migrator_is_taken_over(
+    settings: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no lock is left behind."""
+    connection = Connection.open(settings)
+    connection.command(f"CREATE DATABASE {settings.database}", "test", in_database=False)
+    connection.command("CREATE TABLE migrations_lock (x UInt8) ENGINE = Memory COMMENT 'x'", "t")
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 1)
+
+    assert set(RELEASED) <= set(Store.connect(settings).migrate())
+    assert [] == connection.rows("SHOW TABLES LIKE 'migrations_lock%'")
+
+
+def test_a_cluster_gets_every_table(settings: StoreSettings, newer: schema.Schema) -> None:
+    """The same tables, replicated and distributed, and later columns too."""
+    Store.connect(settings).migrate()
+    tables = {row["name"] for row in Connection.open(settings).rows("SHOW TABLES")} - {"migrations"}
+    text = cluster.ddl(settings, "main")
+    statements = text.rstrip(";\n").split(";\n\n")
+
+    assert all("ON CLUSTER 'main'" in statement for statement in statements)
+    for table in tables:
+        assert f".{table} ON CLUSTER 'main' AS " in text
+        assert f".{table}_local ON CLUSTER 'main' (" in text
+    assert text.count("ENGINE = Replicated") == text.count("ENGINE = Distributed") == len(tables)
+    assert "gpu_raw_local ON CLUSTER 'main' ADD COLUMN IF NOT EXISTS new_gauge" in text
+    assert "ADD COLUMN IF NOT EXISTS power_watts" not in text
+
+
+def test_the_command_line(
+    settings: StoreSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Migrate twice; a wrong cluster name exits 2."""
+    # loggers keep the stream they first see, and pytest closes this test's
+    monkeypatch.setattr("ridgeline.logs.configure", lambda _: None)
+    monkeypatch.setenv("RIDGELINE_STORE_URL", settings.url)
+    monkeypatch.setenv("RIDGELINE_STORE_DATABASE", settings.database)
+    main(["migrate"])
+    first = capsys.readouterr().out
+    main(["migrate"])
+    second = capsys.readouterr().out
+    with pytest.raises(SystemExit) as caught:
+        main(["ddl", "--cluster", "a'b"])
+
+    assert first.endswith("applied 0001_telemetry\napplied 0002_events\n")
+    assert "nothing to apply\n" == second
+    assert 2 == caught.value.code
+
+
+Fault = tuple[int, str, str]
+
+
+@pytest.fixture
+def faulty() -> Iterator[Callable[[Fault], str]]:
+    """Start a server that answers every request with one fault; returns its address."""
+    servers: list[http.server.ThreadingHTTPServer] = []
+
+    def start(fault: Fault) -> str:
+        status, code, text = fault
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.send_response(status)
+                if code:
+                    self.send_header("X-ClickHouse-Exception-Code", code)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            do_GET = do_POST  # noqa: N815 - the name http.server looks for
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        ((403, "516", "Code: 516. default: Authentication failed"), Misconfigured, "PASSWORD"),
+        ((403, "497", "Code: 497. Not enough privileges"), Misconfigured, "RIDGELINE_STORE_USER"),
+        ((500, "252", "Code: 252. Too many parts"), Retry, "Too many parts"),
+        ((500, "241", "Code: 241. Memory limit exceeded"), Retry, "Memory limit"),
+        ((503, "", "upstream is away"), Retry, "503"),
+        ((500, "53", "Code: 53. Type mismatch"), Reject, "Type mismatch"),
+    ],
+    ids=lambda value: str(value[1]) if isinstance(value, tuple) else None,
+)
+def test_a_fault_says_what_to_do_next(
+    faulty: Callable[[Fault], str], fault: Fault, kind: type[Exception], words: str
+) -> None:
+    """Wait, call a person, or give the rows up."""
+    with pytest.raises(kind, match=words):
+        Store.connect(StoreSettings(url=faulty(fault)))
