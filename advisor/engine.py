@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -39,7 +39,7 @@ class AdviceStore(Protocol):
         """Make the events durable, or raise Retry."""
         ...
 
-    def query(self, sql: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Rows of a query, or raise Retry."""
         ...
 
@@ -68,7 +68,7 @@ class Engine(Generic[F]):
         self,
         store: AdviceStore,
         read_facts: Callable[[int], F],
-        rules: dict[str, Rule[F]],
+        rules: Mapping[str, Rule[F]],
         outcome: Callable[[Advice, F], str] = lambda _advice, _facts: "the condition is gone",
         clock: Callable[[], int] = now_ms,
     ) -> None:

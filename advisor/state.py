@@ -132,8 +132,8 @@ def _known(value: float | None, newest_ms: int | None) -> float | None:
 def collector_health(store: Reader, span: Span) -> tuple[int, int]:
     """Collectors well and failing by their newest report of the last five minutes."""
     sql = """
-        SELECT countIf(well) AS well, countIf(NOT well) AS failing FROM (
-            SELECT node, collector, argMax(success, ts) AS well FROM collector_health
+        SELECT countIf(worked) AS well, countIf(NOT worked) AS failing FROM (
+            SELECT node, collector, argMax(success, ts) AS worked FROM collector_health
             WHERE ts >= fromUnixTimestamp64Milli({since:Int64}) GROUP BY node, collector
         )
     """
