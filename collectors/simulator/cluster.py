@@ -16,12 +16,13 @@ from collectors.simulator.serving import Activity, Engines
 from collectors.simulator.topology import FACILITY_HOST, GPUS_PER_NODE, Topology
 from collectors.simulator.workload import TRAFFIC, Floats, diurnal_factor
 from ridgeline import ids
-from ridgeline.events import DeviceEvent, Pool
+from ridgeline.events import DeviceEvent, InventoryItem, Pool
 from ridgeline.schema import FABRIC, FACILITY, GPU, SERVING, Schema
 
 STEP_SECONDS = 0.5
 WARM_UP_SECONDS = 30.0
 LONGEST_GAP_SECONDS = 30.0  # a sleep of the machine is not made up for
+INVENTORY_MS = 30_000
 TRAIN_PERIOD_SECONDS, TRAIN_EXCHANGE_SHARE = 5.0, 0.4
 TRAIN_SM, TRAIN_TENSOR, TRAIN_DRAM = 0.92, 0.56, 0.42
 TRAIN_LINK_LOAD = 0.8  # of a port while gradients are exchanged
@@ -44,7 +45,7 @@ class Simulator:
         self._training = self.topology.pool_mask(Pool.TRAINING)
         self._script: Script | None = None
         self._now = 0.0
-        self._struck: set[tuple[int, XidEvent]] = set()
+        self._inventory: list[InventoryItem] = []
         self._events: list[DeviceEvent] = []
         for event in scenario.timeline:
             devices(self.topology, event)  # refuses unknown targets at the start
@@ -58,7 +59,7 @@ class Simulator:
         self._now = max(self._now, now - max(LONGEST_GAP_SECONDS, WARM_UP_SECONDS))
         self._advance(now, self._script)
         events, self._events = self._events, []
-        return Batch(self._frames(now_ms), self.topology.inventory(now_ms), events)
+        return Batch(self._frames(now_ms), self._items(now_ms), events)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -73,6 +74,12 @@ class Simulator:
             name = event.name or event.kind
             out.append(Label(event.label, name, devices(self.topology, event), start, end))
         return out
+
+    def _items(self, now_ms: int) -> list[InventoryItem]:
+        """The inventory, made anew now and then for the time of sight."""
+        if not self._inventory or abs(now_ms - self._inventory[0].seen_ms) >= INVENTORY_MS:
+            self._inventory = self.topology.inventory(now_ms)
+        return self._inventory
 
     def _advance(self, now: float, script: Script) -> None:
         span = now - self._now
@@ -89,11 +96,8 @@ class Simulator:
         conditions = Conditions.calm(self.topology, self.scenario.traffic)
         if now * 1e3 < script.start_ms:  # warming up
             return conditions
-        for event, round_ in script.active(now):
+        for event, _ in script.active(now):
             conditions.apply(event, self.topology)
-            if isinstance(event, XidEvent) and (round_, event) not in self._struck:
-                self._struck.add((round_, event))
-                self._strike(event, now)
         return conditions
 
     def _strike(self, event: XidEvent, now: float) -> None:
@@ -113,6 +117,9 @@ class Simulator:
 
     def _step(self, now: float, seconds: float, script: Script) -> None:
         now_is = self._conditions(now, script)
+        for event in script.started(now, now + seconds):
+            if isinstance(event, XidEvent):
+                self._strike(event, now)
         traffic = self.scenario.traffic
         now_is.demand.requests_per_second *= diurnal_factor(now, traffic.diurnal_amplitude)
         nodes = self.topology.engine_nodes
@@ -160,6 +167,7 @@ class Simulator:
         self.gpus.step(
             seconds,
             Load(
+                duty=each(self._per_node(work.duty, 1.0), GPUS_PER_NODE),
                 sm=each(self._per_node(work.sm, TRAIN_SM), GPUS_PER_NODE),
                 tensor=each(self._per_node(work.tensor, TRAIN_TENSOR * pace), GPUS_PER_NODE),
                 dram=each(self._per_node(work.dram, TRAIN_DRAM * pace), GPUS_PER_NODE),

@@ -26,6 +26,9 @@ MARKS_SPAN = 0.9  # further load at which marking is at its most
 MOST_MARKED_RATIO = 0.3
 HELD_LOAD = 0.97  # where congestion control holds a congested link
 QUEUE_BEGIN_BYTES, QUEUE_FULL_BYTES = 150e3, 1.5e6  # marking thresholds of the switch (assumed)
+TICKS_PER_SECOND = 250e6  # of the port's wait counter (assumed)
+BULK_SECONDS = 1.0  # KV caches travel layer by layer while the prompt is computed
+LOSS_PENALTY = 500.0  # go-back-N: every loss repeats what was in flight (assumed)
 LINK_LAYER_ROCE = 3
 
 
@@ -52,24 +55,26 @@ class Fabric:
         self.tx_rate: Floats = np.zeros((nodes, RAIL_COUNT))
         self.rx_rate: Floats = np.zeros((nodes, RAIL_COUNT))
         self.kv_rate: Floats = np.full(nodes, 2 * LINK_BYTES_PER_SECOND)  # one transfer gets
-        self._backlog: Floats = np.zeros((RAIL_COUNT, nodes, nodes))
+        self._backlog: Floats = np.zeros((nodes, nodes))
         self._up: Bools = np.ones((nodes, RAIL_COUNT), dtype=bool)
 
     def step(self, seconds: float, flows: Flows) -> None:
         """Advance by `seconds`."""
-        self._backlog += flows.transfers_bytes / RAIL_COUNT
-        bulk = self._backlog / seconds
+        self._backlog += flows.transfers_bytes
         usable = _ends(flows.link_up.astype(np.float64))
-        offered = (bulk + flows.streams_bytes_per_second) * usable
+        rails = usable / np.maximum(usable.sum(axis=0), 1.0)  # a dead rail's share moves over
+        bulk = self._backlog * rails / max(seconds, BULK_SECONDS)
+        streams = flows.streams_bytes_per_second * usable
+        offered = bulk + streams
         offered *= _at_most_one(LINK_BYTES_PER_SECOND, offered.sum(axis=2))[:, :, None]
         load = offered.sum(axis=1) / LINK_BYTES_PER_SECOND  # [rail, to]
         goal = HELD_LOAD if flows.congestion_control else 1.0
         sent = offered * _at_most_one(goal, load)[:, None, :]
-        total = bulk + flows.streams_bytes_per_second
-        share = np.divide(bulk, total, out=np.zeros_like(bulk), where=total > 0)
-        self._backlog = np.maximum(0.0, self._backlog - sent * share * seconds)
+        share = np.divide(bulk, bulk + streams, out=np.zeros_like(bulk), where=bulk > 0)
+        self._backlog = np.maximum(0.0, self._backlog - (sent * share).sum(axis=0) * seconds)
+        self.totals["link_downs"] += self._up & ~flows.link_up
         self._up = flows.link_up
-        self.kv_rate = _transfer_rate(load)
+        self.kv_rate = _transfer_rate(load, flows)
         self._move(seconds, sent)
         self._mark(seconds, sent, load, congestion_control=flows.congestion_control)
         self._lose(seconds, sent, flows.loss_ratio)
@@ -111,6 +116,7 @@ class Fabric:
         """A full queue pauses everyone who feeds it, victims included."""
         excess = np.clip(1.0 - 1.0 / np.maximum(load, 1.0), 0.0, 1.0)
         paused = np.where(sent > 0, excess[:, None, :], 0.0).max(axis=2).T
+        self.totals["tx_wait_ticks"] += paused * seconds * TICKS_PER_SECOND
         self.totals["pfc_rx_pause_us"] += paused * seconds * 1e6
         self.totals["pfc_rx_pauses"] += paused * seconds * 1e6 / 5.0  # 5 us a pause (assumed)
 
@@ -140,7 +146,10 @@ def _at_most_one(limit: float, asked: Floats) -> Floats:
     return np.minimum(1.0, limit / np.maximum(asked, 1e-9))
 
 
-def _transfer_rate(load: Floats) -> Floats:
-    """Bytes a second one KV transfer to every node gets: its slower rail decides, twice."""
-    free = np.maximum(1.0 - np.minimum(load, 1.0), 0.05 / np.maximum(load, 1.0))
-    return np.asarray(RAIL_COUNT * LINK_BYTES_PER_SECOND * free.min(axis=0), dtype=np.float64)
+def _transfer_rate(load: Floats, flows: Flows) -> Floats:
+    """Bytes a second one KV transfer to every node gets: the slowest rail that is up decides."""
+    free = np.maximum(1.0 - np.minimum(load, 1.0), 0.05 / np.maximum(load, 1.0)).T
+    free = np.where(flows.link_up, free / (1.0 + LOSS_PENALTY * flows.loss_ratio), np.inf)
+    slowest = np.where(flows.link_up.any(axis=1), free.min(axis=1), 1e-3)
+    rails = np.maximum(flows.link_up.sum(axis=1), 1)
+    return np.asarray(rails * LINK_BYTES_PER_SECOND * slowest, dtype=np.float64)

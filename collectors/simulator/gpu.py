@@ -17,7 +17,7 @@ from ridgeline.schema import GPU, MISSING_STATE, Kind
 
 IDLE_WATTS = 75.0
 LIMIT_WATTS = 700.0
-SM_WATTS, DRAM_WATTS, TENSOR_WATTS = 90.0, 230.0, 720.0
+SM_WATTS, DRAM_WATTS, TENSOR_WATTS = 90.0, 230.0, 630.0
 CLOCK_EXPONENT = 2.5  # power over clock: voltage falls with it
 MAX_CLOCK_MHZ, IDLE_CLOCK_MHZ, MEMORY_CLOCK_MHZ = 1980.0, 345.0, 2619.0
 LOWEST_CLOCK_RATIO = 0.3
@@ -36,6 +36,7 @@ CORRECTED_PER_SECOND = 2e-6  # a handful a day in the whole fleet (assumed)
 class Load:
     """What every GPU does and the conditions it does it in (arrays over GPUs)."""
 
+    duty: Floats  # share of the time there is work; the ratios below are over all time
     sm: Floats
     tensor: Floats
     dram: Floats
@@ -73,7 +74,8 @@ class Gpus:
         )
         self._follow_heat()
         room = np.maximum(load.limit_watts - IDLE_WATTS, 1.0)
-        power_clock = np.minimum(1.0, (room / np.maximum(dynamic, 1.0)) ** (1 / CLOCK_EXPONENT))
+        peak = np.maximum(dynamic / np.maximum(load.duty, 0.05), 1.0)  # while it works
+        power_clock = np.minimum(1.0, (room / peak) ** (1 / CLOCK_EXPONENT))
         power_clock = np.maximum(power_clock, LOWEST_CLOCK_RATIO)
         self.clock = np.minimum(self._thermal_clock, power_clock)
         self.power = IDLE_WATTS + dynamic * self.clock**CLOCK_EXPONENT
@@ -126,8 +128,8 @@ class Gpus:
         span = seconds * 1e9
         totals = self.totals
         totals["energy_mj"] += self.power * seconds * 1e3
-        totals["throttle_power_ns"] += capped * span
-        totals["throttle_power_brake_ns"] += braked * span
+        totals["throttle_power_ns"] += capped * load.duty * span
+        totals["throttle_power_brake_ns"] += braked * load.duty * span
         totals["throttle_thermal_ns"] += hot * span
         totals["throttle_sw_thermal_ns"] += (hot & ~very_hot) * span
         totals["throttle_hw_thermal_ns"] += very_hot * span

@@ -25,8 +25,8 @@ LAYERS, HIDDEN = 80, 8192
 PREFILL_EFFICIENCY = 0.72
 PREFILL_OVERHEAD_SECONDS = 0.004
 DECODE_OVERHEAD_SECONDS = 0.002
-WEIGHT_EFFICIENCY = 0.75  # small sharded matrices ramp up and down
-KV_EFFICIENCY = 0.93
+WEIGHT_EFFICIENCY = 0.70  # small sharded matrices ramp up and down
+KV_EFFICIENCY = 0.95
 CLOCK_FOR_FULL_BANDWIDTH = 0.6  # of the highest SM clock; below it loads come too slowly
 ALL_REDUCE_BYTES_PER_TOKEN = 2 * LAYERS * HIDDEN * 2 * 2 * (GPUS - 1) / GPUS  # a GPU, ring
 

@@ -55,7 +55,7 @@ class TrafficPart(_Part):
     """Requests before any event; `trace` names the published lengths they are drawn from."""
 
     trace: Literal["azure-conv", "azure-code", "mooncake-conversation"] = "azure-conv"
-    requests_per_second: NonNegativeFloat = 120.0
+    requests_per_second: NonNegativeFloat = 140.0
     prefix_hit_ratio: Ratio = 0.25
     diurnal_amplitude: Ratio = 0.0
 
@@ -182,11 +182,24 @@ class Script:
         round_, seconds = self._place(now)
         return [(e, round_) for e in self.scenario.timeline if e.at <= seconds < e.at + e.for_]
 
+    def started(self, begin: float, end: float) -> list[TimelineEvent]:
+        """Events whose beginning lies in [begin, end) (s since the epoch), however short."""
+        first, last = self._place(begin)[0], self._place(end)[0]
+        return [
+            event
+            for round_ in range(first, last + 1)
+            for event in self.scenario.timeline
+            if begin * 1e3 <= self._start_ms(event, round_) < end * 1e3
+        ]
+
     def span_ms(self, event: TimelineEvent, round_: int) -> tuple[int, int]:
         """Wall-clock interval of an event in a round."""
-        begin = round_ * self.scenario.round_seconds + event.at
-        first = self.start_ms + begin / self.speed * 1e3
+        first = self._start_ms(event, round_)
         return round(first), round(first + event.for_ / self.speed * 1e3)
+
+    def _start_ms(self, event: TimelineEvent, round_: int) -> float:
+        begin = round_ * self.scenario.round_seconds + event.at
+        return self.start_ms + begin / self.speed * 1e3
 
     def _place(self, now: float) -> tuple[int, float]:
         elapsed = max(0.0, (now - self.start_ms / 1e3) * self.speed)

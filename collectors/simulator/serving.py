@@ -56,6 +56,7 @@ class Demand:
 class Activity:
     """What every engine's GPUs did in a step (ratios 0..1), and what crossed the network."""
 
+    duty: Floats  # share of the step in which anything ran
     sm: Floats
     tensor: Floats
     dram: Floats
@@ -99,6 +100,7 @@ class Engines:
         tokens_per_second = np.where(busy > 0, tensor, 0.0) * _PREFILL_TOKENS_PER_SECOND
         self.table = self.table[self.table["phase"] != DONE]
         return Activity(
+            duty=np.minimum(1.0, busy + activity.duty),
             sm=np.minimum(1.0, 0.95 * busy + activity.sm),
             tensor=tensor + activity.tensor,
             dram=0.3 * busy + activity.dram,
@@ -279,6 +281,7 @@ def _decode_activity(batch: Floats, context: Floats, step: Floats, busy: Floats)
     dram = busy * roofline.decode_bytes(context) / (step * roofline.PEAK_BYTES_PER_SECOND)
     tensor = busy * 2 * roofline.PARAMETERS * batch / (step * roofline.PEAK_FLOPS)
     return Activity(
+        duty=busy,
         sm=busy * (0.55 + 0.45 * np.minimum(1.0, dram / 0.8)),
         tensor=np.minimum(0.95, tensor),
         dram=np.minimum(0.95, dram),

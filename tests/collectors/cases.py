@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors import infiniband, netdev, nvml, serving
+from collectors import infiniband, netdev, nvml, serving, simulator
 from collectors.protocol import Collector
 from ridgeline.settings import CollectSettings
 from tests.collectors.fake_nvml import profiles
@@ -61,6 +61,11 @@ def _nvml(root: Path) -> Iterator[Collector]:
         yield nvml.create(settings_of(root))
 
 
+@contextlib.contextmanager
+def _simulator(_: Path) -> Iterator[Collector]:
+    yield simulator.create(CollectSettings(scenario="steady"))
+
+
 def _nvml_absent(root: Path) -> Collector:
     with no_driver():
         return nvml.create(settings_of(root))
@@ -71,4 +76,5 @@ FAKES: dict[str, Case] = {
     "netdev": Case(_netdev, lambda root: netdev.create(settings_of(root))),
     "infiniband": Case(_infiniband, lambda root: infiniband.create(settings_of(root))),
     "serving": Case(_serving, lambda root: serving.create(settings_of(root))),
+    "simulator": Case(_simulator, None),
 }
