@@ -1,7 +1,7 @@
 """Renewal of the embedded broker: it keeps everything in memory, so now and then a fresh one.
 
-Nothing is lost: producers hold back, the stream processor reads to the end and stops, and only
-then is the old broker dropped. What was in it is in the store.
+Nothing is lost: producers hold back, the stream processor stops, and what it had not committed
+(the samples of windows still open among it) is carried over into the fresh broker.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from aiokafka.errors import KafkaError
 
 from ridgeline.kafka import ensure_topics
-from ridgeline.local.lag import group_lag
+from ridgeline.local import carry
 from ridgeline.local.parts import STREAMS
 from ridgeline.local.supervisor import Report, Supervisor
 from ridgeline.settings import KafkaSettings
-from ridgeline.topics import TOPICS
+from ridgeline.topics import ADVICE, TOPICS
 
 _MB = 1024 * 1024
-_DRAIN_SECONDS = 20.0
 _SETTLE_SECONDS = 1.0  # what a producer had in flight when the hold began
 
-CONSUMED = tuple(t.name for t in TOPICS if t.schema is not None)
-"""Topics whose samples must be read before their broker may go."""
+CARRIED = tuple(topic.name for topic in TOPICS if topic is not ADVICE)
+"""What streams reads; the advisor keeps its advice in the store itself."""
 
 
 def resident_mb(pid: int) -> float:
@@ -36,20 +34,6 @@ def resident_mb(pid: int) -> float:
         return float(psutil.Process(pid).memory_info().rss) / _MB
     except psutil.NoSuchProcess:
         return 0.0
-
-
-async def drained(settings: KafkaSettings, group: str, seconds: float = _DRAIN_SECONDS) -> bool:
-    """Wait until the group has committed everything; False when it did not in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            lag = await group_lag(settings.servers, group, CONSUMED)
-        except (KafkaError, OSError):
-            lag = {("", 0): None}
-        if not any(behind is None or behind > 0 for behind in lag.values()):
-            return True
-        await asyncio.sleep(0.5)
-    return False
 
 
 @contextmanager
@@ -73,13 +57,14 @@ async def renew(
     async with supervisor.pause():
         with _holding(hold):
             await asyncio.sleep(_SETTLE_SECONDS)
-            if not await drained(settings, group):
-                report.note("broker renewal: samples were still unread when time was up")
             await supervisor.suspend(STREAMS, grace_seconds=10.0)
+            tail = await carry.unread(settings, group, CARRIED)
             await supervisor.restart("broker")
             await ensure_topics(settings)
+            await carry.put(settings, tail)
             await supervisor.restart(STREAMS)
-    report.note(f"broker renewed in {time.monotonic() - begun:.0f} s; nothing was sent meanwhile")
+    seconds = time.monotonic() - begun
+    report.note(f"broker renewed in {seconds:.0f} s; {len(tail)} unread messages carried over")
 
 
 async def keep_within(

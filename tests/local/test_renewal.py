@@ -111,7 +111,6 @@ async def test_no_message_is_lost_by_renewals(local: LocalSettings, tmp_path: Pa
         await supervisor.stop([("collectors",), (STREAMS,)])
 
     assert len(set(renewals)) == 2
-    assert not any("still unread" in line for line in notes.lines)
     assert sorted(map(int, seen.read_text().split()))[:total] == list(range(total))
 
 
