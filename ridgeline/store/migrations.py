@@ -7,26 +7,20 @@ by `align`: columns that the schema gained, and the days rows are kept.
 from __future__ import annotations
 
 import re
-import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 
 import structlog
 
-from ridgeline.errors import Reject, Retry
 from ridgeline.schema import SCHEMAS
 from ridgeline.settings import StoreSettings
 from ridgeline.store.connection import Connection
+from ridgeline.store.lock import locked
 
 log = structlog.get_logger()
 
-LOCK_SECONDS = 30.0
-_POLL_SECONDS = 0.1
-_TABLE_ALREADY_EXISTS = 57  # ClickHouse's code
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 _HISTORY = """
@@ -83,7 +77,7 @@ def migrate(connection: Connection) -> list[str]:
     connection.command(
         f"CREATE DATABASE IF NOT EXISTS `{database}`", "migrations", in_database=False
     )
-    with _locked(connection):
+    with locked(connection):
         connection.command(_HISTORY, "migrations")
         done = {
             row["name"]: row["digest"]
@@ -176,57 +170,3 @@ def _definitions(columns_sql: str) -> dict[str, str]:
         missing = {"UInt32": "4294967295", "UInt64": "18446744073709551615"}.get(kind, "nan")
         out[name] = " ".join((name, kind, f"DEFAULT {missing}", *rest))
     return out
-
-
-@contextmanager
-def _locked(connection: Connection) -> Iterator[None]:
-    """Hold the migration lock: a table that only one process can create.
-
-    The lock of a migrator that died is taken over after `LOCK_SECONDS`.
-    """
-    owner = uuid.uuid4().hex
-    give_up = time.monotonic() + 2 * LOCK_SECONDS
-    while not _take(connection, owner):
-        if time.monotonic() > give_up:
-            raise Retry(f"another process migrates {connection.settings.database!r} for too long")
-        _break_stale(connection)
-        time.sleep(_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        if _owner(connection) == owner:
-            connection.command("DROP TABLE IF EXISTS migrations_lock SYNC", "migrations_lock")
-
-
-def _take(connection: Connection, owner: str) -> bool:
-    try:
-        connection.command(
-            f"CREATE TABLE migrations_lock (x UInt8) ENGINE = Memory COMMENT '{owner}'",
-            "migrations_lock",
-        )
-    except Reject as error:
-        if error.value != _TABLE_ALREADY_EXISTS:
-            raise
-    return _owner(connection) == owner
-
-
-def _owner(connection: Connection, older_than_seconds: float = 0.0) -> str | None:
-    rows = connection.rows(
-        "SELECT comment FROM system.tables WHERE database = {database:String}"
-        " AND name = 'migrations_lock'"
-        " AND metadata_modification_time <= now() - {age:Int64}",
-        {"database": connection.settings.database, "age": int(older_than_seconds)},
-    )
-    return rows[0]["comment"] if rows else None
-
-
-def _break_stale(connection: Connection) -> None:
-    owner = _owner(connection, LOCK_SECONDS)
-    if owner is None:
-        return
-    aside = f"migrations_lock_{owner}"
-    # of several waiters one renames; for the others there is nothing left to rename
-    with suppress(Reject, Retry):
-        connection.command(f"RENAME TABLE migrations_lock TO {aside}", "migrations_lock")
-        connection.command(f"DROP TABLE IF EXISTS {aside} SYNC", aside)
-        log.warning("took over the migration lock of a process that died", owner=owner)

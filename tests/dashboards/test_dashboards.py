@@ -187,6 +187,16 @@ def test_every_statement_gives_rows(store: Store, name: str, variables: dict[str
         assert any(not math.isnan(v) for v in values)
 
 
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_replaced_rows_are_never_read(name: str) -> None:
+    """FINAL after every replacing table, but where only a maximum or a set of devices is asked."""
+    if any(title in name for title in ("Newest window", "Devices reporting", "Silent devices")):
+        return
+    read = re.findall(r"(?:FROM|JOIN) ([\w.${}]+)( AS w)?( FINAL)?", STATEMENTS[name][0])
+
+    assert all(final for table, _, final in read if table not in ("places", "system.parts"))
+
+
 def panel_of(title: str) -> str:
     """Name of the statement whose panel has this title."""
     (name,) = (n for n in STATEMENTS if n.endswith(f" {title}"))

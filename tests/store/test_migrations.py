@@ -14,7 +14,7 @@ from ridgeline import schema
 from ridgeline.errors import Misconfigured, Reject, Retry
 from ridgeline.schema import GPU, SCHEMAS, Column, Kind
 from ridgeline.settings import StoreSettings
-from ridgeline.store import Store, cluster, migrations
+from ridgeline.store import Store, cluster, lock, migrations
 from ridgeline.store.__main__ import main
 from ridgeline.store.connection import Connection
 
@@ -103,7 +103,7 @@ def test_the_lock_of_a_dead_migrator_is_taken_over(
     connection = Connection.open(settings)
     connection.command(f"CREATE DATABASE {settings.database}", "test", in_database=False)
     connection.command("CREATE TABLE migrations_lock (x UInt8) ENGINE = Memory COMMENT 'x'", "t")
-    monkeypatch.setattr(migrations, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 1)
 
     assert set(RELEASED) <= set(Store.connect(settings).migrate())
     assert [] == connection.rows("SHOW TABLES LIKE 'migrations_lock%'")
