@@ -39,16 +39,35 @@ class Meters:
         self.add("prefill_us", engine, requests["cost"] * 1e6)
         self.add("queue_us", engine, np.maximum(0.0, ttft - requests["cost"]) * 1e6)
 
-    def tokens(
-        self, engine: Ints, count: Floats, seconds_per_token: Floats, rng: np.random.Generator
-    ) -> None:
-        """Tokens generated at a pace; the samples spread by a few per cent as real steps do."""
+    def tokens(self, engine: Ints, count: Floats, seconds_per_token: Floats) -> None:
+        """Tokens generated at a pace."""
         self.add("generation_tokens", engine, count)
         self.add("tpot_count", engine, count)
         self.add("tpot_us", engine, count * seconds_per_token * 1e6)
         self.add("decode_us", engine, count * seconds_per_token * 1e6)
+
+    def gaps(
+        self,
+        engine: Ints,
+        step: Floats,
+        stall: Floats,
+        stalled_ratio: Floats,
+        rng: np.random.Generator,
+    ) -> None:
+        """One gap between tokens of every running request.
+
+        Args:
+            engine: Engine of every running request.
+            step: Time of a step, by engine; real steps spread by a few per cent.
+            stall: Mean time a step waits for prompts on the same GPUs, by engine.
+            stalled_ratio: Share of the steps that wait; they carry the whole of it.
+            rng: Source of chance.
+        """
+        chance = np.clip(stalled_ratio, 0.0, 1.0)[engine]
+        waits = rng.random(len(engine)) < chance
         jitter = np.exp(0.05 * rng.standard_normal(len(engine)))
-        self._note("tpot", engine, seconds_per_token * jitter)
+        extra = np.where(waits, stall[engine] / np.maximum(chance, 1e-9), 0.0)
+        self._note("tpot", engine, step[engine] * jitter + extra)
 
     def finished(self, engine: Ints, requests: np.ndarray, end: Floats) -> None:
         """Requests whose last token came at `end` (s)."""

@@ -79,6 +79,9 @@ class Engines:
         self._traffic, self._rng = traffic, rng
         self._arrivals = Arrivals(rng, traffic.interarrival_cv)
         self._seq = 0
+        self._prompt_seconds: Floats = np.ones(self.count)  # mean of the prompts computed last
+        self._lived: Floats = np.zeros(self.count)  # request-seconds in running batches
+        self._elapsed = 0.0
 
     def step(
         self, now: float, seconds: float, clock: Floats, demand: Demand, kv_rate: Floats
@@ -95,7 +98,7 @@ class Engines:
         self._arrive(now, seconds, demand)
         transfers = np.zeros((self.count, self.count))
         busy, tensor = self._prompts(now, seconds, clock, kv_rate, transfers)
-        self._begin(now + seconds)
+        self._begin(now, now + seconds)
         activity = self._generate(now, seconds, clock, 1.0 - busy)
         tokens_per_second = np.where(busy > 0, tensor, 0.0) * _PREFILL_TOKENS_PER_SECOND
         self.table = self.table[self.table["phase"] != DONE]
@@ -115,17 +118,19 @@ class Engines:
         return sums(rows["engine"], rows["prompt"] + rows["produced"], self.count)
 
     def queues(self) -> tuple[Floats, Floats]:
-        """Running and waiting requests of every engine."""
+        """Requests in computation and waiting, of every engine.
+
+        Generating requests are the average since the last reading, prompts those of this moment.
+        """
         table, n = self.table, self.count
         prompts = self._in_order(PROMPT)
         engine = table["engine"][prompts]
         tokens = table["prompt"][prompts] - table["cached"][prompts]
         ahead = running_sum(engine, tokens) - tokens
         computing = np.bincount(engine[ahead < BATCH_TOKENS], minlength=n)
-        running = np.bincount(table["engine"][table["phase"] == RUNNING], minlength=n)
         queued = np.bincount(table["engine"][table["phase"] == QUEUED], minlength=n)
         waiting = np.bincount(engine, minlength=n) - computing + queued
-        return (running + computing).astype(np.float64), waiting.astype(np.float64)
+        return self._lived / max(self._elapsed, 1e-9) + computing, waiting.astype(np.float64)
 
     def fill(self, rows: np.ndarray) -> None:
         """Write the state of every engine into SERVING rows; latencies start anew."""
@@ -134,6 +139,7 @@ class Engines:
         rows["max_batch_requests"] = MAX_BATCH
         rows["engine"], rows["role"] = ENGINE_SIMULATOR, self.role
         self.meters.fill(rows)
+        self._lived, self._elapsed = np.zeros(self.count), 0.0
 
     def _in_order(self, phase: int) -> Ints:
         """Rows of a phase, by engine and then first come, first served."""
@@ -189,6 +195,9 @@ class Engines:
         cost = table["cost"][rows]
         overhead = roofline.PREFILL_OVERHEAD_SECONDS / cost
         spent = sums(engine, done, self.count)
+        self._prompt_seconds = np.maximum(spent, 1e-9) / np.maximum(
+            sums(engine, done / cost, self.count), 1e-6
+        )
         useful = sums(engine, done * (1 - overhead), self.count)
         self._hand_over(rows, done >= work, now + total / clock[engine], kv_rate, transfers)
         return spent / budget, roofline.PREFILL_EFFICIENCY * useful / budget
@@ -221,7 +230,7 @@ class Engines:
         table["phase"][rows] = TRANSFER
         table["produced"][rows] = 1.0
 
-    def _begin(self, end: float) -> None:
+    def _begin(self, now: float, end: float) -> None:
         """Admit what has arrived into the running batches while there is room."""
         table = self.table
         table["phase"][(table["phase"] == TRANSFER) & (table["ready"] <= end)] = QUEUED
@@ -234,10 +243,10 @@ class Engines:
             running_sum(engine, np.ones(len(rows))) <= (MAX_BATCH - running)[engine]
         )
         admitted = rows[fits]
-        wait = np.maximum(0.0, end - table["ready"][admitted])
+        wait = np.maximum(0.0, now - table["ready"][admitted])
         self.meters.add("queue_us", table["engine"][admitted], wait * 1e6)
         table["phase"][admitted] = RUNNING
-        table["ready"][admitted] = np.minimum(end, np.maximum(table["ready"][admitted], 0.0))
+        table["ready"][admitted] = np.maximum(table["ready"][admitted], now)
 
     def _generate(self, now: float, seconds: float, clock: Floats, share: Floats) -> Activity:
         """Run decode steps in the share of the time that prompts leave."""
@@ -249,15 +258,19 @@ class Engines:
         step = roofline.decode_seconds(batch, context, clock)
         pace = np.maximum(share, 0.02) / step  # tokens a second of every running request
         left = table["output"][rows] - table["produced"][rows]
-        tokens = np.minimum(pace[engine] * seconds, left)
+        begin = np.maximum(table["ready"][rows], now)  # some came during this step
+        tokens = np.minimum(pace[engine] * (now + seconds - begin), left)
         table["produced"][rows] += tokens
         finished = tokens >= left
-        self.meters.tokens(engine, tokens, 1.0 / pace[engine], self._rng)
-        end = now + tokens / pace[engine]
+        self.meters.tokens(engine, tokens, 1.0 / pace[engine])
+        stall = 1.0 / pace - step
+        self.meters.gaps(engine, step, stall, stall / self._prompt_seconds, self._rng)
+        end = begin + tokens / pace[engine]
         self.meters.finished(engine[finished], table[rows[finished]], end[finished])
         table["phase"][rows[finished]] = DONE
         self._preempt()
         lived = sums(engine, tokens, n) / np.maximum(pace * seconds, 1e-9)
+        self._lived, self._elapsed = self._lived + lived * seconds, self._elapsed + seconds
         busy = np.minimum(1.0, lived) * share * (batch > 0)
         return _decode_activity(batch, context, step, busy)
 
