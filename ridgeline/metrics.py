@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from ridgeline.errors import Misconfigured
+from ridgeline.settings import MetricsSettings
+
 REGISTRY = CollectorRegistry(auto_describe=True)
 _P = "ridgeline_"
 
@@ -65,8 +68,23 @@ RULE_ERRORS = _counter("rule_errors", "Rules that failed", "rule")
 NOTIFY_SENT = _counter("notify_sent", "Chat messages sent")
 NOTIFY_ERRORS = _counter("notify_errors", "Chat messages that failed")
 
+# the local stack's supervisor
+LOCAL_RESTARTS = _counter("local_restarts", "Parts started again after they died", "part")
+LOCAL_RENEWALS = _counter("local_renewals", "Renewals of the embedded broker")
+LOCAL_BROKER_BYTES = _gauge("local_broker_bytes", "Resident memory of the embedded broker")
+
 
 def serve(port: int) -> None:
-    """Serve `/metrics` on every address of the machine; port 0 means off."""
-    if port:
-        start_http_server(port, registry=REGISTRY)
+    """Serve `/metrics` on `RIDGELINE_METRICS_HOST`; port 0 means off.
+
+    Raises:
+        Misconfigured: the address cannot be bound.
+    """
+    if not port:
+        return
+    host = MetricsSettings.load().host
+    try:
+        start_http_server(port, addr=host, registry=REGISTRY)
+    except OSError as error:
+        problem = f"cannot serve /metrics on {host}:{port}: {error.strerror}"
+        raise Misconfigured("RIDGELINE_*_METRICS_PORT", problem) from error

@@ -80,6 +80,14 @@ class KafkaSettings(Settings):
     )
 
 
+class MetricsSettings(Settings):
+    """Where every service serves its own metrics."""
+
+    model_config = SettingsConfigDict(env_prefix="RIDGELINE_METRICS_", frozen=True)
+
+    host: str = Field("127.0.0.1", description="address /metrics binds; 0.0.0.0: every one")
+
+
 class StoreSettings(Settings):
     """Where ClickHouse is."""
 
@@ -207,6 +215,7 @@ class LocalSettings(Settings):
 
 SETTINGS: tuple[type[Settings], ...] = (
     KafkaSettings,
+    MetricsSettings,
     StoreSettings,
     CollectSettings,
     StreamsSettings,

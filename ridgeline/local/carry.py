@@ -11,6 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from ridgeline.kafka import producer
 from ridgeline.settings import KafkaSettings
 
+_QUIET_POLLS = 3
+
 Record = Any
 """An aiokafka ConsumerRecord; the library has no types."""
 
@@ -36,31 +38,27 @@ async def unread(settings: KafkaSettings, group: str, topics: Iterable[str]) -> 
             committed = await admin.list_consumer_group_offsets(group, partitions=partitions)
         finally:
             await admin.close()
-        ends = await consumer.end_offsets(partitions)
         consumer.assign(partitions)
-        left: dict[TopicPartition, int] = {}
-        for partition, end in ends.items():
+        for partition in partitions:
             meta = committed.get(partition)
             start = meta.offset if meta is not None and meta.offset >= 0 else 0
-            if start < end:
-                left[partition] = end
-                consumer.seek(partition, start)
-            else:
-                consumer.pause(partition)
-        return await _read(consumer, left)
+            consumer.seek(partition, start)
+        return await _read_all(consumer)
 
 
-async def _read(consumer: AIOKafkaConsumer, left: dict[TopicPartition, int]) -> list[Record]:
-    """Read each partition up to its end; `left` says where that is."""
+async def _read_all(consumer: AIOKafkaConsumer) -> list[Record]:
+    """Read until nothing comes.
+
+    The embedded broker's end offsets miss all but the first message of its last batch, so they
+    cannot say where the end is.
+    """
     out: list[Record] = []
-    while left:
+    quiet = 0
+    while quiet < _QUIET_POLLS:
         batches = await consumer.getmany(timeout_ms=500)
-        for partition, records in batches.items():
-            out.extend(record for record in records if record.offset < left.get(partition, 0))
-        for partition in list(left):
-            if await consumer.position(partition) >= left[partition]:
-                del left[partition]
-                consumer.pause(partition)
+        for records in batches.values():
+            out.extend(records)
+        quiet = 0 if batches else quiet + 1
     return out
 
 

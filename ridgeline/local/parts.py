@@ -151,7 +151,7 @@ def check_ports(local: LocalSettings) -> None:
         ("RIDGELINE_LOCAL_KAFKA_PORT", local.kafka_port),
         ("RIDGELINE_LOCAL_STORE_PORT", local.store_port),
         ("RIDGELINE_LOCAL_CONSOLE_PORT", local.console_port),
-        *(("RIDGELINE_LOCAL_METRICS_PORT", local.metrics_port + i) for i in (1, 2, 3)),
+        *(("RIDGELINE_LOCAL_METRICS_PORT", local.metrics_port + i) for i in range(4)),
     ]
     seen: dict[int, str] = {}
     for setting, port in wanted:

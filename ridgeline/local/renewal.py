@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from ridgeline import metrics
 from ridgeline.kafka import ensure_topics
 from ridgeline.local import carry
 from ridgeline.local.parts import STREAMS
@@ -63,6 +64,7 @@ async def renew(
             await ensure_topics(settings)
             await carry.put(settings, tail)
             await supervisor.restart(STREAMS)
+    metrics.LOCAL_RENEWALS.inc()
     seconds = time.monotonic() - begun
     report.note(f"broker renewed in {seconds:.0f} s; {len(tail)} unread messages carried over")
 
@@ -76,5 +78,7 @@ async def keep_within(
     """Renew whenever the broker's memory is past the budget, for ever."""
     while True:
         await asyncio.sleep(pause_seconds)
-        if resident_mb(pid()) > budget_mb:
+        used_mb = resident_mb(pid())
+        metrics.LOCAL_BROKER_BYTES.set(used_mb * _MB)
+        if used_mb > budget_mb:
             await renew_broker()

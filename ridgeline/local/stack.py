@@ -7,6 +7,7 @@ import signal
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ridgeline import metrics
 from ridgeline.kafka import ensure_topics
 from ridgeline.local import parts
 from ridgeline.local.follow import print_events
@@ -53,6 +54,7 @@ class Stack:
         with parts.lock_home(self._local):
             parts.check_ports(self._local)
             parts.hold_file(self._local).unlink(missing_ok=True)
+            metrics.serve(self._local.metrics_port)
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)

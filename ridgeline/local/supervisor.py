@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ridgeline import metrics
 from ridgeline.errors import Misconfigured
 from ridgeline.local.parts import Part
 from ridgeline.local.process import Process
@@ -180,6 +181,7 @@ class Supervisor:
         if now < running.retry_at:
             return
         wait = min(running.wait_seconds * 2, self._longest_wait_seconds)
+        metrics.LOCAL_RESTARTS.labels(part=part.name).inc()
         try:
             await self.start(part)
             if part.after_restart is not None:
