@@ -40,7 +40,7 @@ def windows(
     device: int,
     node: int,
     minutes: float = 2,
-    end_ms: int = NOW_MS,
+    end_ms: float = NOW_MS,
     **values: float,
 ) -> np.ndarray:
     """Windows of 10 s up to `end_ms` with the given aggregates, everything else missing."""

@@ -1,0 +1,196 @@
+"""Facts for every rule: one that must give advice, some that must not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from advisor import facts as f
+from ridgeline.events import Detection, EpisodeState, Severity
+
+NOW_MS = 1_800_000_000_000
+
+
+def serving(pool: str, **changes: float | None) -> f.ServingLoad:
+    """A pool of 8 busy engines that hold their objectives."""
+    base = f.ServingLoad(
+        pool=pool,
+        engines=8,
+        newest_ms=NOW_MS - 10_000,
+        seconds=600,
+        prompt_tokens_per_second=80_000,
+        generation_tokens_per_second=2_000,
+        requests_per_second=10,
+        running=160,
+        waiting=0,
+        kv_usage_ratio=0.5,
+        max_batch=2048,
+        ttft_p99_seconds=1.0,
+        tpot_p50_seconds=None,
+        tpot_p99_seconds=0.015,
+        prompt_tokens_p50=None,
+        prompt_tokens_p99=None,
+        output_tokens_p50=None,
+        output_tokens_p99=None,
+        preemptions_per_second=0,
+        prefill_seconds_mean=None,
+        queue_seconds_mean=None,
+        overload_ratio=0.0,
+        kv_transfer_bytes_per_second=None,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]  # test data: names are checked at run time
+
+
+def gpus(group: str, **changes: float | str | None) -> f.GpuActivity:
+    """64 H100 in one group, neither idle nor hot."""
+    base = f.GpuActivity(
+        group=group,
+        gpus=64,
+        nodes=8,
+        model="NVIDIA H100 80GB HBM3",
+        newest_ms=NOW_MS - 10_000,
+        seconds=600,
+        dram_ratio=0.3,
+        tensor_ratio=0.3,
+        sm_ratio=0.9,
+        power_watts=500,
+        power_limit_watts=700,
+        thermal_ratio=0.0,
+        power_throttled_ratio=0.0,
+        clock_ratio=None,
+        hottest_celsius=70,
+        least_margin_celsius=15,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]  # likewise
+
+
+def loop(**changes: float | None) -> f.LoopHeat:
+    """Cooling loop a as it usually is."""
+    base = f.LoopHeat(
+        loop="loop-a",
+        newest_ms=NOW_MS - 10_000,
+        supply_celsius=32,
+        return_celsius=42,
+        flow_liters_per_minute=400,
+        heat_watts=270e3,
+        pump_speed_ratio=0.7,
+        normal_supply_celsius=32,
+        normal_flow_liters_per_minute=400,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]  # likewise
+
+
+def found(condition: str, detector: str, **place: str) -> f.Found:
+    """An open detection somewhere."""
+    detection = Detection(
+        id=f"{detector}-{condition}",
+        detector=detector,
+        condition=condition,
+        state=EpisodeState.OPEN,
+        severity=Severity.CRITICAL,
+        node=1,
+        device=2,
+        subject="node07 mlx5_0/1",
+        opened_ms=NOW_MS - 60_000,
+        updated_ms=NOW_MS - 1_000,
+        summary="seen",
+    )
+    where = {"host": "node07", "rack": "rack01", "loop": "loop-a", "rail": "rail0"} | place
+    return f.Found(detection=detection, **where)
+
+
+def rail(**changes: float | None) -> f.RailTraffic:
+    """Rail 0 with a tenth of its time paused."""
+    base = f.RailTraffic(
+        rail="rail0",
+        ports=8,
+        nodes=8,
+        newest_ms=NOW_MS - 10_000,
+        utilisation_ratio=0.6,
+        ecn_marked_per_second=1e4,
+        cnp_per_second=1e3,
+        pause_ratio=0.1,
+        discards_per_second=0,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]  # likewise
+
+
+def facts(**changes: object) -> f.Facts:
+    """Facts of now."""
+    return f.Facts(now_ms=NOW_MS, **changes)  # type: ignore[arg-type]  # likewise
+
+
+BROKEN_MIXED = serving("mixed", ttft_p99_seconds=9.0, tpot_p99_seconds=0.2)
+HOT = gpus("loop-a", thermal_ratio=0.2, clock_ratio=0.7)
+QUEUE = serving("decode", waiting=80, overload_ratio=0.4, ttft_p99_seconds=9)
+IDLE = f.IdleGpus(pool="training", gpus=64, idle=32, idle_power_watts=75, seconds=600)
+CONGESTED = found("incast_receiver", "fabric_congestion")
+
+POSITIVE: dict[str, tuple[f.Facts, ...]] = {
+    "serving.disaggregate": (
+        facts(serving=(BROKEN_MIXED,), pools=(gpus("mixed"),)),
+        facts(
+            serving=(
+                serving("prefill", engines=1),
+                serving("decode", engines=15, prompt_tokens_per_second=None),
+            ),
+            pools=(gpus("prefill", gpus=8, nodes=1), gpus("decode", gpus=120, nodes=15)),
+        ),
+    ),
+    "accelerator.choice": (facts(pools=(gpus("decode", dram_ratio=0.7, tensor_ratio=0.2),)),),
+    "cooling.throttling": (
+        facts(gpu_loops=(HOT,), loops=(loop(flow_liters_per_minute=200),), pools=(HOT,)),
+        facts(gpu_loops=(HOT,), loops=(loop(supply_celsius=41),), pools=(HOT,)),
+        facts(gpu_loops=(HOT,), pools=(HOT,)),
+    ),
+    "capacity.cloud_burst": (
+        facts(serving=(QUEUE,), pools=(gpus("decode"),)),
+        facts(
+            serving=(QUEUE,),
+            pools=(gpus("decode"),),
+            demand={"decode": (100.0,) * 1300 + (400.0,) * 300},
+        ),
+    ),
+    "capacity.consolidate": (facts(idle=(IDLE,), pools=(gpus("training"),)),),
+    "fabric.congestion": (
+        facts(found=(CONGESTED,), rails=(rail(),), pools=(gpus("decode"),)),
+        facts(found=(CONGESTED,)),
+    ),
+}
+"""Rule id to facts that must give advice."""
+
+NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
+    "serving.disaggregate": (
+        facts(serving=(serving("mixed"),), pools=(gpus("mixed"),)),  # objectives are met
+        facts(serving=(BROKEN_MIXED,), pools=(gpus("mixed", model=""),)),  # mixed models
+        facts(serving=(replace(BROKEN_MIXED, seconds=20),), pools=(gpus("mixed"),)),  # a moment
+        facts(serving=(replace(BROKEN_MIXED, engines=1),), pools=(gpus("mixed", gpus=8),)),
+    ),
+    "accelerator.choice": (
+        facts(pools=(gpus("decode"),)),  # no bound
+        facts(pools=(gpus("decode", dram_ratio=None),)),
+        facts(pools=(gpus("training", dram_ratio=0.7, tensor_ratio=0.2),)),
+        facts(pools=(gpus("decode", dram_ratio=0.7, tensor_ratio=0.2, model="NVIDIA T4"),)),
+    ),
+    "cooling.throttling": (
+        facts(gpu_loops=(gpus("loop-a"),), loops=(loop(flow_liters_per_minute=200),)),
+        facts(gpu_loops=(gpus("loop-a", thermal_ratio=None),)),
+        facts(gpu_loops=(gpus("", thermal_ratio=0.5),)),  # no loop known
+    ),
+    "capacity.cloud_burst": (
+        facts(serving=(serving("decode"),), pools=(gpus("decode"),)),
+        facts(serving=(replace(QUEUE, overload_ratio=None),), pools=(gpus("decode"),)),
+        facts(serving=(QUEUE,), pools=(gpus("decode", model="NVIDIA T4"),)),  # nobody rents it
+        facts(serving=(QUEUE,)),
+    ),
+    "capacity.consolidate": (
+        facts(idle=(replace(IDLE, idle=2),), pools=(gpus("training"),)),
+        facts(idle=(replace(IDLE, seconds=60),), pools=(gpus("training"),)),
+        facts(idle=(replace(IDLE, pool="decode"),), pools=(gpus("decode"),), serving=(QUEUE,)),
+    ),
+    "fabric.congestion": (
+        facts(found=(found("thermal_throttle", "thermal_limit"),)),
+        facts(found=(found("pfc_storm", "fabric_congestion", rail=""),)),
+        facts(rails=(rail(),)),
+    ),
+}
+"""Rule id to facts that must not (KEEP, "change nothing", is no advice to change)."""

@@ -1,0 +1,225 @@
+"""Every rule keeps the same promises: advice where due, none where not, honest numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from advisor.facts import Facts
+from advisor.rules import RULES, Rule
+from advisor.rules.pricing import Catalog, estimate, weaker
+from ridgeline.events import Action, Advice, Confidence, Estimate
+from ridgeline.settings import AdvisorSettings
+from tests.advisor import rule_cases as cases
+
+BY_ID = dict(RULES)
+CATALOG = Catalog()
+# above the street price, so that a better offer exists for the accelerator rule
+SETTINGS = AdvisorSettings(gpu_usd_per_hour=4.0, slo_ttft_seconds=3.0, slo_tpot_seconds=0.02)
+
+
+def changing(rule: Rule, facts: Facts, settings: AdvisorSettings = SETTINGS) -> list[Advice]:
+    """Advice that asks for a change."""
+    return [a for a in rule(facts, CATALOG, settings) if a.action is not Action.KEEP]
+
+
+def pairs(table: dict[str, tuple[Facts, ...]]) -> list[ParameterSet]:
+    """One test a case."""
+    return [
+        pytest.param(name, facts, id=f"{name}-{i}")
+        for name, all_facts in table.items()
+        for i, facts in enumerate(all_facts)
+    ]
+
+
+def test_every_rule_has_an_example_and_a_counterexample() -> None:
+    """A rule without a counterexample does not ship."""
+    assert set(BY_ID) == set(cases.POSITIVE) == set(cases.NEGATIVE)
+
+
+@pytest.mark.parametrize(("name", "facts"), pairs(cases.POSITIVE))
+def test_advises(name: str, facts: Facts) -> None:
+    """The example gives advice of the rule with everything a person needs to judge it."""
+    advice = changing(BY_ID[name], facts)
+
+    assert advice
+    for piece in advice:
+        assert piece.rule == name
+        assert piece.evidence
+        assert piece.counter_evidence
+        assert piece.verify
+        assert piece.model_version
+        assert piece.data_versions
+        assert Advice.model_validate_json(piece.to_bytes()) == piece
+
+
+@pytest.mark.parametrize(("name", "facts"), [*pairs(cases.POSITIVE), *pairs(cases.NEGATIVE)])
+def test_numbers_are_finite_and_ordered(name: str, facts: Facts) -> None:
+    """Every estimate has low <= mid <= high, a source, and no infinity; evidence is finite."""
+    for piece in BY_ID[name](facts, CATALOG, SETTINGS):
+        found: list[Estimate | None] = [piece.gain, piece.cost_today, *piece.effects]
+        for number in (e for e in found if e is not None):
+            assert math.isfinite(number.low)
+            assert number.low <= number.mid <= number.high < math.inf
+            assert number.source
+        for evidence in (*piece.evidence, *piece.counter_evidence):
+            assert math.isfinite(evidence.value)
+
+
+@pytest.mark.parametrize(("name", "facts"), pairs(cases.NEGATIVE))
+def test_does_not_advise(name: str, facts: Facts) -> None:
+    """The counterexample gives no advice to change anything."""
+    assert [] == changing(BY_ID[name], facts)
+
+
+@pytest.mark.parametrize("name", list(BY_ID))
+def test_no_data_is_no_advice(name: str) -> None:
+    """Nothing known: nothing said, not even that all is well."""
+    assert () == BY_ID[name](cases.facts(), CATALOG, SETTINGS)
+
+
+@pytest.mark.parametrize("name", list(BY_ID))
+def test_ids_are_stable(name: str) -> None:
+    """The same condition at another time is the same piece of advice."""
+    facts = cases.POSITIVE[name][0]
+    later = replace(facts, now_ms=facts.now_ms + 60_000)
+    rule = BY_ID[name]
+
+    assert [a.id for a in rule(facts, CATALOG, SETTINGS)] == [
+        a.id for a in rule(later, CATALOG, SETTINGS)
+    ]
+
+
+def test_the_right_answer_is_said_to_be_keep() -> None:
+    """A mixed pool that holds its objectives is told so, with the reason and no money."""
+    (keep,) = BY_ID["serving.disaggregate"](
+        cases.NEGATIVE["serving.disaggregate"][0], CATALOG, SETTINGS
+    )
+
+    assert keep.action is Action.KEEP
+    assert "meets its objectives" in keep.reason
+    assert keep.gain is None
+
+
+def test_disaggregation_and_rebalancing_name_the_split() -> None:
+    """Mixed pools are taken apart, split ones rebalanced towards prefill under long prompts."""
+    rule = BY_ID["serving.disaggregate"]
+    (apart,) = rule(cases.POSITIVE["serving.disaggregate"][0], CATALOG, SETTINGS)
+    (moved,) = rule(cases.POSITIVE["serving.disaggregate"][1], CATALOG, SETTINGS)
+
+    assert apart.action is Action.DISAGGREGATE
+    assert moved.action is Action.REBALANCE_POOLS
+    assert "decode to prefill" in moved.title
+    assert moved.gain is not None
+    assert moved.cost_today is not None
+    assert 0 < moved.gain.mid < moved.cost_today.mid
+
+
+def test_a_slow_network_refuses_disaggregation() -> None:
+    """Below 100 Gbps a node the answer is keep."""
+    slow = SETTINGS.model_copy(update={"network_gbps": 25.0})
+
+    (keep,) = BY_ID["serving.disaggregate"](
+        cases.POSITIVE["serving.disaggregate"][0], CATALOG, slow
+    )
+
+    assert keep.action is Action.KEEP
+    assert "100 Gbps" in keep.reason
+
+
+def test_market_prices_are_in_balance_for_bandwidth() -> None:
+    """At one provider's prices no accelerator beats H100 on bandwidth by the margin: keep."""
+    facts = cases.POSITIVE["accelerator.choice"][0]
+    street = SETTINGS.model_copy(update={"gpu_usd_per_hour": 0.0})
+
+    (keep,) = BY_ID["accelerator.choice"](facts, CATALOG, street)
+
+    assert keep.action is Action.KEEP
+    assert "would pay below" in keep.reason
+    assert any("unverified" in e.name for e in keep.counter_evidence)
+
+
+@pytest.mark.parametrize(
+    ("number", "action", "word"),
+    [
+        (0, Action.FIX_COOLING, "flow"),
+        (1, Action.FIX_COOLING, "set point"),
+        (2, Action.CAP_POWER, "power"),
+    ],
+)
+def test_cheapest_cooling_remedy_leads(number: int, action: Action, word: str) -> None:
+    """Low flow is pumped up, a hot supply set down; only what nothing explains is capped."""
+    (advice,) = BY_ID["cooling.throttling"](
+        cases.POSITIVE["cooling.throttling"][number], CATALOG, SETTINGS
+    )
+
+    assert advice.action is action
+    assert word in advice.title
+    assert advice.gain is not None
+    # 64 GPUs, 20 % of the time at 0.7 of the clock, 4 USD/h, 730 h
+    assert advice.gain.high == pytest.approx(64 * 0.2 * 4 * 730)
+
+
+def test_a_detector_that_knows_the_flow_is_low_is_believed() -> None:
+    """Without a history of its own, the open detection names the remedy."""
+    low = cases.found("coolant_flow_low", "thermal_limit")
+    facts = cases.facts(gpu_loops=(cases.HOT,), loops=(cases.loop(),), found=(low,))
+
+    (advice,) = BY_ID["cooling.throttling"](facts, CATALOG, SETTINGS)
+
+    assert "flow" in advice.title
+    assert advice.detections == (low.detection.id,)
+
+
+def test_rare_peaks_are_rented_and_lasting_ones_owned() -> None:
+    """A fifth of the time over capacity: rent. Nine tenths: own."""
+    rule = BY_ID["capacity.cloud_burst"]
+    rare = cases.POSITIVE["capacity.cloud_burst"][1]
+    lasting = replace(rare, demand={"decode": (100.0,) * 160 + (400.0,) * 1440})
+
+    (rent,) = rule(rare, CATALOG, SETTINGS)
+    (own,) = rule(lasting, CATALOG, SETTINGS)
+
+    assert rent.action is Action.BURST_TO_CLOUD
+    assert own.action is Action.ADD_CAPACITY
+    assert own.needs.capex_usd > 0
+    assert rent.confidence is Confidence.MODELLED
+
+
+def test_little_history_is_assumed_not_modelled() -> None:
+    """Ten minutes of queue say that there is one, not how often."""
+    (advice,) = BY_ID["capacity.cloud_burst"](
+        cases.POSITIVE["capacity.cloud_burst"][0], CATALOG, SETTINGS
+    )
+
+    assert advice.confidence is Confidence.ASSUMED
+
+
+def test_residency_forbids_before_cost() -> None:
+    """Data that may go to no provider in the catalogue stays: no advice."""
+    home = SETTINGS.model_copy(update={"regions": ("on-site",)})
+
+    assert () == BY_ID["capacity.cloud_burst"](
+        cases.POSITIVE["capacity.cloud_burst"][0], CATALOG, home
+    )
+
+
+def test_lossy_links_are_inspected() -> None:
+    """A cable is no tuning problem."""
+    facts = cases.facts(found=(cases.found("lossy_link", "fabric_congestion"),))
+
+    (advice,) = BY_ID["fabric.congestion"](facts, CATALOG, SETTINGS)
+
+    assert advice.action is Action.INSPECT_HARDWARE
+    assert advice.gain is None
+
+
+def test_estimates_are_put_in_order_and_products_are_no_surer() -> None:
+    """Builders of numbers used by all rules."""
+    made = estimate(3, 1, 2, "x", Confidence.MEASURED, "test")
+
+    assert (1, 2, 3) == (made.low, made.mid, made.high)
+    assert weaker(Confidence.MEASURED, Confidence.PUBLISHED) is Confidence.PUBLISHED
