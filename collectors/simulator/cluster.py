@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from collectors.protocol import Batch
-from collectors.simulator.conditions import Conditions, devices, targets
+from collectors.simulator.conditions import Conditions, targets, truths
 from collectors.simulator.fabric import LINK_BYTES_PER_SECOND, Fabric, Flows
 from collectors.simulator.facility import Facility
 from collectors.simulator.gpu import Gpus, Load
@@ -48,7 +48,7 @@ class Simulator:
         self._inventory: list[InventoryItem] = []
         self._events: list[DeviceEvent] = []
         for event in scenario.timeline:
-            devices(self.topology, event)  # refuses unknown targets at the start
+            truths(self.topology, event)  # refuses unknown targets at the start
 
     def collect(self, now_ms: int) -> Batch:
         """Advance to `now_ms` and read everything; the first call warms the cluster up."""
@@ -72,7 +72,10 @@ class Simulator:
         for event, round_ in self._script.active(now_ms / 1e3):
             start, end = self._script.span_ms(event, round_)
             name = event.name or event.kind
-            out.append(Label(event.label, name, devices(self.topology, event), start, end))
+            out += [
+                Label(condition, name, devices, start, end)
+                for condition, devices in truths(self.topology, event)
+            ]
         return out
 
     def _items(self, now_ms: int) -> list[InventoryItem]:

@@ -25,6 +25,9 @@ from collectors.simulator.topology import GPUS_PER_NODE, LOOPS, Topology
 from collectors.simulator.workload import Bools, Floats, Ints
 from ridgeline.errors import Misconfigured
 
+# Milder events exist, but nobody should be scored on them.
+CLEAR_RISE_CELSIUS, CLEAR_FLOW_RATIO = 5.0, 0.75
+
 
 @dataclass(slots=True)
 class Conditions:
@@ -119,18 +122,33 @@ def _nodes_of(topology: Topology, name: str) -> Bools:
     )
 
 
-def devices(topology: Topology, event: TimelineEvent) -> tuple[int, ...]:
-    """Ids of the devices an event's label speaks of."""
+def truths(topology: Topology, event: TimelineEvent) -> list[tuple[str, tuple[int, ...]]]:
+    """Conditions that hold while an event goes on, each with the ids of its devices."""
     where = targets(topology, event.target)
-    if isinstance(event, IncastEvent | LossyLinkEvent):
-        chosen = topology.port_ids[where * RAIL_COUNT + event.rail]
-    elif isinstance(event, XidEvent):
-        chosen = topology.gpu_ids[where * GPUS_PER_NODE + event.gpu]
-    else:
-        each = where[:, None] * GPUS_PER_NODE + np.arange(GPUS_PER_NODE)
-        chosen = topology.gpu_ids[each.ravel()]
-    found = tuple(int(device) for device in chosen)
+    if isinstance(event, IncastEvent):
+        senders = _ports(topology, targets(topology, event.senders), event.rail)
+        effects = ("victim_sender",) if event.congestion_control else ("cc_disabled", "pfc_storm")
+        found = [(event.label, _ports(topology, where, event.rail))]
+        return found + [(effect, senders) for effect in effects]
+    if isinstance(event, LossyLinkEvent):
+        return [(event.label, _ports(topology, where, event.rail))]
+    if isinstance(event, XidEvent):
+        return [(event.label, _ints(topology.gpu_ids[where * GPUS_PER_NODE + event.gpu]))]
+    gpus = topology.gpu_ids.reshape(-1, GPUS_PER_NODE)[where]
+    found = [(event.label, _ints(gpus.ravel()))]
     if isinstance(event, CoolingEvent):
         loops = np.unique(topology.loop_of_node[where])
-        found += tuple(int(d) for d in topology.facility_ids[topology.racks + loops])
+        cdus = _ints(topology.facility_ids[topology.racks + loops])
+        if event.supply_rise_celsius >= CLEAR_RISE_CELSIUS:
+            found.append(("coolant_supply_hot", cdus))
+        if event.flow_ratio <= CLEAR_FLOW_RATIO:
+            found.append(("coolant_flow_low", cdus))
     return found
+
+
+def _ports(topology: Topology, nodes: Ints, rail: int) -> tuple[int, ...]:
+    return _ints(topology.port_ids[nodes * RAIL_COUNT + rail])
+
+
+def _ints(found: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(device) for device in found)

@@ -85,7 +85,10 @@ class DemandEvent(_EventPart):
 
 
 class IncastEvent(_EventPart):
-    """Many nodes send to each target's port on one rail at once."""
+    """Many nodes send to each target's port on one rail at once.
+
+    `congestion_control: false` switches it off in the whole fabric meanwhile.
+    """
 
     kind: Literal["incast"]
     target: tuple[str, ...]
@@ -96,7 +99,7 @@ class IncastEvent(_EventPart):
 
 
 class CoolingEvent(_EventPart):
-    """A cooling loop gets warmer or slower."""
+    """The cooling loops of the targets get warmer or slower; the label is of the targets."""
 
     kind: Literal["cooling"]
     target: tuple[str, ...]

@@ -171,7 +171,9 @@ class Engines:
         new["prompt"] = np.clip(prompt, 1.0, longest)
         output = np.rint(traffic.output.draw(self._rng, count) * demand.output_scale)
         new["output"] = np.clip(output, 1.0, longest)
-        hit = np.clip(demand.prefix_hit_ratio + self._rng.uniform(-0.2, 0.2, count), 0.0, 0.95)
+        mean = demand.prefix_hit_ratio
+        spread = min(0.2, mean, 1.0 - mean)
+        hit = mean + spread * self._rng.uniform(-1.0, 1.0, count)
         new["cached"] = np.floor(new["prompt"] * hit)
         new["cost"] = roofline.prefill_seconds(new["prompt"] - new["cached"], new["prompt"])
         new["work"] = new["cost"]

@@ -172,7 +172,7 @@ def test_a_dead_rail_moves_its_share_to_the_other() -> None:
 
 def test_every_scenario_of_ours_loads_and_starts() -> None:
     """All files of the package are valid and speak of nodes their cluster has."""
-    assert {"demo", "idle", "mixed", "steady"} <= set(names())
+    assert {"demo", "idle", "mixed", "pause", "steady"} <= set(names())
     for name in names():
         assert Simulator(load(name)).collect(START_MS).frames
 
@@ -208,7 +208,10 @@ def test_labels_say_what_is_true_and_of_whom() -> None:
         assert [(p.host, p.rail) for p in receivers] == [
             (f"node{n:02d}", "rail0") for n in (8, 9, 10, 11)
         ]
-        assert len(found["thermal_throttle"].devices) == 128 + 1  # the loop's GPUs and its CDU
+        assert len(found["victim_sender"].devices) == 8
+        assert len(found["thermal_throttle"].devices) == 64
+        assert found["coolant_supply_hot"].devices == found["coolant_flow_low"].devices
+        assert len(found["coolant_supply_hot"].devices) == 1
 
 
 def test_a_script_without_a_timeline_never_repeats() -> None:
