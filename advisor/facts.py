@@ -83,6 +83,7 @@ class ServingLoad:
     queue_seconds_mean: float | None
     overload_ratio: float | None  # share of windows with a queue longer than a tenth of the batch
     kv_transfer_bytes_per_second: float | None
+    prefix_hit_ratio: float | None = None  # prompt tokens found in the prefix cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +250,7 @@ def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
         "overload_ratio": f"avgIf(w.{waiting} > greatest(1, 0.1 * w.{running}),"
         f" isFinite(w.{waiting}) AND isFinite(w.{running}))",
         "kv_transfer_bytes_per_second": _rate("kv_transfer_bytes_inc"),
+        "prefix_hit_ratio": _per("prefix_cache_hits_inc", "prefix_cache_queries_inc", 1),
     }
     rows = _grouped(store, span, "serving_windows", "toString(i.pool)", columns)
     return tuple(ServingLoad(pool=group, **row) for group, row in rows)

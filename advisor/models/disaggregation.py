@@ -110,6 +110,12 @@ class Workload:
     output_tokens: float
     slo_ttft_seconds: float
     slo_tpot_seconds: float
+    prefix_hit_ratio: float = 0.0
+
+    @property
+    def computed_tokens(self) -> float:
+        """Prompt tokens that the prefix cache does not have."""
+        return self.prompt_tokens * (1 - min(1.0, max(0.0, self.prefix_hit_ratio)))
 
     @property
     def context_tokens(self) -> float:
@@ -128,7 +134,7 @@ def _largest(ok: Callable[[float], bool], high: float) -> float:
 
 def prefill_rate_per_second(replica: Replica, work: Workload, transfer_seconds: float) -> float:
     """Most requests/s a prefill engine takes while p99 TTFT holds."""
-    service = replica.prefill_seconds(work.prompt_tokens)
+    service = replica.prefill_seconds(work.computed_tokens)
     budget = work.slo_ttft_seconds - transfer_seconds
     return _largest(lambda r: md1_ttft_p99_seconds(service, r) <= budget, 1 / service)
 
@@ -153,7 +159,7 @@ def decode_rate_per_second(replica: Replica, work: Workload, prefill_share: floa
 
 def colocated_rate_per_second(replica: Replica, work: Workload) -> float:
     """Most requests/s one engine serves doing both, prefills first, within both objectives."""
-    service = replica.prefill_seconds(work.prompt_tokens)
+    service = replica.prefill_seconds(work.computed_tokens)
 
     def holds(rate: float) -> bool:
         share = rate * service

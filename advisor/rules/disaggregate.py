@@ -123,6 +123,7 @@ def _case(  # noqa: PLR0917 - private, two symmetric pairs
         output_tokens=outputs / rate,
         slo_ttft_seconds=settings.slo_ttft_seconds,
         slo_tpot_seconds=settings.slo_tpot_seconds,
+        prefix_hit_ratio=prefill.prefix_hit_ratio or 0.0,
     )
     gpus = prefill_gpus.gpus + (decode_gpus.gpus if decode is not prefill else 0)
     engines = prefill.engines + (decode.engines if decode is not prefill else 0)
@@ -177,6 +178,7 @@ def _draft(  # noqa: PLR0917 - private, called twice
     today = monthly(case.gpus, (1, 1, 1), one, Confidence.MEASURED, "GPU count") if one else None
     evidence = (
         *seen("prompt tokens a request", work.prompt_tokens, "tokens"),
+        *seen("prompt tokens from the prefix cache", prefill.prefix_hit_ratio, "ratio"),
         *seen("output tokens a request", work.output_tokens, "tokens"),
         *seen("requests", rate, "1/s"),
         *seen("TTFT p99", prefill.ttft_p99_seconds, "s", settings.slo_ttft_seconds),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -168,6 +169,16 @@ def test_tight_tpot_and_long_prompts_pay() -> None:
     assert tight.distance_ratio > 0
     assert not loose.advised
     assert dg.Refusal.MARGIN in loose.refusals
+
+
+def test_a_warm_prefix_cache_leaves_prefill_less_to_do() -> None:
+    """Nine tenths of the prompt cached: a prefill engine takes several times the requests."""
+    warm = replace(TIGHT, prefix_hit_ratio=0.9)
+
+    assert warm.computed_tokens == pytest.approx(800)
+    assert dg.prefill_rate_per_second(REPLICA, warm, 0.05) > 4 * dg.prefill_rate_per_second(
+        REPLICA, TIGHT, 0.05
+    )
 
 
 @pytest.mark.parametrize(
