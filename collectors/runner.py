@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -197,8 +198,8 @@ class Runner:
     async def _try(self, call: Callable[[], T], limit: float) -> T | Outcome:
         """Make a call on the thread within the time limit; what went wrong is an outcome.
 
-        While an overdue call still runs no other is made: its late answer is thrown away, for
-        nobody knows which instant its readings belong to.
+        While an overdue call still runs no other is made. Of its late answer only the events are
+        kept: nobody knows which instant its readings belong to.
         """
         started = time.monotonic()
         if self._pending is not None and not self._pending.done():
@@ -213,11 +214,33 @@ class Runner:
                 success=False, seconds=time.monotonic() - started, no_data=True, error=str(error)
             )
         except TimeoutError as error:
-            text = str(error) if future.done() else f"no answer within {limit:g} s"
+            text = str(error)
+            if not future.done():
+                text = f"no answer within {limit:g} s"
+                self._await_late(future)
             return Outcome(success=False, seconds=time.monotonic() - started, error=text)
         except Exception as error:  # noqa: BLE001 - the run loop: no plug-in may stop another
             text = f"{type(error).__name__}: {error}"
             return Outcome(success=False, seconds=time.monotonic() - started, error=text)
+
+    def _await_late(self, future: Future[Any]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def done(late: Future[Any]) -> None:
+            with contextlib.suppress(RuntimeError):  # the agent has ended meanwhile
+                loop.call_soon_threadsafe(self._take_late, late)
+
+        future.add_done_callback(done)
+
+    def _take_late(self, late: Future[Any]) -> None:
+        """Events of an overdue run are true whenever they come; an overdue collector is closed."""
+        if late.exception() is not None:
+            return
+        answer = late.result()
+        if isinstance(answer, Batch):
+            self._sink.events(answer.events)
+        else:
+            self._worker.submit(answer.close)
 
 
 def _now_ms() -> int:

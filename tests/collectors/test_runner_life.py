@@ -28,6 +28,7 @@ class FakeSink:
     def __init__(self) -> None:
         self.frames: list[tuple[str, np.ndarray]] = []
         self.healths: list[CollectorHealth] = []
+        self.happened: list[DeviceEvent] = []
 
     def frame(self, source: str, schema: Schema, rows: np.ndarray) -> None:
         """Keep."""
@@ -38,7 +39,8 @@ class FakeSink:
         """Ignore."""
 
     def events(self, events: Iterable[DeviceEvent]) -> None:
-        """Ignore."""
+        """Keep."""
+        self.happened += events
 
     def health(self, health: CollectorHealth) -> None:
         """Keep."""
@@ -219,3 +221,28 @@ def test_grid_does_not_drift_and_counts_what_it_skips() -> None:
     assert grid.next(101.9) == (102.0, 0)
     assert grid.next(105.5) == (105.0, 2)
     assert grid.next(105.6) == (106.0, 0)
+
+
+async def test_events_of_an_overdue_run_are_kept() -> None:
+    """An XID read during a run that took too long still goes out, its readings do not."""
+    sink, release = FakeSink(), threading.Event()
+    xid = DeviceEvent(device=1, node=1, kind="xid", code=79, message="fallen off", ts=1)
+
+    class Slow(FakeCollector):
+        def collect(self, now_ms: int) -> Batch:
+            batch = super().collect(now_ms)
+            if self.runs == 1:
+                release.wait(10)
+                batch.events.append(xid)
+            return batch
+
+    collector = Slow()
+
+    def late_answer_came() -> bool:
+        if "no answer within 0.1 s" in sink.errors():
+            release.set()
+        return bool(sink.happened)
+
+    await run_until(late_answer_came, runner_of("slow", collector, sink))
+
+    assert sink.happened == [xid]
