@@ -9,6 +9,7 @@ import numpy as np
 from collectors.simulator.fabric import LINK_BYTES_PER_SECOND, RAIL_COUNT
 from collectors.simulator.facility import SUPPLY_CELSIUS
 from collectors.simulator.gpu import LIMIT_WATTS
+from collectors.simulator.requests import Demand
 from collectors.simulator.scenario import (
     SETTING,
     CoolingEvent,
@@ -20,7 +21,6 @@ from collectors.simulator.scenario import (
     TrafficPart,
     XidEvent,
 )
-from collectors.simulator.serving import Demand
 from collectors.simulator.topology import GPUS_PER_NODE, LOOPS, Topology
 from collectors.simulator.workload import Bools, Floats, Ints
 from ridgeline.errors import Misconfigured

@@ -14,42 +14,25 @@ import numpy as np
 from collectors.simulator import roofline
 from collectors.simulator.groups import running_sum, sums
 from collectors.simulator.meters import Meters
+from collectors.simulator.requests import (
+    DONE,
+    PROMPT,
+    QUEUED,
+    REQUEST,
+    RUNNING,
+    TRANSFER,
+    Demand,
+    Users,
+)
 from collectors.simulator.topology import Topology
-from collectors.simulator.workload import Arrivals, Bools, Floats, Ints, Traffic
+from collectors.simulator.workload import Bools, Floats, Ints, Traffic
 from ridgeline.events import Pool
 
 MAX_BATCH = 256
 MAX_WAITING = 128  # a gateway refuses what comes after it
 BATCH_TOKENS = 8192.0  # prompt tokens an engine computes together
-PROMPT, TRANSFER, QUEUED, RUNNING, DONE = range(5)
 ENGINE_SIMULATOR = 3
 ROLE_MIXED, ROLE_PREFILL, ROLE_DECODE = 1, 2, 3
-REQUEST = np.dtype(
-    [
-        ("seq", "i8"),
-        ("phase", "i8"),
-        ("engine", "i8"),
-        ("source", "i8"),  # the engine that computed the prompt
-        ("arrived", "f8"),
-        ("ready", "f8"),  # when the present phase may begin
-        ("work", "f8"),  # seconds of prompt computation left, at full clock
-        ("cost", "f8"),  # the same at the start
-        ("prompt", "f8"),
-        ("cached", "f8"),
-        ("output", "f8"),
-        ("produced", "f8"),
-    ]
-)
-
-
-@dataclass(slots=True)
-class Demand:
-    """What users ask for now."""
-
-    requests_per_second: float
-    prompt_scale: float = 1.0
-    output_scale: float = 1.0
-    prefix_hit_ratio: float = 0.25
 
 
 @dataclass(slots=True)
@@ -76,9 +59,8 @@ class Engines:
         self.table = np.zeros(0, dtype=REQUEST)
         self._prefill = np.flatnonzero(self.role != ROLE_DECODE)
         self._decode = np.flatnonzero(self.role != ROLE_PREFILL)
-        self._traffic, self._rng = traffic, rng
-        self._arrivals = Arrivals(rng, traffic.interarrival_cv)
-        self._seq = 0
+        self._rng = rng
+        self._users = Users(traffic, rng)
         self._prompt_seconds: Floats = np.ones(self.count)  # mean of the prompts computed last
         self._lived: Floats = np.zeros(self.count)  # request-seconds in running batches
         self._elapsed = 0.0
@@ -147,10 +129,9 @@ class Engines:
         return rows[np.lexsort((self.table["seq"][rows], self.table["engine"][rows]))]
 
     def _arrive(self, now: float, seconds: float, demand: Demand) -> None:
-        times = self._arrivals.draw(demand.requests_per_second, seconds)
-        if not len(times) or not len(self._prefill):
+        new = self._users.ask(now, seconds, demand)
+        if not len(new) or not len(self._prefill):
             return
-        new = self._draw(now + times, demand)
         waiting = self.table[self.table["phase"] == PROMPT]
         load = sums(waiting["engine"], waiting["work"], self.count)
         new["engine"] = new["source"] = self._spread(self._prefill, load, len(new))
@@ -159,25 +140,6 @@ class Engines:
         refused: Bools = place >= MAX_WAITING
         self.meters.add("requests_failed", new["engine"][refused])
         self.table = np.concatenate([self.table, new[~refused]])
-
-    def _draw(self, arrived: Floats, demand: Demand) -> np.ndarray:
-        count, traffic = len(arrived), self._traffic
-        new = np.zeros(count, dtype=REQUEST)
-        new["seq"] = self._seq + np.arange(count)
-        self._seq += count
-        new["phase"], new["arrived"], new["ready"] = PROMPT, arrived, arrived
-        longest = 0.25 * roofline.KV_CAPACITY_TOKENS
-        prompt = np.rint(traffic.prompt.draw(self._rng, count) * demand.prompt_scale)
-        new["prompt"] = np.clip(prompt, 1.0, longest)
-        output = np.rint(traffic.output.draw(self._rng, count) * demand.output_scale)
-        new["output"] = np.clip(output, 1.0, longest)
-        mean = demand.prefix_hit_ratio
-        spread = min(0.2, mean, 1.0 - mean)
-        hit = mean + spread * self._rng.uniform(-1.0, 1.0, count)
-        new["cached"] = np.floor(new["prompt"] * hit)
-        new["cost"] = roofline.prefill_seconds(new["prompt"] - new["cached"], new["prompt"])
-        new["work"] = new["cost"]
-        return new
 
     def _spread(self, engines: Ints, load: Floats, count: int) -> Ints:
         """The engines `count` requests go to, least loaded first, in turn."""
@@ -270,13 +232,13 @@ class Engines:
         end = begin + tokens / pace[engine]
         self.meters.finished(engine[finished], table[rows[finished]], end[finished])
         table["phase"][rows[finished]] = DONE
-        self._preempt()
+        self._preempt(now + seconds)
         lived = sums(engine, tokens, n) / np.maximum(pace * seconds, 1e-9)
         self._lived, self._elapsed = self._lived + lived * seconds, self._elapsed + seconds
         busy = np.minimum(1.0, lived) * share * (batch > 0)
         return _decode_activity(batch, context, step, busy)
 
-    def _preempt(self) -> None:
+    def _preempt(self, now: float) -> None:
         """Where the KV cache is full, the newest requests go back to the queue."""
         for engine in np.flatnonzero(self.kv_tokens() > roofline.KV_CAPACITY_TOKENS):
             mine = np.flatnonzero(
@@ -285,7 +247,7 @@ class Engines:
             mine = mine[np.argsort(self.table["seq"][mine])]
             held = np.cumsum(self.table["prompt"][mine] + self.table["produced"][mine])
             out = mine[held > roofline.KV_CAPACITY_TOKENS]
-            self.table["phase"][out] = QUEUED
+            self.table["phase"][out], self.table["ready"][out] = QUEUED, now
             self.meters.add("preemptions", self.table["engine"][out])
 
 

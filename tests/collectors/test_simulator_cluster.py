@@ -327,3 +327,15 @@ def test_create_reads_the_settings() -> None:
     assert simulator.speed == 3.0
     with pytest.raises(Misconfigured, match=r"RIDGELINE_COLLECT_SCENARIO.*demo, idle"):
         create(CollectSettings(scenario="nonsense"))
+
+
+def test_a_full_kv_cache_preempts_the_newest() -> None:
+    """Contexts beyond the cache: it is full, never overfull, and requests are put back."""
+    huge = {"at": 0, "for": 500, "kind": "demand", "prompt_scale": 4, "output_scale": 60}
+    batches = run(Simulator(scenario({**huge, "prefix_hit_ratio": 0.9})), 60)
+    usage = rows_of(batches[-1], SERVING)["kv_cache_usage_ratio"][8:]
+
+    assert 0.9 < usage.mean()
+    assert usage.max() <= 1.0
+    assert increase(batches, SERVING, "preemptions")[8:].sum() > 0
+    assert increase(batches, SERVING, "preemptions")[:8].sum() == 0
