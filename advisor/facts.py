@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ridgeline.events import Detection
 
 HOUR_MS = 3_600_000
+HEAT_MS = 180_000
+"""Heat is judged by the last minutes: a loop that was put right is not to be put right again."""
 _THERMAL = ("throttle_thermal_ns_inc", "throttle_sw_thermal_ns_inc", "throttle_hw_thermal_ns_inc")
 _POWER = ("throttle_power_ns_inc", "throttle_power_brake_ns_inc")
 IDLE_SM_RATIO = 0.02
@@ -45,6 +47,10 @@ class Span:
     def fresh_ms(self) -> int:
         """Oldest acceptable start of a group's newest window: two windows and the lateness."""
         return self.now_ms - 3 * self.window_ms - self.lateness_ms
+
+    def newest(self, history_ms: int) -> Span:
+        """The same span, at most `history_ms` back."""
+        return replace(self, history_ms=min(self.history_ms, history_ms))
 
     def parameters(self) -> dict[str, Any]:
         """Query parameters."""
@@ -214,8 +220,8 @@ def read(store: Reader, span: Span) -> Facts:
         now_ms=span.now_ms,
         serving=serving_load(store, span),
         pools=gpu_activity(store, span, "pool"),
-        gpu_loops=gpu_activity(store, span, "cooling_loop"),
-        gpu_racks=gpu_activity(store, span, "rack"),
+        gpu_loops=gpu_activity(store, span.newest(HEAT_MS), "cooling_loop"),
+        gpu_racks=gpu_activity(store, span.newest(HEAT_MS), "rack"),
         idle=idle_gpus(store, span),
         loops=loop_heat(store, span),
         racks=rack_load(store, span),

@@ -120,6 +120,8 @@ _EXCLUSIVE: tuple[tuple[frozenset[Action], frozenset[Action]], ...] = (
     (frozenset({Action.CONSOLIDATE}), frozenset({Action.ADD_CAPACITY, Action.BURST_TO_CLOUD})),
     (_SHAPES, _SHAPES),
     (frozenset({Action.ADD_CAPACITY}), frozenset({Action.BURST_TO_CLOUD})),
+    # the same queue, once for free and once for money
+    (_SHAPES | {Action.REBALANCE_POOLS}, frozenset({Action.ADD_CAPACITY, Action.BURST_TO_CLOUD})),
 )
 
 
@@ -137,13 +139,17 @@ def without_conflicts(found: list[Advice]) -> list[Advice]:
 
 def conflicts(one: Advice, other: Advice) -> bool:
     """Whether both cannot be followed: opposite actions on overlapping scopes."""
-    same_scope = (one.scope_kind, one.scope) == (other.scope_kind, other.scope)
-    if not same_scope and "cluster" not in (one.scope_kind, other.scope_kind):
+    if one.scope_kind != other.scope_kind or not _parts(one) & _parts(other):
         return False
     return any(
         (one.action in a and other.action in b) or (one.action in b and other.action in a)
         for a, b in _EXCLUSIVE
     )
+
+
+def _parts(advice: Advice) -> frozenset[str]:
+    """The scopes a scope is made of: "prefill+decode" is two."""
+    return frozenset(advice.scope.split("+"))
 
 
 def _noting(kept: Advice, dropped: Advice) -> Advice:

@@ -228,7 +228,7 @@ def _keep(draft: Draft, decision: dg.Decision) -> Draft:
     why = "; ".join(decision.refusals) or "nothing would change"
     away = (
         f" The gain would be {decision.gain_ratio:.0%} ({decision.gain_low_ratio:.0%} to "
-        f"{decision.gain_high_ratio:.0%}); it tips at {dg.MARGIN_RATIO:.0%}."
+        f"{decision.gain_high_ratio:.0%}); the low end must pass {dg.MARGIN_RATIO:.0%}."
         if dg.Refusal.IMPOSSIBLE not in decision.refusals
         else ""
     )

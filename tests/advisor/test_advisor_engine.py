@@ -340,3 +340,13 @@ def test_of_two_that_contradict_each_other_the_dearer_is_kept() -> None:
     (note,) = kept[0].counter_evidence
     assert "test.rule" in note.name
     assert note.value == 500
+
+
+def test_moving_engines_beats_renting_for_one_of_the_two_pools() -> None:
+    """Scopes overlap by their parts: a rebalance of both pools speaks to a queue in one."""
+    rent = piece(500, scope="prefill", action=Action.BURST_TO_CLOUD)
+    move = piece(2000, scope="prefill+decode", action=Action.REBALANCE_POOLS)
+
+    assert lifecycle.conflicts(rent, move)
+    assert [move.id] == [a.id for a in lifecycle.without_conflicts([rent, move])]
+    assert not lifecycle.conflicts(piece(scope="training", action=Action.BURST_TO_CLOUD), move)
