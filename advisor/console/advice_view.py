@@ -17,13 +17,14 @@ from advisor.console.format import (
     known,
     money,
     number,
-    rough_age,
     words,
 )
 from advisor.console.parts import KeyedRows, box, heading, section, text
 from ridgeline.events import Action, Advice, AdviceState, Evidence
 
 SET_ASIDE = frozenset({AdviceState.SNOOZED, AdviceState.RESOLVED})
+SPREAD = 2
+"""So many cards are drawn with their evidence open; the others open on a click."""
 SNOOZES: tuple[tuple[str, float], ...] = (("1 hour", 1.0), ("1 day", 24.0), ("1 week", 168.0))
 
 
@@ -70,7 +71,7 @@ class AdviceView:
 
     def __init__(self, handlers: Handlers) -> None:
         self._handlers = handlers
-        self._now_ms = 0
+        self._spread: frozenset[str] = frozenset()
         with section("Advice", "advice"):
             self._note = heading("What to change")
             self._empty = text("", "rl-empty", "advice-empty")
@@ -87,17 +88,16 @@ class AdviceView:
             container,
             lambda advice: advice.id,
             self._draw,
-            content=lambda advice: (repr(advice), rough_age(advice.created_ms, self._now_ms)),
             tag="article",
             css="rl-card",
             mark="advice",
         )
 
-    def show(self, advice: Sequence[Advice], now_ms: int, *, loaded: bool) -> None:
+    def show(self, advice: Sequence[Advice], *, loaded: bool) -> None:
         """Bring the section up to date."""
-        self._now_ms = now_ms
         active = ranked([a for a in advice if is_open(a)])
         closed = sorted((a for a in advice if not is_open(a)), key=lambda a: -a.updated_ms)
+        self._spread = frozenset(a.id for a in active[:SPREAD])
         self._open.show(active)
         self._closed.show(closed)
         self._note.set_text(f"{len(active)} open, most money first" if active else "")
@@ -115,10 +115,11 @@ class AdviceView:
             with box("rl-card-names"):
                 text(advice.title, "rl-card-title")
                 where = f"{words(advice.scope_kind)} {advice.scope}"
-                age = rough_age(advice.created_ms, self._now_ms)
-                text(f"{words(advice.action)}  ·  {where}  ·  found {age}", "rl-note")
+                since = f"since {clock(advice.created_ms)}"
+                text(f"{words(advice.action)}  ·  {where}  ·  {since}", "rl-note")
             with box("rl-gain"):
-                text(_gain_text(advice), "rl-money", "advice-gain")
+                css = "rl-money" if advice.gain is not None else "rl-money rl-unpriced"
+                text(_gain_text(advice), css, "advice-gain")
                 with box("rl-chips"):
                     chip = text(advice.confidence, f"rl-chip rl-{advice.confidence}")
                     chip.props["title"] = _sources(advice)
@@ -129,15 +130,12 @@ class AdviceView:
             until = advice.snoozed_until_ms
             note = f" (until {clock(until)})" if until is not None else ""
             text(words(advice.outcome) + note, "rl-outcome", "advice-outcome")
-        with box("rl-card-body"):
-            _claims("Because", advice.evidence, "rl-for")
-            _claims("Against it", advice.counter_evidence, "rl-against")
-        with box("rl-facts"):
-            _fact("Cost today", interval(advice.cost_today))
-            _fact("Takes", _needs(advice))
-            for effect in advice.effects:
-                _fact(effect.source or "Effect", interval(effect))
-            _fact("How to verify", advice.verify or UNKNOWN, wide=True)
+        with box("rl-more", tag="details") as more:
+            if advice.id in self._spread:
+                more.props["open"] = True
+            with box("rl-summary", tag="summary"):
+                text("Evidence, cost and how to verify", "rl-key")
+            _draw_more(advice)
         if advice.state is not AdviceState.RESOLVED:
             self._buttons(advice)
 
@@ -156,6 +154,18 @@ class AdviceView:
                         ui.item(name, on_click=partial(self._handlers.snooze, advice, hours))
             button = ui.button("Resolve", on_click=partial(self._handlers.resolve, advice))
             _plain(button, f"Resolve: {advice.title}")
+
+
+def _draw_more(advice: Advice) -> None:
+    with box("rl-card-body"):
+        _claims("Because", advice.evidence, "rl-for")
+        _claims("Against it", advice.counter_evidence, "rl-against")
+    with box("rl-facts"):
+        _fact("Cost today", interval(advice.cost_today))
+        _fact("Takes", _needs(advice))
+        for effect in advice.effects:
+            _fact(effect.source or "Effect", interval(effect))
+        _fact("How to verify", advice.verify or UNKNOWN, wide=True)
 
 
 def _plain(button: ui.button | ui.dropdown_button, name: str) -> ui.element:

@@ -130,16 +130,30 @@ def _draw_pool(pool: PoolState) -> None:
         text(f"{pool.nodes} nodes  ·  {pool.gpus} GPUs", "rl-note")
     bar("HBM bandwidth", pool.dram_ratio, percent(pool.dram_ratio), colour(pool.name))
     bar("Tensor cores", pool.tensor_ratio, percent(pool.tensor_ratio), colour(pool.name))
-    bar("KV cache", pool.kv_usage_ratio, percent(pool.kv_usage_ratio), colour(pool.name))
+    serving = _serves(pool)
+    if serving:
+        bar("KV cache", pool.kv_usage_ratio, percent(pool.kv_usage_ratio), colour(pool.name))
     with box("rl-pairs"):
-        pair("TTFT p99", seconds(pool.ttft_p99_seconds))
-        pair("TPOT p99", seconds(pool.tpot_p99_seconds))
-        pair("Output", scaled(pool.tokens_per_second, "tok/s"))
-        pair("Running", number(pool.running))
-        pair("Waiting", number(pool.waiting))
+        if serving:
+            pair("TTFT p99", seconds(pool.ttft_p99_seconds))
+            pair("TPOT p99", seconds(pool.tpot_p99_seconds))
+            pair("Tokens", scaled(pool.tokens_per_second, "/s"))
+            pair("Running", number(pool.running))
+            pair("Waiting", number(pool.waiting))
         pair("Power", scaled(pool.power_watts, "W"))
         throttled = known(pool.throttled_ratio) and pool.throttled_ratio > THROTTLED_RATIO
         pair("Throttled", percent(pool.throttled_ratio), "rl-alarm" if throttled else "")
+    if not serving:
+        text("no serving metrics", "rl-note")
+
+
+def _serves(pool: PoolState) -> bool:
+    """Whether any LLM server of the pool has been heard."""
+    readings = (
+        *(pool.ttft_p99_seconds, pool.tpot_p99_seconds, pool.tokens_per_second),
+        *(pool.running, pool.waiting, pool.kv_usage_ratio),
+    )
+    return any(known(reading) for reading in readings)
 
 
 def _draw_loop(loop: LoopState) -> None:

@@ -9,6 +9,13 @@ from typing import TypeGuard
 from ridgeline.events import Estimate, Evidence
 
 UNKNOWN = "—"
+_ACRONYMS = {
+    word.lower(): word
+    for word in (
+        *("CNP", "CPU", "DRAM", "ECC", "ECN", "GPU", "GPUs", "HBM", "IB", "KV", "NVLink", "PCIe"),
+        *("PFC", "PUE", "RDMA", "RoCE", "SLO", "SM", "TPOT", "TTFT", "XID"),
+    )
+}
 _NARROW = "\u202f"  # narrow no-break space: number and unit stay on one line
 
 
@@ -152,5 +159,6 @@ def clock(at_ms: int | None) -> str:
 
 def words(name: str) -> str:
     """An identifier as a person would write it: "incast_receiver" -> "Incast receiver"."""
-    text = name.replace("_", " ").strip()
+    parts = [_ACRONYMS.get(part, part) for part in name.replace("_", " ").split(" ")]
+    text = " ".join(parts).strip()
     return text[:1].upper() + text[1:]

@@ -43,6 +43,7 @@ def register(app: FastAPI, source: ConsoleSource, token: str = "") -> None:
     @ui.page("/", title="Ridgeline", dark=True, favicon=FAVICON)
     def console() -> None:
         ui.add_css(STYLE)
+        ui.colors(primary="#6ea8fe", positive="#2f7d63", negative="#a6423b", warning="#8f6a1f")
         if token:
             ask_token(token, lambda: _Page(feed))
         else:
@@ -85,7 +86,7 @@ class _Page:
     def _show(self) -> None:
         latest, now = self._feed.latest, now_ms()
         self._header.show(latest, now)
-        self._advice.show(latest.advice, now, loaded=latest.loaded)
+        self._advice.show(latest.advice, loaded=latest.loaded)
         self._detections.show(latest.detections, now, loaded=latest.loaded)
         self._cluster.show(latest.state, now)
 

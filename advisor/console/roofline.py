@@ -29,10 +29,15 @@ def colour(pool: str) -> str:
     return COLOURS.get(pool, OTHER)
 
 
+def _order(pool: str) -> tuple[int, str]:
+    known_pools = list(COLOURS)
+    return known_pools.index(pool) if pool in COLOURS else len(known_pools), pool
+
+
 def points(nodes: Sequence[NodeState]) -> dict[str, list[dict[str, Any]]]:
     """Dots by pool; nodes without both readings are left out."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for node in sorted(nodes, key=lambda n: (n.pool, n.host)):
+    for node in sorted(nodes, key=lambda n: (_order(n.pool), n.host)):
         if known(node.dram_ratio) and known(node.tensor_ratio):
             at = [round(node.dram_ratio * 100, 1), round(node.tensor_ratio * 100, 1)]
             found.setdefault(node.pool, []).append({"name": node.host, "value": at})
@@ -96,8 +101,8 @@ def _places() -> dict[str, Any]:
         "symbolSize": 0.1,
         "label": {"show": True, "formatter": "{b}", "color": _MUTED, "fontSize": 11},
         "data": [
-            {"name": "waits on compute", "value": [27, 92]},
-            {"name": "waits on memory", "value": [76, 8]},
+            {"name": "waits on compute", "value": [12, 93]},
+            {"name": "waits on memory", "value": [89, 45]},
         ],
     }
 

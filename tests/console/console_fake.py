@@ -145,7 +145,8 @@ def make_nodes(step: int = 0) -> list[NodeState]:
 class FakeSource:
     """Keeps what it is given; with `failing` set every reading raises."""
 
-    def __init__(self) -> None:
+    def __init__(self, generation: int = 1) -> None:
+        self.generation = generation
         self.failing = ""
         self.refusing = ""
         self.calls: list[tuple[str, ...]] = []
@@ -161,7 +162,7 @@ class FakeSource:
         self.pieces = [
             make_advice("a2", "Lower the supply temperature of loop-b", measured),
             make_advice("a1", "Serve prefill and decode from separate pools", modelled),
-            make_advice("a3", "Inspect node09: its memory errors grow", None),
+            make_advice("a3", f"Inspect node09: row remaps grow, report {generation}", None),
         ]
 
     def _check(self) -> None:

@@ -35,7 +35,8 @@ def test_unknown_is_a_dash(console: Page) -> None:
     expect(console.get_by_test_id("loop-loop-b")).to_contain_text("Return—")
     expect(console.get_by_test_id("rail-rail1")).to_contain_text("ECN marks—")
     expect(console.get_by_test_id("node-node30")).to_have_text("—")
-    expect(console.get_by_test_id("pool-training")).to_contain_text("Running—")
+    expect(console.get_by_test_id("pool-decode")).to_contain_text("TTFT p99—")
+    expect(console.get_by_test_id("pool-training")).to_contain_text("no serving metrics")
 
 
 def test_advice_is_ranked_by_money(console: Page) -> None:
