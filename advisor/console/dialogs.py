@@ -77,13 +77,14 @@ class ResolveDialog:
 
 def ask_token(token: str, then: Callable[[], object]) -> None:
     """Ask for the token and, when it is right, put what `then` builds in place of the question."""
+    content = ui.context.client.content
     place = box("rl-page rl-gate", "gate", "main")
 
     def check() -> None:
         given = str(field.value or "")
         if secrets.compare_digest(given.encode(), token.encode()):
             place.delete()
-            with ui.context.client.content:
+            with content:
                 then()
         else:
             field.error = "That is not the token."

@@ -24,7 +24,6 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
-TOKEN = "open-sesame"
 
 
 class SwitchedSource(FakeSource):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from ridgeline.events import AdviceState, Severity
 from tests.console.console_fake import XSS, FakeSource, make_advice, make_detection
 
+TOKEN = "open-sesame"
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -195,3 +201,35 @@ def test_other_routes_of_the_app_still_answer(
 ) -> None:
     """The page is mounted under the API, not over it."""
     assert '"ok"' == console.request.get(f"{served[0]}/api/health").text()
+
+
+@pytest.fixture
+def guarded() -> Iterator[str]:
+    """Address of a console behind a token, in its own process."""
+    command = [sys.executable, "-m", "tests.console.console_server", TOKEN]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.terminate()
+
+
+def test_with_a_token_nothing_is_shown_before_it(guarded: str, browser: Browser) -> None:
+    """A wrong token opens nothing; the right one opens the page."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(guarded)
+    field = page.get_by_label("Token")
+    field.fill("wrong")
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_text("That is not the token.")).to_be_visible()
+    assert "Serve prefill" not in page.content()
+
+    field.fill(TOKEN)
+    field.press("Enter")
+
+    expect(page.get_by_test_id("advice-a1")).to_be_visible()
+    expect(field).to_have_count(0)
+    context.close()
