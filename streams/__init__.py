@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""Telemetry frames on Kafka -> base windows in the store and detections, by a Faust worker."""

@@ -1,0 +1,175 @@
+"""The stream processor: `python -m streams`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from faust.types import TP
+
+from ridgeline import logs, metrics
+from ridgeline.errors import Misconfigured, Retry
+from ridgeline.events import Detection, Event
+from ridgeline.kafka import ensure_topics, producer, with_backoff
+from ridgeline.settings import KafkaSettings, StoreSettings, StreamsSettings
+from ridgeline.store import Store
+from ridgeline.topics import DEAD_LETTER, DETECTIONS
+from streams.app import attach, make_app
+from streams.processor import Processor
+from streams.sink import Sink
+from streams.watchdog import Heartbeat, watch
+
+log = structlog.get_logger()
+_STOP_SECONDS = 4.0
+
+
+async def publish(to: AIOKafkaProducer, events: Sequence[Event]) -> None:
+    """Send events to their topics; returns when the broker has them."""
+    waiting = []
+    for event in events:
+        is_detection = isinstance(event, Detection)
+        topic = DETECTIONS if is_detection else DEAD_LETTER
+        key = event.device.to_bytes(8, "little") if isinstance(event, Detection) else None
+        waiting.append(await to.send(topic.name, event.to_bytes(), key=key))
+    for one in waiting:
+        await one
+
+
+async def serve(settings: StreamsSettings, kafka: KafkaSettings, store_at: StoreSettings) -> int:
+    """Process until SIGTERM or SIGINT; the exit code.
+
+    Raises:
+        Misconfigured: the store refuses us.
+    """
+    stop, faults = asyncio.Event(), list[str]()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def broken(why: str) -> None:
+        faults.append(why)
+        stop.set()
+
+    work = asyncio.create_task(_work(settings, kafka, store_at, stop, broken))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done():
+        await asyncio.wait({work}, timeout=_STOP_SECONDS)
+    stopping.cancel()
+    if not work.done():
+        work.cancel()
+    elif work.exception() is not None:
+        work.result()
+    for fault in faults:
+        log.critical("ending so that a fresh process goes on", why=fault)
+    return 1 if faults else 0
+
+
+async def _work(
+    settings: StreamsSettings,
+    kafka: KafkaSettings,
+    store_at: StoreSettings,
+    stop: asyncio.Event,
+    broken: Callable[[str], None],
+) -> None:
+    heart = Heartbeat(settings.stall_seconds)
+    await ensure_topics(kafka)
+    store = await with_backoff(
+        "store", lambda: asyncio.to_thread(Store.connect, store_at), (Retry, OSError)
+    )
+    await with_backoff("store", lambda: asyncio.to_thread(store.migrate), (Retry, OSError))
+    sender = producer(kafka)
+    await with_backoff("kafka", sender.start)
+    app = make_app(settings, kafka)
+    sink = Sink(
+        store,
+        lambda events: publish(sender, events),
+        lambda topic, partition, offset: app.consumer.release(TP(topic, partition), offset),
+    )
+    processor = Processor(settings, store, sink)
+    attach(app, processor, broken)
+    await app.start()
+    log.info("processing", group=settings.app_id, servers=kafka.servers, store=store_at.url)
+    tasks = [
+        asyncio.create_task(job)
+        for job in (
+            heart.run(),
+            sink.run(),
+            processor.drain_idle(),
+            processor.refresh_inventory(),
+            _guard(app, processor, sink, kafka, settings, broken),
+        )
+    ]
+    ended = asyncio.create_task(stop.wait())
+    try:
+        done, _ = await asyncio.wait({*tasks, ended}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {ended}:
+            task.result()
+    finally:
+        for task in (*tasks, ended):
+            task.cancel()
+        await asyncio.gather(*tasks, ended, return_exceptions=True)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(app.stop(), _STOP_SECONDS / 2)
+        await sender.stop()
+        store.close()
+
+
+async def _guard(  # noqa: PLR0917 - wiring
+    app: Any,
+    processor: Processor,
+    sink: Sink,
+    kafka: KafkaSettings,
+    settings: StreamsSettings,
+    broken: Callable[[str], None],
+) -> None:
+    def mine() -> set[tuple[str, int]]:
+        return {(tp.topic, tp.partition) for tp in app.consumer.assignment()}
+
+    why = await watch(
+        kafka.servers,
+        lambda: processor.positions,
+        mine,
+        lambda: sink.waiting_for is not None,
+        settings.stall_seconds,
+    )
+    broken(why)
+    await asyncio.sleep(3600)
+
+
+def check(settings: StreamsSettings) -> None:
+    """Refuse settings that do not fit together.
+
+    Raises:
+        Misconfigured: naming the setting.
+    """
+    if settings.window_seconds % settings.hop_seconds:
+        problem = f"must divide the window of {settings.window_seconds} s"
+        raise Misconfigured(
+            "RIDGELINE_STREAMS_HOP_SECONDS", f"{problem} (found {settings.hop_seconds})"
+        )
+
+
+def main() -> None:
+    """Run the processor; exit 2 with one line when a setting is wrong."""
+    logs.configure("streams")
+    try:
+        settings, kafka = StreamsSettings.load(), KafkaSettings.load()
+        store_at = StoreSettings.load()
+        check(settings)
+        metrics.serve(settings.metrics_port)
+        code = asyncio.run(serve(settings, kafka, store_at))
+    except Misconfigured as error:
+        sys.stderr.write(f"ridgeline: {error}\n")
+        sys.exit(2)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Masks -> episodes: one generic machine that opens, updates and closes detections.
+
+Opens after k hits of the last five hops, closes after m quiet ones, keeps its id all along. A hop
+without knowledge about a device is neither a hit nor quiet.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ridgeline.events import Detection, EpisodeState, Evidence, Pool
+from streams.detectors.verdict import Level, Measure, Verdict
+from streams.slots import Slots, grown
+
+_IDS = uuid.UUID("3f0c5a52-7d8e-4a55-9f0e-8a1c6b5c0d11")
+_LAST_FIVE = 0b11111
+_CLOSED = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """When episodes open, speak and close."""
+
+    open_after: int = 3
+    close_after: int = 10
+    update_ms: int = 30_000
+    silent_after: int = 120  # hops without knowledge after which an episode is closed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """How a person calls a device."""
+
+    subject: str
+    pool: Pool = Pool.UNKNOWN
+
+
+def episode_id(detector: str, condition: str, device: int, opened_ms: int) -> str:
+    """The same for the same episode, also after a replay."""
+    return str(uuid.uuid5(_IDS, f"{detector}/{condition}/{device}/{opened_ms}"))
+
+
+class Episodes:
+    """All episodes of one condition in one partition; state is dense by slot.
+
+    Args:
+        detector: Name of the detector.
+        condition: Its condition.
+        slots: Devices of the partition.
+        policy: Hysteresis.
+        recovered: Open episodes the store knows, by device; claimed as their devices appear.
+        name: How a person calls a device.
+    """
+
+    def __init__(  # noqa: PLR0917 - value-like
+        self,
+        detector: str,
+        condition: str,
+        slots: Slots,
+        policy: Policy,
+        recovered: dict[int, Detection],
+        name: Callable[[int], Who],
+    ) -> None:
+        self.detector, self.condition = detector, condition
+        self._slots, self._policy, self._recovered, self._name = slots, policy, recovered, name
+        self._bits = np.zeros(0, dtype=np.uint8)
+        self._quiet = np.zeros(0, dtype=np.int32)
+        self._silent = np.zeros(0, dtype=np.int32)
+        self._opened = np.zeros(0, dtype=np.int64)
+        self._updated = np.zeros(0, dtype=np.int64)
+        self._windows = np.zeros(0, dtype=np.int64)
+        self._last: dict[int, Detection] = {}
+        self._seen = 0
+
+    def open(self, size: int) -> np.ndarray:
+        """Which of the first `size` slots have an open episode."""
+        self._grow(size)
+        return np.asarray(self._opened[:size] != _CLOSED)
+
+    @property
+    def count(self) -> int:
+        """Episodes open now."""
+        return len(self._last)
+
+    def hop(self, end_ms: int, verdict: Verdict, *, fresh: bool) -> Iterator[Detection]:
+        """Take one hop; when it is not `fresh` (a replay) only the history is learned."""
+        size = len(verdict.hit)
+        self._grow(size)
+        known, hit = verdict.known, verdict.hit & verdict.known
+        bits = ((self._bits[:size] << 1) & _LAST_FIVE) | hit
+        self._bits[:size] = np.where(known, bits, self._bits[:size])
+        if not fresh:
+            return
+        ours = end_ms > self._updated[:size]
+        is_open = self._opened[:size] != _CLOSED
+        self._windows[:size] += hit & is_open & ours
+        quiet = np.where(hit, 0, self._quiet[:size] + (known & ours))
+        self._quiet[:size] = quiet
+        self._silent[:size] = np.where(known, 0, self._silent[:size] + 1)
+        many = np.bitwise_count(self._bits[:size]) if _COUNTS else _ones(self._bits[:size])
+        for slot in np.flatnonzero(~is_open & hit & (many >= self._policy.open_after)):
+            yield self._open(int(slot), end_ms, verdict, int(many[slot]))
+        over = (quiet >= self._policy.close_after) | (
+            self._silent[:size] >= self._policy.silent_after
+        )
+        for slot in np.flatnonzero(is_open & over & ours):
+            yield self._close(int(slot), end_ms)
+        due = end_ms - self._updated[:size] >= self._policy.update_ms
+        for slot in np.flatnonzero(is_open & ~over & hit & due):
+            yield self._update(int(slot), end_ms, verdict)
+
+    def _open(self, slot: int, end_ms: int, verdict: Verdict, windows: int) -> Detection:
+        self._opened[slot] = self._updated[slot] = end_ms
+        self._windows[slot], self._quiet[slot] = windows, 0
+        return self._say(slot, end_ms, EpisodeState.OPEN, verdict)
+
+    def _update(self, slot: int, end_ms: int, verdict: Verdict) -> Detection:
+        self._updated[slot] = end_ms
+        return self._say(slot, end_ms, EpisodeState.UPDATE, verdict)
+
+    def _close(self, slot: int, end_ms: int) -> Detection:
+        last = self._last.pop(slot)
+        windows = int(self._windows[slot])
+        self._opened[slot], self._bits[slot] = _CLOSED, 0
+        self._updated[slot] = end_ms
+        changes = {"state": EpisodeState.CLOSED, "updated_ms": end_ms, "closed_ms": end_ms}
+        return last.model_copy(update=changes | {"windows": windows})
+
+    def _say(self, slot: int, end_ms: int, state: EpisodeState, verdict: Verdict) -> Detection:
+        device, opened = int(self._slots.device[slot]), int(self._opened[slot])
+        who = self._name(device)
+        detection = Detection(
+            id=episode_id(self.detector, self.condition, device, opened),
+            detector=self.detector,
+            condition=self.condition,
+            state=state,
+            severity=Level(int(verdict.level[slot])).severity,
+            node=int(self._slots.node[slot]),
+            device=device,
+            subject=who.subject,
+            pool=who.pool,
+            opened_ms=opened,
+            updated_ms=end_ms,
+            summary=f"{who.subject} {said(verdict, slot)}",
+            evidence=tuple(_evidence(verdict.evidence, slot)),
+            counter_evidence=tuple(_evidence(verdict.counter_evidence, slot)),
+            alternatives=verdict.alternatives,
+            windows=int(self._windows[slot]),
+        )
+        self._last[slot] = detection
+        return detection
+
+    def _grow(self, size: int) -> None:
+        self._bits, self._quiet = grown(self._bits, size, 0), grown(self._quiet, size, 0)
+        self._silent = grown(self._silent, size, 0)
+        self._opened = grown(self._opened, size, _CLOSED)
+        self._updated, self._windows = grown(self._updated, size, 0), grown(self._windows, size, 0)
+        self._claim(size)
+
+    def _claim(self, size: int) -> None:
+        for slot in range(self._seen, size) if self._recovered else ():
+            found = self._recovered.pop(int(self._slots.device[slot]), None)
+            if found is not None:
+                self._opened[slot], self._updated[slot] = found.opened_ms, found.updated_ms
+                self._windows[slot], self._last[slot] = found.windows, found
+        self._seen = max(self._seen, size)
+
+
+_COUNTS = hasattr(np, "bitwise_count")  # numpy 2
+
+
+def _ones(bits: np.ndarray) -> np.ndarray:
+    return np.asarray(np.unpackbits(bits[:, None], axis=1).sum(axis=1))
+
+
+def said(verdict: Verdict, slot: int) -> str:
+    """The verdict's summary about one device, with the cause where one is named."""
+    numbers = {m.name: float(np.asarray(m.value)[slot]) for m in verdict.evidence}
+    text = verdict.summary.format(**numbers)
+    if verdict.cause is not None and verdict.cause[slot] > 0:
+        text = f"{text}; {verdict.causes[int(verdict.cause[slot])]}"
+    return text
+
+
+def _evidence(measures: tuple[Measure, ...], slot: int) -> Iterator[Evidence]:
+    for measure in measures:
+        value = float(measure.value[slot])
+        if np.isnan(value):
+            continue
+        limit = measure.threshold
+        if isinstance(limit, np.ndarray):
+            limit = float(limit[slot])
+        yield Evidence(
+            name=measure.name, value=value, unit=measure.unit, threshold=limit, note=measure.note
+        )

@@ -1,0 +1,179 @@
+"""Everything the worker does between Faust and the sink: partitions, inventory, idle partitions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from ridgeline import metrics
+from ridgeline.errors import Reject, Retry
+from ridgeline.events import Detection, Event, InventoryItem
+from ridgeline.kafka import with_backoff
+from ridgeline.settings import StreamsSettings
+from ridgeline.topics import BY_NAME
+from streams.batches import Batch, dead_letter
+from streams.episodes import Policy
+from streams.partition import Output, Partition, Recovered
+from streams.sink import Sink, WindowStore
+from streams.surroundings import Board
+from streams.timeline import Clock
+
+log = structlog.get_logger()
+T = TypeVar("T")
+EVENT_TOPICS = ("inventory", "device.events", "collector.health")
+INVENTORY_SECONDS = 30.0
+
+
+def clock_of(settings: StreamsSettings) -> Clock:
+    """The times of event time, from settings."""
+    return Clock(
+        window=settings.window_seconds * 1000,
+        hop=settings.hop_seconds * 1000,
+        lateness=int(settings.lateness_seconds * 1000),
+        future=int(settings.future_seconds * 1000),
+        gap=int(settings.counter_gap_seconds * 1000),
+        max_devices=settings.max_devices,
+    )
+
+
+class Processor:
+    """State of one worker.
+
+    Args:
+        settings: Of the stream processor.
+        store: Where progress and open episodes are read.
+        sink: Where outputs go.
+    """
+
+    def __init__(self, settings: StreamsSettings, store: WindowStore, sink: Sink) -> None:
+        self._settings, self._store, self._sink = settings, store, sink
+        self._clock = clock_of(settings)
+        self._policy = Policy(open_after=settings.open_after, close_after=settings.close_after)
+        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._active: dict[tuple[str, int], float] = {}
+        self._recovered: Recovered | None = None
+        self.board = Board()
+        self.positions: dict[tuple[str, int], int] = {}
+
+    def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Drop the state of revoked partitions; open episodes are read again from the store."""
+        for tp in partitions:
+            self._partitions.pop(tp, None)
+            self._active.pop(tp, None)
+            self.positions.pop(tp, None)
+        self._recovered = None
+
+    async def take(self, batch: Batch) -> None:
+        """Process one fetched batch; waits while the sink is full."""
+        await self._sink.room.wait()
+        tp = (batch.topic, batch.partition)
+        seen = self.positions.get(tp, -1)
+        fresh = [m for m in batch.messages if m.offset > seen]
+        if not fresh:
+            return
+        batch = Batch(
+            topic=batch.topic,
+            partition=batch.partition,
+            messages=fresh,
+            appended_ms=batch.appended_ms,
+        )
+        if batch.topic in EVENT_TOPICS:
+            self._sink.put([self._events(batch)])
+        else:
+            partition = await self._partition(tp)
+            now_ms = batch.appended_ms or int(time.time() * 1000)
+            self._sink.put(list(partition.take(batch, now_ms)))
+            self._measure(tp, partition, now_ms)
+        self.positions[tp] = batch.last_offset
+        self._active[tp] = time.monotonic()
+
+    def _measure(self, tp: tuple[str, int], partition: Partition, now_ms: int) -> None:
+        delay = (now_ms - partition.timeline.watermark_ms) / 1000
+        metrics.STREAM_WATERMARK.labels(tp[0], str(tp[1])).set(delay)
+        totals: dict[str, int] = {}
+        for one in self._partitions.values():
+            for detector, count in one.open_episodes.items():
+                totals[detector] = totals.get(detector, 0) + count
+        for detector, count in totals.items():
+            metrics.EPISODES_OPEN.labels(detector).set(count)
+
+    async def _partition(self, tp: tuple[str, int]) -> Partition:
+        if tp not in self._partitions:
+            topic, number = tp
+            schema = BY_NAME[topic].schema
+            if schema is None:
+                raise Reject("topic", topic, "carries no frames")
+            progress = await self._ask(lambda: self._store.progress(topic))
+            if self._recovered is None:
+                self._recovered = await self._ask(self._open_episodes)
+                self.board.inventory.load(await self._ask(self._inventory))
+            self._partitions[tp] = Partition(
+                schema,
+                number,
+                self._clock,
+                self._policy,
+                self.board,
+                self._recovered,
+                progress.get(number),
+            )
+        return self._partitions[tp]
+
+    async def _ask(self, call: Callable[[], T]) -> T:
+        return await with_backoff("store", lambda: asyncio.to_thread(call), (Retry, OSError))
+
+    def _open_episodes(self) -> Recovered:
+        out: Recovered = {}
+        for row in self._store.query("SELECT body FROM detections WHERE state != 'closed'"):
+            found = Detection.model_validate_json(row["body"])
+            out.setdefault((found.detector, found.condition), {})[found.device] = found
+        return out
+
+    def _inventory(self) -> list[InventoryItem]:
+        rows = self._store.query("SELECT body FROM inventory")
+        return [InventoryItem.model_validate_json(row["body"]) for row in rows]
+
+    def _events(self, batch: Batch) -> Output:
+        model = BY_NAME[batch.topic].model
+        events: list[Event] = []
+        for message in batch.messages:
+            if message.value is None or model is None:  # a tombstone: nothing to keep
+                continue
+            try:
+                events.append(model.model_validate_json(message.value))
+            except ValidationError as error:
+                events.append(dead_letter(batch, message, _reject(error)))
+        self.board.inventory.load(e for e in events if isinstance(e, InventoryItem))
+        return Output(
+            topic=batch.topic,
+            partition=batch.partition,
+            events=tuple(events),
+            release=batch.last_offset,
+        )
+
+    async def drain_idle(self) -> None:
+        """Every second hand out what partitions still hold that have gone silent, for ever."""
+        while True:
+            await asyncio.sleep(1.0)
+            if not self._sink.room.is_set():
+                continue
+            for tp, partition in list(self._partitions.items()):
+                silent = time.monotonic() - self._active.get(tp, time.monotonic())
+                if silent > self._settings.idle_seconds and not partition.timeline.idle:
+                    self._sink.put(list(partition.drain()))
+
+    async def refresh_inventory(self) -> None:
+        """Read the inventory from the store now and then: another worker may consume it."""
+        while True:
+            await asyncio.sleep(INVENTORY_SECONDS)
+            self.board.inventory.load(await self._ask(self._inventory))
+
+
+def _reject(error: ValidationError) -> Reject:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "value"
+    return Reject(field, str(first.get("input"))[:200], first["msg"])

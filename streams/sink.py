@@ -1,0 +1,165 @@
+"""Makes outputs durable: windows and events in the store, detections on Kafka, then progress.
+
+Only after all of that may offsets be committed. While the store or Kafka is away it tries again
+for ever, and `room` closes so that no more is read than fits in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import structlog
+from aiokafka.errors import KafkaError
+
+from ridgeline import metrics
+from ridgeline.errors import Reject, Retry
+from ridgeline.events import DeadLetter, Detection, Event
+from ridgeline.schema import Schema
+from streams.partition import Output
+
+log = structlog.get_logger()
+MOST_PENDING_ROWS = 500_000
+MOST_PENDING = 5000
+ROLLUP_SECONDS = 60.0
+MINUTE_MS = 60_000
+
+
+class WindowStore(Protocol):
+    """What the sink needs of `ridgeline.store.Store`."""
+
+    def insert_windows(self, schema: Schema, rows: np.ndarray) -> None:
+        """Insert or replace window rows."""
+
+    def insert_events(self, events: Sequence[Event]) -> None:
+        """Insert or replace events."""
+
+    def roll_up(self, schema: Schema, start_ms: int, end_ms: int) -> None:
+        """Rebuild minutes and hours of a span."""
+
+    def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+        """Rows of a SELECT."""
+
+    def progress(self, topic: str) -> dict[int, int]:
+        """End of the last durable window by partition."""
+
+    def save_progress(self, topic: str, partition: int, window_end_ms: int) -> None:
+        """Remember that windows up to here are durable."""
+
+
+Publish = Callable[[Sequence[Event]], Awaitable[None]]
+Release = Callable[[str, int, int], None]
+
+
+class Sink:
+    """Writes what partitions hand out, in order, at most every `pause_seconds`.
+
+    Args:
+        store: Where rows and events go; called from a thread.
+        publish: Sends detections and dead letters to Kafka; returns when they are acknowledged.
+        release: Told topic, partition and offset that may be committed.
+        pause_seconds: Time to collect a batch.
+    """
+
+    def __init__(
+        self, store: WindowStore, publish: Publish, release: Release, pause_seconds: float = 1.0
+    ) -> None:
+        self._store, self._publish, self._release = store, publish, release
+        self._pause = pause_seconds
+        self._pending: list[Output] = []
+        self._rows = 0
+        self._more = asyncio.Event()
+        self._dirty: dict[str, tuple[Schema, int, int]] = {}
+        self._rolled = time.monotonic()
+        self.room = asyncio.Event()
+        self.room.set()
+        self.waiting_for: str | None = None
+
+    def put(self, outputs: Sequence[Output]) -> None:
+        """Take outputs, in order. Never blocks: await `room` before reading more."""
+        self._pending += outputs
+        self._rows += sum(0 if o.rows is None else len(o.rows) for o in outputs)
+        if self._rows > MOST_PENDING_ROWS or len(self._pending) > MOST_PENDING:
+            self.room.clear()
+        if outputs:
+            self._more.set()
+
+    async def run(self) -> None:
+        """Write for ever."""
+        while True:
+            await self._more.wait()
+            await asyncio.sleep(self._pause)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Make everything that is pending durable."""
+        outputs, self._pending = self._pending, []
+        self._rows = 0
+        self._more.clear()
+        await self._write(outputs)
+        self.room.set()
+        if time.monotonic() - self._rolled >= ROLLUP_SECONDS:
+            await self.roll_up()
+
+    async def _write(self, outputs: Sequence[Output]) -> None:
+        for schema in {o.schema.family: o.schema for o in outputs if o.schema is not None}.values():
+            parts = [o.rows for o in outputs if o.schema is schema and o.rows is not None]
+            rows = np.concatenate(parts) if parts else np.zeros(0, dtype=schema.window_dtype)
+            if len(rows):
+                await self._durable(schema.family, self._store.insert_windows, schema, rows)
+                metrics.STREAM_WINDOWS.labels(schema.topic).inc(len(rows))
+                self._mark(schema, rows)
+        events = [event for o in outputs for event in o.events]
+        if events:
+            await self._durable("events", self._store.insert_events, events)
+            sent = [e for e in events if isinstance(e, Detection | DeadLetter)]
+            await self._patiently("kafka", lambda: self._publish(sent))
+        ends = {(o.topic, o.partition): o.end_ms for o in outputs if o.end_ms is not None}
+        for (topic, partition), end_ms in ends.items():
+            await self._durable("progress", self._store.save_progress, topic, partition, end_ms)
+        for output in outputs:
+            if output.release is not None:
+                self._release(output.topic, output.partition, output.release)
+
+    async def _durable(self, what: str, call: Callable[..., None], *arguments: Any) -> None:
+        try:
+            await self._patiently(what, lambda: asyncio.to_thread(call, *arguments))
+        except Reject as error:  # it would be refused for ever: go on without it, loudly
+            metrics.DEAD_LETTERS.labels("store", error.field).inc()
+            log.error("the store refuses rows", what=what, error=str(error))  # noqa: TRY400 - no trace
+
+    async def _patiently(self, what: str, call: Callable[[], Awaitable[None]]) -> None:
+        wait = 0.2
+        while True:
+            try:
+                await call()
+            except (Retry, KafkaError, OSError) as error:
+                self.waiting_for = what
+                log.warning("waiting for a dependency", what=what, error=str(error), seconds=wait)
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))
+                wait = min(wait * 2, 10.0)
+            else:
+                self.waiting_for = None
+                return
+
+    def _mark(self, schema: Schema, rows: np.ndarray) -> None:
+        start, end = int(rows["window_start"].min()), int(rows["window_start"].max()) + 1
+        if schema.family in self._dirty:
+            _, before_start, before_end = self._dirty[schema.family]
+            start, end = min(start, before_start), max(end, before_end)
+        self._dirty[schema.family] = (schema, start, end)
+
+    async def roll_up(self) -> None:
+        """Rebuild the minutes and hours that were written to since the last time.
+
+        Each minute is rebuilt once more a minute later: another worker may have rolled it up
+        before our rows of it were there.
+        """
+        self._rolled = time.monotonic()
+        dirty, self._dirty = self._dirty, {}
+        for schema, start, end in dirty.values():
+            await self._durable("rollup", self._store.roll_up, schema, start - MINUTE_MS, end)
