@@ -145,6 +145,12 @@ class StreamsSettings(Settings):
     hop_seconds: PositiveInt = Field(1, description="hop of the detection windows")
     lateness_seconds: NonNegativeFloat = Field(5.0, description="how late a sample may come")
     future_seconds: PositiveFloat = Field(60.0, description="how far ahead a clock may be")
+    counter_gap_seconds: PositiveFloat = Field(
+        30.0, description="counter readings further apart are no pair"
+    )
+    idle_seconds: PositiveFloat = Field(
+        10.0, description="silence after which a partition's open windows are written"
+    )
     open_after: PositiveInt = Field(3, description="hits of the last 5 hops that open an episode")
     close_after: PositiveInt = Field(10, description="quiet hops that close an episode")
     max_devices: PositiveInt = Field(1_000_000, description="bound of devices in memory")
