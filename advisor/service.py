@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from advisor import facts
 from advisor.api import router
+from advisor.console.page import register
 from advisor.engine import Engine, now_ms
 from advisor.live import LiveSource
 from advisor.notify.chat import Chat, sender
@@ -184,12 +185,7 @@ def application(source: LiveSource, settings: AdvisorSettings) -> FastAPI:
     """The API and, where it is installed, the console, as one application."""
     app = FastAPI(title="Ridgeline", docs_url="/api/docs", openapi_url="/api/openapi.json")
     app.include_router(router(source, settings.token.get_secret_value()))
-    try:
-        from advisor.console.page import register  # noqa: PLC0415 - the console may not be there
-    except ImportError as error:
-        log.warning("no console", error=str(error))
-    else:
-        register(app, source)
+    register(app, source, settings.token.get_secret_value())
     return app
 
 
