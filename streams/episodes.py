@@ -178,9 +178,14 @@ def _ones(bits: np.ndarray) -> np.ndarray:
 
 
 def said(verdict: Verdict, slot: int) -> str:
-    """The verdict's summary about one device, with the cause where one is named."""
+    """The verdict's summary about one device, with the cause where one is named.
+
+    A clause (they are separated by commas) whose number is not known is left out.
+    """
     numbers = {m.name: float(np.asarray(m.value)[slot]) for m in verdict.evidence}
-    text = verdict.summary.format(**numbers)
+    unknown = {f"{{{name}:" for name, value in numbers.items() if np.isnan(value)}
+    clauses = [c for c in verdict.summary.split(", ") if not any(u in c for u in unknown)]
+    text = ", ".join(clauses).format(**numbers)
     if verdict.cause is not None and verdict.cause[slot] > 0:
         text = f"{text}; {verdict.causes[int(verdict.cause[slot])]}"
     return text

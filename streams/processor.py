@@ -95,6 +95,10 @@ class Processor:
     def _measure(self, tp: tuple[str, int], partition: Partition, now_ms: int) -> None:
         delay = (now_ms - partition.timeline.watermark_ms) / 1000
         metrics.STREAM_WATERMARK.labels(tp[0], str(tp[1])).set(delay)
+        devices = sum(
+            p.timeline.slots.count for (t, _), p in self._partitions.items() if t == tp[0]
+        )
+        metrics.STREAM_DEVICES.labels(tp[0]).set(devices)
         totals: dict[str, int] = {}
         for one in self._partitions.values():
             for detector, count in one.open_episodes.items():

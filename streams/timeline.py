@@ -156,7 +156,6 @@ class Timeline:
                 int((slots < 0).sum())
             )
             rows, slots = rows[slots >= 0], slots[slots >= 0]
-        metrics.STREAM_DEVICES.labels(self.schema.topic).set(self.slots.count)
         done = tuple(steps(self.schema, rows, slots, self._before))
         fresh = start >= self._durable
         if fresh and done:

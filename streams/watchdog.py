@@ -35,6 +35,7 @@ class Progress:
         self._last: dict[tuple[str, int], int] = {}
         self._ends: dict[tuple[str, int], int] = {}
         self._since = now()
+        self._behind = False
 
     def fault(self, positions: Positions, ends: Positions, *, excused: bool) -> str | None:
         """Why the process has to end, or None. `excused`: something we wait for is known away."""
@@ -45,7 +46,8 @@ class Progress:
             topic, partition = lost[0]
             return f"{topic}/{partition} ends before it did: the broker lost its data"
         behind = any(end > positions.get(tp, -1) + 1 for tp, end in ends.items())
-        if excused or not behind or dict(positions) != self._last:
+        was_behind, self._behind = self._behind, behind and not excused
+        if not (self._behind and was_behind) or dict(positions) != self._last:
             self._last, self._since = dict(positions), self._now()
             return None
         if self._now() - self._since > self._stall:

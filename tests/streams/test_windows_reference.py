@@ -66,7 +66,9 @@ def rows(windows: Sequence[Window]) -> dict[tuple[int, int], dict[str, float]]:
     }
 
 
-def reference(samples: Sequence[Sample]) -> dict[tuple[int, int], dict[str, float]]:
+def reference(  # noqa: C901 - one obvious loop on purpose
+    samples: Sequence[Sample],
+) -> dict[tuple[int, int], dict[str, float]]:
     """One sample at a time, in plain Python."""
     newest = -(10**15)
     kept: dict[tuple[int, int], Sample] = {}

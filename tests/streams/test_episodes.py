@@ -1,0 +1,86 @@
+"""Episodes: hysteresis, one id for life, recovery without opening twice."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ridgeline.events import Detection, EpisodeState
+from streams.detectors.verdict import Measure, Verdict
+from streams.episodes import Episodes, Policy, Who
+from streams.slots import Slots
+
+POLICY = Policy(open_after=3, close_after=4, update_ms=5000, silent_after=6)
+
+
+def machine(recovered: dict[int, Detection] | None = None) -> Episodes:
+    """Episodes of one device."""
+    slots = Slots(10)
+    slots.of(np.array([42], dtype=np.uint64), np.array([1], dtype=np.uint64))
+    return Episodes("d", "c", slots, POLICY, recovered or {}, lambda _: Who(subject="node gpu"))
+
+
+def play(episodes: Episodes, script: str, first: int = 1, *, fresh: bool = True) -> list[Detection]:
+    """One hop a letter: x hit, - quiet, ? unknown."""
+    out: list[Detection] = []
+    for number, letter in enumerate(script, start=first):
+        verdict = Verdict(
+            condition="c",
+            hit=np.array([letter == "x"]),
+            known=np.array([letter != "?"]),
+            level=np.array([1], dtype=np.int8),
+            summary="is at {v:.0f}, or {w:.0f}",
+            evidence=(
+                Measure(name="v", value=np.array([float(number)]), unit="1"),
+                Measure(name="w", value=np.array([np.nan]), unit="1"),
+            ),
+        )
+        out += episodes.hop(number * 1000, verdict, fresh=fresh)
+    return out
+
+
+def test_opens_after_three_of_five_and_closes_after_four_quiet() -> None:
+    """The same id all along; a flicker neither opens nor closes."""
+    said = play(machine(), "x--x-" + "xx-x" + "---x" + "----")
+
+    assert [EpisodeState.OPEN, EpisodeState.UPDATE, EpisodeState.CLOSED] == [d.state for d in said]
+    assert 1 == len({d.id for d in said})
+    assert "node gpu is at 7" == said[0].summary
+    assert (7000, 17000) == (said[0].opened_ms, said[-1].closed_ms)
+
+
+def test_a_flicker_opens_nothing() -> None:
+    """Two of five are not enough."""
+    assert [] == play(machine(), "x---x----xx---")
+
+
+def test_no_data_is_not_quiet() -> None:
+    """Unknown hops do not close an episode until it has been silent for long."""
+    episodes = machine()
+    opened = play(episodes, "xxx?????")
+
+    assert [EpisodeState.OPEN] == [d.state for d in opened]
+    assert [EpisodeState.CLOSED] == [d.state for d in play(episodes, "?", 9)]
+
+
+def test_a_replay_learns_but_does_not_speak() -> None:
+    """Hops that were durable before open nothing; the next one has their history."""
+    episodes = machine()
+
+    assert [] == play(episodes, "xxx", fresh=False)
+    assert [EpisodeState.OPEN] == [d.state for d in play(episodes, "x", 4)]
+
+
+def test_a_recovered_episode_is_not_opened_twice() -> None:
+    """A successor goes on with the episode the store knows, and closes that one."""
+    opened = play(machine(), "xxx")[0]
+    successor = machine({42: opened})
+
+    said = play(successor, "xxxx----", 2)
+
+    assert [EpisodeState.CLOSED] == [d.state for d in said]
+    assert opened.id == said[0].id
+
+
+def test_the_same_episode_has_the_same_id_after_a_replay() -> None:
+    """Ids come from what happened, not from chance."""
+    assert play(machine(), "xxx")[0].id == play(machine(), "xxx")[0].id

@@ -1,0 +1,136 @@
+"""Sink, processor and watchdog: order of durability, dead letters, back-pressure, stalls."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from ridgeline.events import DeadLetter, DeviceKind, Event, InventoryItem
+from ridgeline.frames import encode, headers_of
+from ridgeline.schema import GPU
+from ridgeline.settings import StreamsSettings
+from streams.batches import Batch, Message
+from streams.processor import Processor
+from streams.sink import Sink
+from streams.testing import MemoryStore
+from streams.watchdog import Progress
+
+NOW = int(time.time() * 1000) // 10_000 * 10_000
+
+
+class Bench:
+    """A processor over a memory store; remembers what was published and released."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = store or MemoryStore()
+        self.published: list[Event] = []
+        self.released: list[tuple[str, int, int]] = []
+
+        async def publish(events: Sequence[Event]) -> None:
+            self.published += events
+
+        def release(topic: str, partition: int, offset: int) -> None:
+            self.released.append((topic, partition, offset))
+
+        self.sink = Sink(self.store, publish, release, pause_seconds=0)
+        self.processor = Processor(StreamsSettings(), self.store, self.sink)
+
+
+def gpu_batch(seconds: Sequence[int], first: int = 0, bad: bytes | None = None) -> Batch:
+    """One row a message."""
+    messages = []
+    for number, second in enumerate(seconds):
+        row = GPU.empty(1)
+        row["ts"], row["device"], row["node"] = NOW - 600_000 + second * 1000, 5, 6
+        row["power_watts"] = 100
+        messages.append(Message(first + number, headers_of(GPU), None, encode(row, GPU)))
+    if bad is not None:
+        messages.insert(1, Message(first + len(messages), headers_of(GPU), None, bad))
+    return Batch(topic=GPU.topic, partition=2, messages=messages)
+
+
+async def test_rows_are_durable_before_offsets_move() -> None:
+    """Windows, then progress, then release; only as far as nothing open needs."""
+    bench = Bench(MemoryStore(away_calls=2))
+    await bench.processor.take(gpu_batch(range(30)))
+    await bench.processor.take(gpu_batch(range(30, 66), 30))
+    assert [] == bench.released
+    await bench.sink.flush()
+
+    assert 6 == len(bench.store.windows)
+    assert {2: NOW - 540_000} == bench.store.progress(GPU.topic)
+    assert [(GPU.topic, 2, 29)] == bench.released
+
+
+async def test_an_unreadable_frame_becomes_a_dead_letter() -> None:
+    """With the reason and the bytes; its neighbours count."""
+    bench = Bench()
+    await bench.processor.take(gpu_batch(range(20), bad=b"poison"))
+    await bench.sink.flush()
+
+    (letter,) = (e for e in bench.published if isinstance(e, DeadLetter))
+    assert "value length" == letter.field
+    assert b"poison" == base64.b64decode(letter.value_base64)
+    (row,) = bench.store.windows.values()
+    assert 10 == row["samples"]
+
+
+async def test_inventory_is_kept_and_a_tombstone_is_nothing() -> None:
+    """JSON topics go to the store; what cannot be read becomes a dead letter."""
+    bench = Bench()
+    item = InventoryItem(
+        device=5, node=6, kind=DeviceKind.GPU, host="n", name="g", index=3, seen_ms=1
+    )
+    values = (item.to_bytes(), None, b"{}")
+    messages = [Message(n, (), None, value) for n, value in enumerate(values)]
+    await bench.processor.take(Batch(topic="inventory", partition=0, messages=messages))
+    await bench.sink.flush()
+
+    assert "n gpu3" == bench.processor.board.inventory.who(5).subject
+    assert [InventoryItem, DeadLetter] == [type(e) for e in bench.store.events]
+    assert [("inventory", 0, 2)] == bench.released
+
+
+async def test_messages_seen_before_are_skipped() -> None:
+    """A seek back by Faust counts nothing twice."""
+    bench = Bench()
+    for _ in range(2):
+        await bench.processor.take(gpu_batch(range(20)))
+    await bench.sink.flush()
+
+    (row,) = bench.store.windows.values()
+    assert 10 == row["samples"]
+
+
+async def test_reading_waits_while_the_sink_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`room` closes past the bound and opens after a flush."""
+    monkeypatch.setattr("streams.sink.MOST_PENDING", 0)
+    bench = Bench()
+    await bench.processor.take(gpu_batch(range(20)))
+
+    assert not bench.sink.room.is_set()
+    await bench.sink.flush()
+    assert bench.sink.room.is_set()
+
+
+def test_the_watchdog_knows_a_stall_from_an_idle_topic() -> None:
+    """Standing still with messages to read, or a log that got shorter, ends the process."""
+    now = [0.0]
+    progress = Progress(10, lambda: now[0])
+    tp = ("t", 0)
+
+    assert progress.fault({tp: 4}, {tp: 5}, excused=False) is None
+    now[0] = 100
+    assert progress.fault({tp: 4}, {tp: 9}, excused=False) is None
+    now[0] = 105
+    assert progress.fault({tp: 4}, {tp: 9}, excused=False) is None
+    now[0] = 109
+    assert progress.fault({tp: 4}, {tp: 9}, excused=True) is None
+    now[0] = 111
+    assert progress.fault({tp: 4}, {tp: 9}, excused=False) is None
+    now[0] = 130
+    assert "no progress" in str(progress.fault({tp: 4}, {tp: 9}, excused=False))
+    assert "lost its data" in str(progress.fault({tp: 4}, {tp: 3}, excused=False))

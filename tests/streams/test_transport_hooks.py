@@ -1,0 +1,55 @@
+"""Pins the private hooks of faust-streaming that the batch transport rests on."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import version
+from types import SimpleNamespace
+
+from faust.transport.consumer import Consumer
+from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
+
+from streams.transport import BatchConsumer, as_one
+
+HOOKS = {
+    "_getmany": ["self", "active_partitions", "timeout"],
+    "_filter_tps_with_pending_acks": ["self", "topics"],
+    "_new_offset": ["self", "tp"],
+    "_add_gap": ["self", "tp", "offset_from", "offset_to"],
+}
+
+
+def test_faust_is_the_version_the_hooks_were_read_in() -> None:
+    """Another version: read its consumer again, then change this line."""
+    assert "0.15.3" == version("faust-streaming")
+
+
+def test_the_hooks_have_the_signatures_we_override() -> None:
+    """Names and parameters are Faust's, and ours."""
+    for name, parameters in HOOKS.items():
+        assert parameters == list(inspect.signature(getattr(AiokafkaConsumer, name)).parameters)
+        assert parameters == list(inspect.signature(getattr(BatchConsumer, name)).parameters)
+    assert "_new_offset" in inspect.getsource(Consumer._filter_committable_offsets)
+    assert "_getmany" in inspect.getsource(Consumer._wait_next_records)
+
+
+def test_a_batch_carries_the_last_offset() -> None:
+    """So that Faust's read position is right."""
+    records = [
+        SimpleNamespace(
+            topic="t",
+            partition=1,
+            offset=n,
+            timestamp=5,
+            timestamp_type=kind,
+            headers=(),
+            key=b"k",
+            value=b"v",
+        )
+        for n, kind in ((7, 0), (9, 1))
+    ]
+
+    one = as_one(records)
+
+    assert (9, 1, 2) == (one.offset, one.partition, len(one.value.messages))
+    assert 5 == one.value.appended_ms
