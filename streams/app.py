@@ -37,7 +37,7 @@ def make_app(settings: StreamsSettings, kafka: KafkaSettings) -> Any:
         broker_commit_interval=1.0,
         broker_max_poll_interval=90.0,
         broker_max_poll_records=2000,
-        broker_session_timeout=30.0,
+        broker_session_timeout=10.0,
         broker_heartbeat_interval=3.0,
         stream_buffer_maxsize=8,
         stream_wait_empty=False,
