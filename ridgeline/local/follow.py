@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
-from ridgeline.events import Advice, Detection, EpisodeState, Estimate, Event
+from ridgeline.events import Advice, Detection, Estimate, Event
+from ridgeline.local.digest import Digest, line_of
 from ridgeline.settings import KafkaSettings
 from ridgeline.topics import BY_NAME
 
-
-def _clock(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone().strftime("%H:%M:%S")
+_GROUP_SECONDS = 2.0  # one condition reaches the GPUs of a pool within a second or two
 
 
 def money(gain: Estimate | None) -> str:
@@ -32,15 +30,14 @@ def money(gain: Estimate | None) -> str:
 def render(event: Event) -> str | None:
     """One line for a person; None for what need not be shown."""
     if isinstance(event, Detection):
-        if event.state is EpisodeState.UPDATE:
-            return None
-        when = _clock(event.closed_ms or event.opened_ms)
-        word = "over" if event.state is EpisodeState.CLOSED else event.severity.value
-        return f"{when}  {word:<8}  {event.subject}: {event.summary}"
+        digest = Digest()
+        digest.add(event)
+        return next(iter(digest.lines()), None)
     if isinstance(event, Advice):
         state = "" if event.state == "open" else f" [{event.state.value}]"
         sure = f"{money(event.gain)}, {event.confidence.value}"
-        return f"{_clock(event.updated_ms)}  advice    {event.scope}: {event.title}{state} ({sure})"
+        text = f"{event.scope}: {event.title}{state} ({sure})"
+        return line_of(event.updated_ms, "advice", text)
     return event.model_dump_json()
 
 
@@ -81,13 +78,23 @@ async def print_events(
     *,
     from_beginning: bool = False,
 ) -> None:
-    """Write each event's line for ever; goes on when the broker was away."""
-    names = tuple(topics)
+    """Write events for ever, detections grouped; goes on when the broker was away."""
+    names, digest = tuple(topics), Digest()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_tell(digest, write))
+        while True:
+            try:
+                async for _, event in follow(settings, names, from_beginning=from_beginning):
+                    if isinstance(event, Detection):
+                        digest.add(event)
+                    elif line := event if isinstance(event, str) else render(event):
+                        write(line)
+            except (KafkaError, OSError):
+                await asyncio.sleep(1.0)
+
+
+async def _tell(digest: Digest, write: Callable[[str], None]) -> None:
     while True:
-        try:
-            async for _, event in follow(settings, names, from_beginning=from_beginning):
-                line = event if isinstance(event, str) else render(event)
-                if line is not None:
-                    write(line)
-        except (KafkaError, OSError):
-            await asyncio.sleep(1.0)
+        await asyncio.sleep(_GROUP_SECONDS)
+        for line in digest.lines():
+            write(line)
