@@ -27,6 +27,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 EVENT_TOPICS = ("inventory", "device.events", "collector.health")
 INVENTORY_SECONDS = 30.0
+CATCH_UP_MS = 600_000
 
 
 def clock_of(settings: StreamsSettings) -> Clock:
@@ -116,6 +117,9 @@ class Processor:
             if self._recovered is None:
                 self._recovered = await self._ask(self._open_episodes)
                 self.board.inventory.load(await self._ask(self._inventory))
+            if number in progress:  # whoever wrote these may have died before rolling them up
+                end_ms = progress[number]
+                self._sink.touch(schema, end_ms - CATCH_UP_MS, end_ms)
             self._partitions[tp] = Partition(
                 schema,
                 number,

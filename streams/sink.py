@@ -7,6 +7,7 @@ for ever, and `room` closes so that no more is read than fits in memory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -91,7 +92,8 @@ class Sink:
     async def run(self) -> None:
         """Write for ever."""
         while True:
-            await self._more.wait()
+            with contextlib.suppress(asyncio.TimeoutError):  # silence too ends in a rollup
+                await asyncio.wait_for(self._more.wait(), ROLLUP_SECONDS)
             await asyncio.sleep(self._pause)
             await self.flush()
 
@@ -148,6 +150,10 @@ class Sink:
 
     def _mark(self, schema: Schema, rows: np.ndarray) -> None:
         start, end = int(rows["window_start"].min()), int(rows["window_start"].max()) + 1
+        self.touch(schema, start, end)
+
+    def touch(self, schema: Schema, start: int, end: int) -> None:
+        """Have a span, in ms, rolled up the next time."""
         if schema.family in self._dirty:
             _, before_start, before_end = self._dirty[schema.family]
             start, end = min(start, before_start), max(end, before_end)

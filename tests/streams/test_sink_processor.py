@@ -78,6 +78,24 @@ async def test_an_unreadable_frame_becomes_a_dead_letter() -> None:
     assert 10 == row["samples"]
 
 
+async def test_a_successor_rolls_up_what_the_dead_worker_left() -> None:
+    """Windows that were durable but not yet in the minutes are rolled up after a restart."""
+    store = MemoryStore()
+    first = Bench(store)
+    await first.processor.take(gpu_batch(range(66)))
+    await first.sink.flush()
+    assert [] == store.rolled
+    second = Bench(store)
+    await second.processor.take(gpu_batch(range(66)))
+    await second.sink.flush()
+    await second.sink.roll_up()
+
+    ((family, start, end),) = store.rolled
+    assert "gpu" == family
+    assert start <= NOW - 600_000
+    assert NOW - 540_000 <= end
+
+
 async def test_inventory_is_kept_and_a_tombstone_is_nothing() -> None:
     """JSON topics go to the store; what cannot be read becomes a dead letter."""
     bench = Bench()
