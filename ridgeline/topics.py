@@ -35,6 +35,8 @@ class Topic:
         """Topic configuration as Kafka takes it."""
         policy = "compact" if self.compacted else "delete"
         config = {"cleanup.policy": policy, "compression.type": "producer"}
+        if self.schema is not None:  # the broker's clock says what is from the future: see streams
+            config["message.timestamp.type"] = "LogAppendTime"
         return config if self.compacted else config | {"retention.ms": str(self.retention_ms)}
 
 

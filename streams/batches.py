@@ -21,27 +21,32 @@ LETTER_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One Kafka message as it was fetched."""
+    """One Kafka message as it was fetched; `appended_ms` is the broker's clock, where it says."""
 
     offset: int
     headers: Sequence[tuple[str, bytes]]
     key: bytes | None
     value: bytes | None
+    appended_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What one partition delivered in one fetch; `appended_ms` is the broker's clock."""
+    """What one partition delivered in one fetch."""
 
     topic: str
     partition: int
     messages: Sequence[Message]
-    appended_ms: int | None = None
 
     @property
     def last_offset(self) -> int:
         """Offset of the newest message."""
         return self.messages[-1].offset
+
+    def clocks_ms(self, now_ms: int) -> np.ndarray:
+        """When each message was appended, which a replay sees again; `now_ms` where not known."""
+        at = (now_ms if m.appended_ms is None else m.appended_ms for m in self.messages)
+        return np.fromiter(at, dtype=np.int64, count=len(self.messages))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ class Partition:
         rows = decoded(batch, self.schema)
         if rows.letters:
             yield self._output(events=rows.letters)
-        self.timeline.add(rows, batch.last_offset, now_ms)
+        self.timeline.add(rows, batch.last_offset, batch.clocks_ms(now_ms))
         yield from self._outputs(self.timeline.advance())
 
     def drain(self) -> Iterator[Output]:

@@ -77,17 +77,12 @@ class Processor:
         fresh = [m for m in batch.messages if m.offset > seen]
         if not fresh:
             return
-        batch = Batch(
-            topic=batch.topic,
-            partition=batch.partition,
-            messages=fresh,
-            appended_ms=batch.appended_ms,
-        )
+        batch = Batch(topic=batch.topic, partition=batch.partition, messages=fresh)
         if batch.topic in EVENT_TOPICS:
             self._sink.put([self._events(batch)])
         else:
             partition = await self._partition(tp)
-            now_ms = batch.appended_ms or int(time.time() * 1000)
+            now_ms = int(time.time() * 1000)
             self._sink.put(list(partition.take(batch, now_ms)))
             self._measure(tp, partition, now_ms)
         self.positions[tp] = batch.last_offset

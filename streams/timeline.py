@@ -85,10 +85,13 @@ class Timeline:
         """Whether nothing waits: every row is in a window that was handed out."""
         return not self._waiting and self._window_start is None and not self._batches
 
-    def add(self, batch: Rows, last_offset: int, now_ms: int) -> None:
-        """Take the rows of one batch; late and future rows are counted and dropped."""
+    def add(self, batch: Rows, last_offset: int, clocks_ms: np.ndarray) -> None:
+        """Take the rows of one batch; late and future rows are counted and dropped.
+
+        A row is from the future when it is ahead of the clock of its message.
+        """
         rows, frame, topic = batch.rows, batch.frame, self.schema.topic
-        future = rows["ts"] > now_ms + self.clock.future
+        future = rows["ts"] > clocks_ms[frame] + self.clock.future
         if future.any():
             metrics.STREAM_FUTURE.labels(topic).inc(int(future.sum()))
             rows, frame = rows[~future], frame[~future]

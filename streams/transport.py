@@ -40,12 +40,19 @@ class BatchRecord:
 def as_one(records: list[Any]) -> BatchRecord:
     """Records of one partition as one record with the last one's offset."""
     last = records[-1]
-    appended = last.timestamp if last.timestamp_type == _APPEND_TIME else None
     batch = Batch(
         topic=last.topic,
         partition=last.partition,
-        messages=[Message(r.offset, r.headers, r.key, r.value) for r in records],
-        appended_ms=appended,
+        messages=[
+            Message(
+                r.offset,
+                r.headers,
+                r.key,
+                r.value,
+                r.timestamp if r.timestamp_type == _APPEND_TIME else None,
+            )
+            for r in records
+        ],
     )
     return BatchRecord(
         topic=last.topic,

@@ -52,7 +52,7 @@ def run(timeline: Timeline, feed: Iterator[Batch]) -> list[Window]:
     """Every window that a feed completes."""
     out: list[Window] = []
     for batch in feed:
-        timeline.add(decoded(batch, GPU), batch.last_offset, NOW)
+        timeline.add(decoded(batch, GPU), batch.last_offset, batch.clocks_ms(NOW))
         out += [e for e in timeline.advance() if isinstance(e, Window)]
     return out
 
@@ -192,6 +192,24 @@ def test_late_and_future_rows_are_counted() -> None:
 
     assert late + 1 == metrics.STREAM_LATE.labels(GPU.topic)._value.get()
     assert future + 1 == metrics.STREAM_FUTURE.labels(GPU.topic)._value.get()
+
+
+def test_the_future_is_judged_by_when_a_message_was_appended() -> None:
+    """A replay an hour later drops the same rows, whatever they are batched with."""
+    messages = [
+        Message(n, headers_of(GPU), None, frame((t, 1, 1.0, 1, 0, 0)), at)
+        for n, (t, at) in enumerate(((1000, 2000), (70_000, 2000), (70_000, 20_000)))
+    ]
+
+    def used(now: int, cuts: Sequence[slice]) -> float:
+        timeline = Timeline(GPU, CLOCK)
+        for cut in cuts:
+            batch = Batch(topic=GPU.topic, partition=0, messages=messages[cut])
+            timeline.add(decoded(batch, GPU), batch.last_offset, batch.clocks_ms(now))
+        return float(sum(len(rows) for parts in timeline._waiting.values() for rows in parts))
+
+    assert 2 == used(3000, [slice(0, 3)])
+    assert 2 == used(3_600_000, [slice(0, 1), slice(1, 2), slice(2, 3)])
 
 
 def test_a_silent_partition_is_cut_and_nothing_is_counted_twice() -> None:
