@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from advisor.catalog.accelerators import ACCELERATORS, BY_NAME, by_device_name
 from advisor.catalog.cooling import TECHNOLOGIES
 from advisor.catalog.prices import PRICES, Price, checked, street
-from advisor.models import accelerators, cooling, cost, llm, roofline, tokens
+from advisor.models import accelerators, cooling, cost, llm, roofline
 from advisor.models import disaggregation as dg
 from advisor.models.llm import MODELS, Replica
 
@@ -376,24 +376,3 @@ def test_comparison_is_of_measured_ceilings_only() -> None:
 def test_bound(dram: float | None, tensor: float | None, bound: accelerators.Bound | None) -> None:
     """A bound is said only where measurements show exactly one."""
     assert accelerators.measured_bound(dram, tensor) is bound
-
-
-def test_histogram_and_best_of_n() -> None:
-    """Even mass in a bucket; the slowest of N grows from the mean towards the end."""
-    seen = tokens.Histogram((0, 10, 20), (1, 1))
-
-    assert seen.mean == 10
-    assert seen.quantile(0.5) == 10
-    assert seen.quantile(0.75) == 15
-    assert seen.slowest_of(1) == pytest.approx(seen.mean)
-    assert seen.slowest_of(8) > 14
-    with pytest.raises(ValueError, match="edges=1 counts=1"):
-        tokens.Histogram((0,), (1,))
-
-
-def test_token_formulas() -> None:
-    """R1's lognormal p50 1,119 (ServeGen fit), Kingman's wait, pass@1 of 3 in 10."""
-    assert tokens.lognormal_quantile(7.020, 1.111, 0) == pytest.approx(1119, rel=0.01)
-    assert tokens.kingman_wait_seconds(0.5, 2, 1, 0) == 1
-    assert math.isinf(tokens.kingman_wait_seconds(1, 2, 1, 1))
-    assert tokens.pass_at_k(10, 3, 1) == pytest.approx(0.3)
