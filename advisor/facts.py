@@ -7,11 +7,12 @@ whose newest window is older is left out, so a rule can never judge by data that
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ridgeline.events import Detection
+from ridgeline.settings import AdvisorSettings, StreamsSettings
 
 HOUR_MS = 3_600_000
 HEAT_MS = 180_000
@@ -60,6 +61,16 @@ class Span:
             "fresh": self.fresh_ms,
             "window_s": self.window_ms / 1000,
         }
+
+
+def span_of(settings: AdvisorSettings, streams: StreamsSettings) -> Callable[[int], Span]:
+    """Makes the span facts are read over, with the windows the stream processor writes."""
+    return lambda now: Span(
+        now_ms=now,
+        history_ms=int(settings.history_minutes * 60_000),
+        window_ms=streams.window_seconds * 1000,
+        lateness_ms=int(streams.lateness_seconds * 1000),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,16 +41,6 @@ from ridgeline.topics import ADVICE
 log = structlog.get_logger()
 
 
-def span_of(settings: AdvisorSettings, streams: StreamsSettings) -> Callable[[int], facts.Span]:
-    """Makes the span facts are read over, with the windows the stream processor writes."""
-    return lambda now: facts.Span(
-        now_ms=now,
-        history_ms=int(settings.history_minutes * 60_000),
-        window_ms=streams.window_seconds * 1000,
-        lateness_ms=int(streams.lateness_seconds * 1000),
-    )
-
-
 def engine_of(
     store: Store, span: Callable[[int], facts.Span], settings: AdvisorSettings
 ) -> Engine[facts.Facts]:
@@ -157,7 +147,7 @@ async def run(settings: AdvisorSettings) -> None:
         Misconfigured: a setting of any part is wrong; raised before anything starts.
     """
     store_settings, kafka_settings = StoreSettings.load(), KafkaSettings.load()
-    span = span_of(settings, StreamsSettings.load())
+    span = facts.span_of(settings, StreamsSettings.load())
     chat = Chat(sender(settings.notify), settings)
     annotate = annotator(GrafanaSettings.load())
     stop = _stop_signal()

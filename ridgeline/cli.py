@@ -99,6 +99,15 @@ def advise() -> None:
     _service("advisor")
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def plan(context: typer.Context) -> None:
+    """Answer a what-if offline: disaggregate, capacity, accelerator, cooling, network, burst."""
+    _service("advisor.plan", *context.args)
+
+
 @app.command()
 def doctor(
     *, local: Annotated[bool, typer.Option(help="look at the stack that `up` started")] = False

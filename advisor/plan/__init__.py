@@ -1,0 +1,1 @@
+"""`ridgeline plan`: the advisor's models on a described, recorded or live workload, offline."""

@@ -1,0 +1,43 @@
+"""`PLANS`: every sub-command of `ridgeline plan`, in the order of its help.
+
+A plan is one module (an options model and a function of it that gives a `Report`), one line here
+and one case in `tests/advisor/plan/test_plan_command.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from advisor.plan import disaggregate
+from advisor.plan.options import Options
+from advisor.plan.report import Report
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One sub-command. `answer` takes the options by name as typed; raises Misconfigured."""
+
+    name: str
+    help: str
+    options: type[Options]
+    answer: Callable[[Mapping[str, Any]], Report]
+
+
+def plan_of(name: str, options: type[OptionsT], answer: Callable[[OptionsT], Report]) -> Plan:
+    """A plan whose help is the docstring of its options."""
+    return Plan(
+        name=name,
+        help=inspect.getdoc(options) or "",
+        options=options,
+        answer=lambda given: answer(options.checked(given)),
+    )
+
+
+PLANS: tuple[Plan, ...] = (
+    plan_of("disaggregate", disaggregate.DisaggregateOptions, disaggregate.disaggregate),
+)

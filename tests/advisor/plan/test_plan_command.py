@@ -1,0 +1,167 @@
+"""`ridgeline plan` as an operator types it."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from advisor.plan import render
+from advisor.plan.command import main
+from advisor.plan.plans import PLANS
+
+FLAGS = ("--requests-per-second=4", "--prompt-tokens=2000", "--output-tokens=300")
+CASES: dict[str, tuple[str, ...]] = {"disaggregate": FLAGS}
+"""Arguments that every plan must answer without a store; a new plan adds its line."""
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error."""
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    said = capsys.readouterr()
+    return int(stopped.value.code or 0), said.out, said.err
+
+
+def answered(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """The JSON of a plan."""
+    code, out, err = run(capsys, *arguments, "--json")
+    assert (0, "") == (code, err)
+    document: dict[str, Any] = json.loads(out)
+    return document
+
+
+def test_every_plan_has_a_case() -> None:
+    """The tests below run each plan there is."""
+    assert [plan.name for plan in PLANS] == list(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_answer_comes_first_on_the_terminal(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first line is the answer that the JSON holds, and every source is named."""
+    monkeypatch.setenv("COLUMNS", "400")
+    document = answered(capsys, name, *CASES[name])
+    code, out, _ = run(capsys, name, *CASES[name])
+
+    assert code == 0
+    assert document["answer"] == out.splitlines()[0].strip()
+    assert all(f"source: {source}" in out for source in document["sources"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_json_has_the_documented_fields(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fields and their order are those of the schema; numbers carry interval and confidence."""
+    document = answered(capsys, name, *CASES[name])
+    schema = render.json_schema()
+
+    assert list(schema["properties"]) == list(document)
+    assert "ridgeline.plan/1" == document["schema"]
+    assert document["numbers"]
+    for number in document["numbers"].values():
+        assert number["low"] <= number["mid"] <= number["high"]
+        assert number["confidence"] in {"measured", "modelled", "published", "assumed"}
+        assert number["source"]
+    assert document["versions"]
+    assert document["sources"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_help_names_every_option_with_its_meaning(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--help` works and no option is without a word."""
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = run(capsys, name, "--help")
+    plan = next(plan for plan in PLANS if plan.name == name)
+
+    assert code == 0
+    for field, about in plan.options.model_fields.items():
+        assert f"--{field.replace('_', '-')}" in out
+        assert about.description
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_png_and_html_are_written(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The picture is a PNG of some size; the page holds each plot as SVG and refers to no host."""
+    png, html = tmp_path / "plan.png", tmp_path / "plan.html"
+    document = answered(capsys, name, *CASES[name], f"--png={png}", f"--html={html}")
+    page = html.read_text(encoding="utf-8")
+    drawn = page.split("<svg")[1:]
+
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert png.stat().st_size > 10_000
+    assert len(document["plots"]) == len(drawn) > 0
+    for text in drawn:
+        ET.fromstring("<svg" + text.partition("</svg>")[0] + "</svg>")  # noqa: S314 - our own
+    assert "<script" not in page
+    assert 'src="http' not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("disaggregate",), "--requests-per-second: is needed, or --trace FILE, or --live"),
+        (("disaggregate", *FLAGS, "--model=llama3-70"), "did you mean llama3-70b"),
+        (("disaggregate", *FLAGS, "--accelerator=H1000"), "--accelerator: no accelerator of that"),
+        (("disaggregate", *FLAGS, "--engines=0"), "--engines: Input should be greater than or"),
+        (("disaggregate", *FLAGS, "--engines=many"), "Invalid value for '--engines'"),
+        (("disaggregate", *FLAGS, "--trace=x", "--live"), "--trace: not together with --live"),
+        (("disaggregate", *FLAGS, "--png=/nonexistent/x.png"), "--png: /nonexistent/x.png is no"),
+        (("disaggregate", "--nonsense"), "No such option"),
+        (("disagregate",), "No such command 'disagregate'"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_2(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line names the option and what is allowed."""
+    code, out, err = run(capsys, *arguments)
+
+    assert (2, "") == (code, out)
+    assert 1 == len(err.splitlines())
+    assert err.startswith("ridgeline plan: ")
+    assert said in err
+
+
+def test_a_store_that_is_away_is_exit_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--live` without a store names the setting that says where it is."""
+    monkeypatch.setenv("RIDGELINE_STORE_URL", "http://127.0.0.1:9")
+    code, _, err = run(capsys, "disaggregate", "--live")
+
+    assert code == 1
+    assert err.startswith("ridgeline plan: RIDGELINE_STORE_URL: the store is away")
+
+
+def test_a_driver_name_is_an_accelerator(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the driver calls a GPU, and any letter case, name the catalogue's entry."""
+    by_name = [
+        answered(capsys, "disaggregate", *FLAGS, f"--accelerator={name}")["numbers"]
+        for name in ("H100-SXM", "h100-sxm", "NVIDIA H100 80GB HBM3")
+    ]
+
+    assert by_name[0] == by_name[1] == by_name[2]
+
+
+def test_a_trace_is_replayed_at_the_rate_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flags win over the file, and the report says that they changed it."""
+    trace = tmp_path / "trace.csv"
+    trace.write_text("timestamp,input_tokens,output_tokens\n0,100,10\n1,100,10\n2,100,10\n")
+    plain = answered(capsys, "disaggregate", f"--trace={trace}")
+    faster = answered(capsys, "disaggregate", f"--trace={trace}", "--requests-per-second=7")
+
+    assert 1.0 == plain["numbers"]["demand"]["mid"]
+    assert "measured" == plain["numbers"]["demand"]["confidence"]
+    assert 7.0 == faster["numbers"]["demand"]["mid"]
+    assert "assumed" == faster["numbers"]["demand"]["confidence"]
+    assert "changed by options" in faster["numbers"]["demand"]["source"]
