@@ -1,0 +1,212 @@
+"""Collectives and KV transfer: how long at best, what share of a step, and what is in the way.
+
+Sizes in bytes, times in seconds, bandwidth in bytes per second. Functions of size take numbers or
+numpy arrays. Unknown systems give None: never a guess, never advice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from advisor.catalog.fabric import FITS, CollectiveFit, Op
+
+VERSION = "network/2"
+Sizes = npt.NDArray[np.float64] | float
+ACTIVATION_BYTES = 2.0  # bf16 between layers
+ALL_REDUCES_PER_LAYER = 2  # after attention and after the MLP (Megatron-LM, arXiv 1909.08053)
+FEWEST_RANKS = 2
+
+
+def traffic_factor(op: Op, ranks: int) -> float:
+    """Bytes each rank must move over the message's: `2(n-1)/n` for all-reduce, else `(n-1)/n`.
+
+    nccl-tests' definition of bus bandwidth.
+    """
+    share = (ranks - 1) / ranks
+    return 2 * share if op is Op.ALL_REDUCE else share
+
+
+def best_known(system: str, op: Op, ranks: int) -> CollectiveFit | None:
+    """The fit of a system's collective; None for systems nobody measured.
+
+    Other rank counts take the largest measured one below (or the smallest), its start scaled by
+    the logarithm of ranks: an extrapolation, and its source says so.
+    """
+    if ranks < FEWEST_RANKS:
+        return None
+    exact = FITS.get((system, op, ranks))
+    if exact is not None:
+        return exact
+    known = sorted(r for s, o, r in FITS if s == system and o is op)
+    if not known:
+        return None
+    base = FITS[system, op, max((r for r in known if r < ranks), default=known[0])]
+    note = replace(base.source, title=f"{base.source.title}; extrapolated to {ranks} ranks")
+    start = base.start_seconds * math.log2(ranks) / math.log2(base.ranks)
+    return replace(base, ranks=ranks, start_seconds=start, source=note)
+
+
+def collective_seconds(fit: CollectiveFit, message_bytes: Sizes) -> Sizes:
+    """`start + f*S/bus + ramp*sqrt(f*S)`: latency, bandwidth, and filling the pipeline between.
+
+    A ring cut into its best number of chunks costs the square root of its size on top (optimal
+    segmentation of a pipeline). Against NCCL's measured latencies of 512 B to 512 MB on A100, H100,
+    B200 and GB200 the mean error is 6.5 %; sizes at which NCCL changes protocol are off by up to
+    57 % (H100 all-to-all) and 47 % (all-reduce).
+    """
+    moved = traffic_factor(fit.op, fit.ranks) * np.asarray(message_bytes, dtype=np.float64)
+    seconds = (
+        fit.start_seconds
+        + moved / fit.bus_bytes_per_second
+        + fit.ramp_seconds_per_sqrt_byte * np.sqrt(moved)
+    )
+    return float(seconds) if np.ndim(seconds) == 0 else seconds
+
+
+def bus_bandwidth_bytes_per_second(fit: CollectiveFit, message_bytes: Sizes) -> Sizes:
+    """What nccl-tests would call busbw. 8 GPUs, 512 MB: A100 222, H100 445, B200 704 GB/s."""
+    size = np.asarray(message_bytes, dtype=np.float64)
+    found = traffic_factor(fit.op, fit.ranks) * size / collective_seconds(fit, size)
+    return float(found) if np.ndim(found) == 0 else found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rails:
+    """The network between nodes: one rail a GPU."""
+
+    bytes_per_second: float  # line rate of one rail, one direction
+    # Mooncake's transfer engine reached 87 of 100 GB/s (4x200 Gbps) and 190 of 400 (8x400 Gbps)
+    efficiency: float = 0.87
+    hop_seconds: float = 5e-6  # AIC's inter-rack latency of InfiniBand
+    oversubscription: float = 1.0  # bandwidth down over bandwidth up at a leaf; 1: none
+
+    @property
+    def reached_bytes_per_second(self) -> float:
+        """What a rail carries when all of them are busy at once."""
+        return self.bytes_per_second * self.efficiency / max(1.0, self.oversubscription)
+
+
+class Algorithm(StrEnum):
+    """How nodes reduce among each other."""
+
+    RING = "ring"
+    TREE = "tree"
+    SHARP = "SHARP"
+
+
+def between_nodes_seconds(message_bytes: float, nodes: int, rails: Rails) -> dict[Algorithm, float]:
+    """All-reduce among `nodes` over one rail, by algorithm.
+
+    Ring: `2(N-1)` hops, `2(N-1)/N` of the bytes. Tree (double binary): `2*log2(N)` hops, the bytes
+    up and down. SHARP: the switches add, so that each byte goes up and comes down once, at once.
+    """
+    if nodes < FEWEST_RANKS:
+        return dict.fromkeys(Algorithm, 0.0)
+    levels, speed = math.ceil(math.log2(nodes)), rails.reached_bytes_per_second
+    whole = message_bytes / speed
+    return {
+        Algorithm.RING: 2 * (nodes - 1) * rails.hop_seconds + 2 * (nodes - 1) / nodes * whole,
+        Algorithm.TREE: 2 * levels * rails.hop_seconds + 2 * whole,
+        Algorithm.SHARP: 2 * rails.hop_seconds * max(1, math.ceil(levels / 5))
+        + whole,  # radix 32 and up
+    }
+
+
+def hierarchical_all_reduce_seconds(
+    system: str, message_bytes: float, nodes: int, gpus_per_node: int, rails: Rails
+) -> dict[Algorithm, float] | None:
+    """Reduce-scatter in the node, all-reduce of each share on its rail, all-gather in the node."""
+    scatter = best_known(system, Op.REDUCE_SCATTER, gpus_per_node)
+    gather = best_known(system, Op.ALL_GATHER, gpus_per_node)
+    if scatter is None or gather is None:
+        return None
+    inside = float(collective_seconds(scatter, message_bytes)) + float(
+        collective_seconds(gather, message_bytes)
+    )
+    outside = between_nodes_seconds(message_bytes / gpus_per_node, nodes, rails)
+    return {algorithm: inside + seconds for algorithm, seconds in outside.items()}
+
+
+def tensor_parallel_seconds(
+    fit: CollectiveFit, *, layers: int, hidden: int, tokens: Sizes
+) -> Sizes:
+    """All-reduces of one step: two a layer, of `tokens*hidden` activations each."""
+    each = collective_seconds(fit, np.asarray(tokens) * hidden * ACTIVATION_BYTES)
+    return ALL_REDUCES_PER_LAYER * layers * each
+
+
+def communication_share(communication_seconds: float, compute_seconds: float) -> float | None:
+    """Share of a step spent in collectives when nothing overlaps; None without a step."""
+    whole = communication_seconds + compute_seconds
+    return communication_seconds / whole if whole > 0 else None
+
+
+def busy_share(
+    link_bytes_per_second: float | None, peak_bytes_per_second: float, reached_ratio: float = 0.8
+) -> tuple[float, float] | None:
+    """Least and likely share of time a link was busy, from the traffic telemetry shows.
+
+    Least: it moved at its peak. Likely: at the share of the peak collectives reach (H100: 445 of
+    2x450 GB/s as bus bandwidth is 99 % of one direction; 0.8 leaves room for middle sizes).
+    """
+    if link_bytes_per_second is None or not math.isfinite(link_bytes_per_second):
+        return None
+    least = min(1.0, max(0.0, link_bytes_per_second / peak_bytes_per_second))
+    return least, min(1.0, least / reached_ratio)
+
+
+def rail_imbalance_ratio(rates: Sequence[float]) -> float | None:
+    """Busiest rail over the mean, less one; None for fewer than two rails or no traffic."""
+    known = [r for r in rates if math.isfinite(r)]
+    mean = sum(known) / len(known) if known else 0.0
+    return max(known) / mean - 1 if len(known) > 1 and mean > 0 else None
+
+
+def oversubscription_ratio(down_gbps: float, up_gbps: float) -> float | None:
+    """Bandwidth towards hosts over bandwidth towards the spine; 1 or less is non-blocking."""
+    return down_gbps / up_gbps if up_gbps > 0 and down_gbps > 0 else None
+
+
+BUSIEST_RATIO = 0.7  # headroom for bursts, assumed
+NEEDED_GBPS = 100.0  # below it time to first token collapses (Mooncake, FAST'25)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvTransfer:
+    """Handing the cache of one prompt to a decode engine, and of all of them together."""
+
+    seconds: float
+    needed_gbps: float
+    utilisation_ratio: float
+    feasible: bool
+
+
+def kv_transfer(
+    *,
+    prompt_tokens: float,
+    kv_bytes_per_token: float,
+    requests_per_second: float,
+    network_gbps: float,
+    budget_seconds: float,
+    efficiency: float = 0.87,
+) -> KvTransfer | None:
+    """Whether a network carries the hand-over within `budget_seconds` of time to first token.
+
+    None without a prompt or a network. Feasible: below 70 % used, within the budget, and not
+    below the 100 Gbps Mooncake asks for.
+    """
+    size = prompt_tokens * kv_bytes_per_token
+    reached = network_gbps * efficiency
+    if not (size > 0 and reached > 0 and math.isfinite(size * reached)):
+        return None
+    seconds = size * 8 / (reached * 1e9)
+    needed = size * 8 * requests_per_second / 1e9
+    used = needed / reached
+    fine = used < BUSIEST_RATIO and seconds <= budget_seconds and network_gbps >= NEEDED_GBPS
+    return KvTransfer(seconds=seconds, needed_gbps=needed, utilisation_ratio=used, feasible=fine)
