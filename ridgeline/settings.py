@@ -151,6 +151,9 @@ class StreamsSettings(Settings):
     idle_seconds: PositiveFloat = Field(
         10.0, description="silence after which a partition's open windows are written"
     )
+    rollup_seconds: PositiveFloat = Field(
+        60.0, description="time between rebuilds of minutes and hours"
+    )
     open_after: PositiveInt = Field(3, description="hits of the last 5 hops that open an episode")
     close_after: PositiveInt = Field(10, description="quiet hops that close an episode")
     max_devices: PositiveInt = Field(1_000_000, description="bound of devices in memory")

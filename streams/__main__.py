@@ -91,6 +91,7 @@ async def _work(
         store,
         lambda events: publish(sender, events),
         lambda topic, partition, offset: app.consumer.release(TP(topic, partition), offset),
+        rollup_seconds=settings.rollup_seconds,
     )
     processor = Processor(settings, store, sink)
     attach(app, processor, broken)

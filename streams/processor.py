@@ -19,7 +19,7 @@ from ridgeline.topics import BY_NAME
 from streams.batches import Batch, dead_letter
 from streams.episodes import Policy
 from streams.partition import Output, Partition, Recovered
-from streams.sink import Sink, WindowStore
+from streams.sink import MINUTE_MS, ROLLED, Sink, WindowStore
 from streams.surroundings import Board
 from streams.timeline import Clock
 
@@ -58,6 +58,7 @@ class Processor:
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._active: dict[tuple[str, int], float] = {}
         self._recovered: Recovered | None = None
+        self._epoch = 0
         self.board = Board()
         self.positions: dict[tuple[str, int], int] = {}
 
@@ -68,11 +69,17 @@ class Processor:
             self._active.pop(tp, None)
             self.positions.pop(tp, None)
         self._recovered = None
+        self._epoch += 1
 
     async def take(self, batch: Batch) -> None:
-        """Process one fetched batch; waits while the sink is full."""
+        """Process one fetched batch; waits while the sink is full.
+
+        A rebalance meanwhile makes it nobody's: its reader starts again from what is committed.
+        """
+        epoch, tp = self._epoch, (batch.topic, batch.partition)
         await self._sink.room.wait()
-        tp = (batch.topic, batch.partition)
+        if epoch != self._epoch:
+            return
         seen = self.positions.get(tp, -1)
         fresh = [m for m in batch.messages if m.offset > seen]
         if not fresh:
@@ -81,7 +88,10 @@ class Processor:
         if batch.topic in EVENT_TOPICS:
             self._sink.put([self._events(batch)])
         else:
-            partition = await self._partition(tp)
+            partition = self._partitions.get(tp) or await self._partition(tp)
+            if epoch != self._epoch:
+                return
+            self._partitions[tp] = partition
             now_ms = int(time.time() * 1000)
             self._sink.put(list(partition.take(batch, now_ms)))
             self._measure(tp, partition, now_ms)
@@ -103,28 +113,31 @@ class Processor:
             metrics.EPISODES_OPEN.labels(detector).set(count)
 
     async def _partition(self, tp: tuple[str, int]) -> Partition:
-        if tp not in self._partitions:
-            topic, number = tp
-            schema = BY_NAME[topic].schema
-            if schema is None:
-                raise Reject("topic", topic, "carries no frames")
-            progress = await self._ask(lambda: self._store.progress(topic))
-            if self._recovered is None:
-                self._recovered = await self._ask(self._open_episodes)
-                self.board.inventory.load(await self._ask(self._inventory))
-            if number in progress:  # whoever wrote these may have died before rolling them up
-                end_ms = progress[number]
-                self._sink.touch(schema, end_ms - CATCH_UP_MS, end_ms)
-            self._partitions[tp] = Partition(
-                schema,
-                number,
-                self._clock,
-                self._policy,
-                self.board,
-                self._recovered,
-                progress.get(number),
-            )
-        return self._partitions[tp]
+        topic, number = tp
+        schema = BY_NAME[topic].schema
+        if schema is None:
+            raise Reject("topic", topic, "carries no frames")
+        progress = await self._ask(lambda: self._store.progress(topic))
+        recovered, epoch = self._recovered, self._epoch
+        if recovered is None:
+            recovered = await self._ask(self._open_episodes)
+            self.board.inventory.load(await self._ask(self._inventory))
+            if epoch == self._epoch:
+                self._recovered = recovered
+        if number in progress:  # whoever wrote these may have died before rolling them up
+            rolled = await self._ask(lambda: self._store.progress(ROLLED + topic))
+            end_ms = progress[number]
+            start_ms = rolled.get(number, end_ms - CATCH_UP_MS)
+            self._sink.touch(schema, min(start_ms, end_ms - MINUTE_MS), end_ms)
+        return Partition(
+            schema,
+            number,
+            self._clock,
+            self._policy,
+            self.board,
+            recovered,
+            progress.get(number),
+        )
 
     async def _ask(self, call: Callable[[], T]) -> T:
         return await with_backoff("store", lambda: asyncio.to_thread(call), (Retry, OSError))

@@ -26,8 +26,9 @@ from streams.partition import Output
 log = structlog.get_logger()
 MOST_PENDING_ROWS = 500_000
 MOST_PENDING = 5000
-ROLLUP_SECONDS = 60.0
 MINUTE_MS = 60_000
+ROLLED = "rolled/"
+"""Before a topic's name: how far its windows are in the minutes and hours."""
 
 
 class WindowStore(Protocol):
@@ -64,17 +65,24 @@ class Sink:
         publish: Sends detections and dead letters to Kafka; returns when they are acknowledged.
         release: Told topic, partition and offset that may be committed.
         pause_seconds: Time to collect a batch.
+        rollup_seconds: Time between rebuilds of minutes and hours.
     """
 
     def __init__(
-        self, store: WindowStore, publish: Publish, release: Release, pause_seconds: float = 1.0
+        self,
+        store: WindowStore,
+        publish: Publish,
+        release: Release,
+        pause_seconds: float = 1.0,
+        rollup_seconds: float = 60.0,
     ) -> None:
         self._store, self._publish, self._release = store, publish, release
-        self._pause = pause_seconds
+        self._pause, self._rollup = pause_seconds, rollup_seconds
         self._pending: list[Output] = []
         self._rows = 0
         self._more = asyncio.Event()
         self._dirty: dict[str, tuple[Schema, int, int]] = {}
+        self._unrolled: dict[tuple[str, int], int] = {}
         self._rolled = time.monotonic()
         self.room = asyncio.Event()
         self.room.set()
@@ -93,7 +101,7 @@ class Sink:
         """Write for ever."""
         while True:
             with contextlib.suppress(asyncio.TimeoutError):  # silence too ends in a rollup
-                await asyncio.wait_for(self._more.wait(), ROLLUP_SECONDS)
+                await asyncio.wait_for(self._more.wait(), self._rollup)
             await asyncio.sleep(self._pause)
             await self.flush()
 
@@ -104,7 +112,7 @@ class Sink:
         self._more.clear()
         await self._write(outputs)
         self.room.set()
-        if time.monotonic() - self._rolled >= ROLLUP_SECONDS:
+        if time.monotonic() - self._rolled >= self._rollup:
             await self.roll_up()
 
     async def _write(self, outputs: Sequence[Output]) -> None:
@@ -123,6 +131,7 @@ class Sink:
         ends = {(o.topic, o.partition): o.end_ms for o in outputs if o.end_ms is not None}
         for (topic, partition), end_ms in ends.items():
             await self._durable("progress", self._store.save_progress, topic, partition, end_ms)
+        self._unrolled |= ends
         for output in outputs:
             if output.release is not None:
                 self._release(output.topic, output.partition, output.release)
@@ -167,5 +176,9 @@ class Sink:
         """
         self._rolled = time.monotonic()
         dirty, self._dirty = self._dirty, {}
+        ends, self._unrolled = self._unrolled, {}
         for schema, start, end in dirty.values():
             await self._durable("rollup", self._store.roll_up, schema, start - MINUTE_MS, end)
+        for (topic, partition), end_ms in ends.items():
+            name = ROLLED + topic
+            await self._durable("progress", self._store.save_progress, name, partition, end_ms)

