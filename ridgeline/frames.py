@@ -15,6 +15,7 @@ from ridgeline.errors import Reject
 from ridgeline.schema import MISSING, SCHEMAS, Schema
 
 SCHEMA_HEADER = "schema"
+WATERMARK_HEADER = "watermark"
 MAX_FRAME_BYTES = 1_000_000
 
 Headers = Sequence[tuple[str, bytes]]
@@ -23,6 +24,21 @@ Headers = Sequence[tuple[str, bytes]]
 def headers_of(schema: Schema) -> list[tuple[str, bytes]]:
     """Kafka headers of a frame of the current version."""
     return [(SCHEMA_HEADER, schema.id.encode())]
+
+
+def watermark_headers(newest_ms: int) -> list[tuple[str, bytes]]:
+    """Headers of a message without rows that says: event time has come this far.
+
+    Whoever reads a silent partition appends it, so that its last windows end at a place in the log
+    instead of at a moment of somebody's clock, and a replay ends them there too.
+    """
+    return [(WATERMARK_HEADER, str(newest_ms).encode())]
+
+
+def watermark_of(headers: Headers) -> int | None:
+    """How far event time has come, in ms, where the headers say so."""
+    raw = header_value(headers, WATERMARK_HEADER)
+    return int(raw) if raw is not None and raw.isdigit() else None
 
 
 def encode(rows: np.ndarray, schema: Schema) -> bytes:

@@ -149,7 +149,7 @@ class StreamsSettings(Settings):
         30.0, description="counter readings further apart are no pair"
     )
     idle_seconds: PositiveFloat = Field(
-        10.0, description="silence after which a partition's open windows are written"
+        10.0, description="how long a partition may be silent before its event time goes on"
     )
     rollup_seconds: PositiveFloat = Field(
         60.0, description="time between rebuilds of minutes and hours"

@@ -16,6 +16,7 @@ from faust.types import TP
 from ridgeline import logs, metrics
 from ridgeline.errors import Misconfigured, Retry
 from ridgeline.events import Detection, Event
+from ridgeline.frames import watermark_headers
 from ridgeline.kafka import ensure_topics, producer, with_backoff
 from ridgeline.settings import KafkaSettings, StoreSettings, StreamsSettings
 from ridgeline.store import Store
@@ -39,6 +40,12 @@ async def publish(to: AIOKafkaProducer, events: Sequence[Event]) -> None:
         waiting.append(await to.send(topic.name, event.to_bytes(), key=key))
     for one in waiting:
         await one
+
+
+async def append_mark(to: AIOKafkaProducer, topic: str, partition: int, newest_ms: int) -> None:
+    """Append to a partition that event time has come so far; returns when the broker has it."""
+    headers = watermark_headers(newest_ms)
+    await to.send_and_wait(topic, b"", partition=partition, headers=headers)
 
 
 async def serve(settings: StreamsSettings, kafka: KafkaSettings, store_at: StoreSettings) -> int:
@@ -93,7 +100,9 @@ async def _work(
         lambda topic, partition, offset: app.consumer.release(TP(topic, partition), offset),
         rollup_seconds=settings.rollup_seconds,
     )
-    processor = Processor(settings, store, sink)
+    processor = Processor(
+        settings, store, sink, lambda topic, number, ms: append_mark(sender, topic, number, ms)
+    )
     attach(app, processor, broken)
     await app.start()
     log.info("processing", group=settings.app_id, servers=kafka.servers, store=store_at.url)
@@ -102,7 +111,7 @@ async def _work(
         for job in (
             heart.run(),
             sink.run(),
-            processor.drain_idle(),
+            processor.mark_silent(),
             processor.refresh_inventory(),
             _guard(app, processor, sink, kafka, settings, broken),
         )

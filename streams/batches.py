@@ -12,7 +12,7 @@ import numpy as np
 from ridgeline import metrics
 from ridgeline.errors import Reject
 from ridgeline.events import DeadLetter
-from ridgeline.frames import check_length, decode_many, header_value, resolve
+from ridgeline.frames import check_length, decode_many, header_value, resolve, watermark_of
 from ridgeline.schema import Schema
 
 LETTER_BYTES = 64 * 1024
@@ -51,12 +51,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Rows in log order; `frame` numbers the message each row came in."""
+    """Rows in log order; `frame` numbers the message each row came in.
+
+    `marks` are messages (by number) that say how far event time has come, in ms.
+    """
 
     rows: np.ndarray
     frame: np.ndarray
     frames: int
     letters: tuple[DeadLetter, ...]
+    marks: tuple[tuple[int, int], ...] = ()
 
 
 def dead_letter(batch: Batch, message: Message, error: Reject) -> DeadLetter:
@@ -81,7 +85,11 @@ def decoded(batch: Batch, schema: Schema) -> Rows:
     known: dict[bytes | None, int | Reject] = {}
     good: dict[int, list[tuple[int, bytes]]] = {}
     letters: list[DeadLetter] = []
+    marks: list[tuple[int, int]] = []
     for number, message in enumerate(batch.messages):
+        if not message.value and (mark := watermark_of(message.headers)) is not None:
+            marks.append((number, mark))
+            continue
         header = header_value(message.headers, "schema")
         if header not in known:
             known[header] = _version(message, schema)
@@ -108,7 +116,7 @@ def decoded(batch: Batch, schema: Schema) -> Rows:
     metrics.STREAM_FRAMES.labels(batch.topic).inc(len(batch.messages))
     metrics.STREAM_SAMPLES.labels(batch.topic).inc(len(rows))
     count = len(batch.messages)
-    return Rows(rows=rows, frame=frame, frames=count, letters=tuple(letters))
+    return Rows(rows=rows, frame=frame, frames=count, letters=tuple(letters), marks=tuple(marks))
 
 
 def _version(message: Message, schema: Schema) -> int | Reject:

@@ -82,10 +82,6 @@ class Partition:
         self.timeline.add(rows, batch.last_offset, batch.clocks_ms(now_ms))
         yield from self._outputs(self.timeline.advance())
 
-    def drain(self) -> Iterator[Output]:
-        """Hand out everything, because no more data comes."""
-        yield from self._outputs(self.timeline.drain())
-
     @property
     def open_episodes(self) -> dict[str, int]:
         """Episodes open now, by detector."""

@@ -1,13 +1,14 @@
-"""Everything the worker does between Faust and the sink: partitions, inventory, idle partitions."""
+"""Everything the worker does between Faust and the sink: partitions, inventory, silence."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import structlog
+from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from ridgeline import metrics
@@ -21,13 +22,15 @@ from streams.episodes import Policy
 from streams.partition import Output, Partition, Recovered
 from streams.sink import MINUTE_MS, ROLLED, Sink, WindowStore
 from streams.surroundings import Board
-from streams.timeline import Clock
+from streams.timeline import Clock, Timeline
 
 log = structlog.get_logger()
 T = TypeVar("T")
 EVENT_TOPICS = ("inventory", "device.events", "collector.health")
 INVENTORY_SECONDS = 30.0
 CATCH_UP_MS = 600_000
+AppendMark = Callable[[str, int, int], Awaitable[None]]
+"""Topic, partition and how far event time has come, in ms."""
 
 
 def clock_of(settings: StreamsSettings) -> Clock:
@@ -49,10 +52,19 @@ class Processor:
         settings: Of the stream processor.
         store: Where progress and open episodes are read.
         sink: Where outputs go.
+        append_mark: Appends to a partition that event time has come so far.
     """
 
-    def __init__(self, settings: StreamsSettings, store: WindowStore, sink: Sink) -> None:
+    def __init__(
+        self,
+        settings: StreamsSettings,
+        store: WindowStore,
+        sink: Sink,
+        append_mark: AppendMark,
+    ) -> None:
         self._settings, self._store, self._sink = settings, store, sink
+        self._append_mark = append_mark
+        self._marked: dict[tuple[str, int], int] = {}
         self._clock = clock_of(settings)
         self._policy = Policy(open_after=settings.open_after, close_after=settings.close_after)
         self._partitions: dict[tuple[str, int], Partition] = {}
@@ -67,6 +79,7 @@ class Processor:
         for tp in partitions:
             self._partitions.pop(tp, None)
             self._active.pop(tp, None)
+            self._marked.pop(tp, None)
             self.positions.pop(tp, None)
         self._recovered = None
         self._epoch += 1
@@ -171,16 +184,27 @@ class Processor:
             release=batch.last_offset,
         )
 
-    async def drain_idle(self) -> None:
-        """Every second hand out what partitions still hold that have gone silent, for ever."""
+    async def mark_silent(self) -> None:
+        """Every second append marks to partitions that have gone silent, for ever."""
         while True:
             await asyncio.sleep(1.0)
-            if not self._sink.room.is_set():
-                continue
             for tp, partition in list(self._partitions.items()):
-                silent = time.monotonic() - self._active.get(tp, time.monotonic())
-                if silent > self._settings.idle_seconds and not partition.timeline.idle:
-                    self._sink.put(list(partition.drain()))
+                await self._mark_when_silent(tp, partition.timeline)
+
+    async def _mark_when_silent(self, tp: tuple[str, int], timeline: Timeline) -> None:
+        """End the windows that would have ended, had event time gone on during the silence."""
+        mark_ms = timeline.closing_ms
+        if mark_ms is None or self._marked.get(tp) == mark_ms or not self._sink.room.is_set():
+            return
+        silent = time.monotonic() - self._active.get(tp, time.monotonic())
+        waited_ms = (silent - self._settings.idle_seconds) * 1000
+        if waited_ms > 0 and timeline.newest_ms + waited_ms >= mark_ms - self._clock.lateness:
+            try:
+                await self._append_mark(*tp, mark_ms)
+            except (KafkaError, OSError) as error:
+                log.warning("cannot mark a silent partition", topic=tp[0], error=str(error))
+            else:
+                self._marked[tp] = mark_ms
 
     async def refresh_inventory(self) -> None:
         """Read the inventory from the store now and then: another worker may consume it."""

@@ -2,7 +2,8 @@
 
 Rows wait until the watermark (newest time seen minus the allowed lateness) has passed their pane,
 then count in time order. So the result depends on the log alone, never on how it was cut into
-batches, and a replay gives the same rows.
+batches or on anybody's clock, and a replay gives the same rows. What ends the last windows of a
+silent partition is a mark in the log, too.
 """
 
 from __future__ import annotations
@@ -67,8 +68,6 @@ class Timeline:
         self.slots = Slots(clock.max_devices)
         self.newest_ms = _NEVER
         self._durable = _NEVER if durable_ms is None else durable_ms
-        self._cut = self._durable  # windows start no earlier
-        self._drained = _NEVER
         self._before = Predecessors(_counters(schema), clock.gap)
         self._window = OpenWindow(schema)
         self._window_start: int | None = None
@@ -78,12 +77,15 @@ class Timeline:
     @property
     def watermark_ms(self) -> int:
         """No row before this is waited for."""
-        return max(self.newest_ms - self.clock.lateness, self._drained)
+        return self.newest_ms - self.clock.lateness
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing waits: every row is in a window that was handed out."""
-        return not self._waiting and self._window_start is None and not self._batches
+    def closing_ms(self) -> int | None:
+        """Newest time that would close everything that is open; None: nothing is."""
+        last = max(self._waiting, default=self._window_start)
+        if last is None:
+            return None
+        return (last // self.clock.window + 1) * self.clock.window + self.clock.lateness
 
     def add(self, batch: Rows, last_offset: int, clocks_ms: np.ndarray) -> None:
         """Take the rows of one batch; late and future rows are counted and dropped.
@@ -98,8 +100,11 @@ class Timeline:
         newest = np.full(batch.frames + 1, _NEVER, dtype=np.int64)
         newest[0] = self.newest_ms
         np.maximum.at(newest, frame + 1, rows["ts"])
+        marks = [m for m in batch.marks if m[1] <= clocks_ms[m[0]] + self.clock.future]
+        for number, ms in marks:
+            newest[number + 1] = max(newest[number + 1], ms)
         newest = np.maximum.accumulate(newest)
-        closed = np.maximum(newest[frame] - self.clock.lateness, self._drained)
+        closed = newest[frame] - self.clock.lateness
         pane = rows["ts"] // self.clock.hop * self.clock.hop
         late = pane + self.clock.hop <= closed
         if late.any():
@@ -107,7 +112,8 @@ class Timeline:
             rows, pane = rows[~late], pane[~late]
         self._keep(rows, pane)
         self.newest_ms = int(newest[-1])
-        self._batches.append((last_offset, int(rows["ts"].max()) if len(rows) else _NEVER))
+        used = max((ms for _, ms in marks), default=_NEVER)
+        self._batches.append((last_offset, max(used, int(rows["ts"].max(initial=_NEVER)))))
 
     def _keep(self, rows: np.ndarray, pane: np.ndarray) -> None:
         if not len(rows):
@@ -122,28 +128,6 @@ class Timeline:
     def advance(self) -> Iterator[Pane | Window]:
         """Panes and windows that the watermark has passed, in time order."""
         yield from self._close(self.watermark_ms // self.clock.hop * self.clock.hop)
-
-    def drain(self) -> Iterator[Pane | Window]:
-        """Everything, because the partition went silent.
-
-        The open window is cut where the data ends: what comes after gets a row of its own that
-        starts at the cut, so that nothing is written twice with different contents.
-        """
-        end = max(self._waiting, default=_NEVER) + self.clock.hop
-        end = max(end, self.watermark_ms // self.clock.hop * self.clock.hop)
-        yield from self._close(end)
-        self._drained = max(self._drained, end)
-        release = self._batches[-1][0] if self._batches else None
-        self._batches.clear()
-        if self._window_start is not None:
-            rows = self._window.take(self._window_start, self.slots)
-            self._window_start, self._cut = None, end
-            yield Window(end_ms=end, rows=rows, release=release)
-        elif release is not None:
-            yield Window(end_ms=max(self._durable, 0), rows=self._none(), release=release)
-
-    def _none(self) -> np.ndarray:
-        return np.zeros(0, dtype=self.schema.window_dtype)
 
     def _close(self, until_ms: int) -> Iterator[Pane | Window]:
         for start in sorted(s for s in self._waiting if s + self.clock.hop <= until_ms):
@@ -164,7 +148,7 @@ class Timeline:
         if fresh and done:
             if self._window_start is None:
                 floor = start // self.clock.window * self.clock.window
-                self._window_start = max(floor, self._cut)
+                self._window_start = floor
             for step in done:
                 self._window.add(step)
                 metrics.STREAM_RESETS.labels(self.schema.topic).inc(step.resets)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from ridgeline.events import DeadLetter, DeviceKind, Event, InventoryItem
-from ridgeline.frames import encode, headers_of
+from ridgeline.frames import encode, headers_of, watermark_headers
 from ridgeline.schema import GPU
 from ridgeline.settings import StreamsSettings
 from streams.batches import Batch, Message
@@ -37,7 +37,12 @@ class Bench:
             self.released.append((topic, partition, offset))
 
         self.sink = Sink(self.store, publish, release, pause_seconds=0)
-        self.processor = Processor(StreamsSettings(), self.store, self.sink)
+        self.marks: list[tuple[str, int, int]] = []
+
+        async def append_mark(topic: str, partition: int, newest_ms: int) -> None:
+            self.marks.append((topic, partition, newest_ms))
+
+        self.processor = Processor(StreamsSettings(), self.store, self.sink, append_mark)
 
 
 def gpu_batch(seconds: Sequence[int], first: int = 0, bad: bytes | None = None) -> Batch:
@@ -131,6 +136,27 @@ async def test_a_batch_in_flight_during_a_rebalance_leaves_no_state() -> None:
     await bench.sink.flush()
 
     assert 40 == sum(row["samples"] for row in bench.store.windows.values())
+
+
+async def test_a_silent_partition_is_marked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the idle time, had event time gone on; never while data comes, never twice."""
+    bench = Bench()
+    await bench.processor.take(gpu_batch(range(26)))
+    began, passed = time.monotonic(), [0.0]
+    monkeypatch.setattr("streams.processor.time.monotonic", lambda: began + passed[0])
+    timeline = bench.processor._partitions[GPU.topic, 2].timeline
+    for seconds in (5, 14, 16, 17):
+        passed[0] = seconds
+        await bench.processor._mark_when_silent((GPU.topic, 2), timeline)
+        assert (seconds > 15) == bool(bench.marks)
+
+    end = NOW - 600_000 + 30_000
+    assert [(GPU.topic, 2, end + 5000)] == bench.marks
+    mark = Message(26, watermark_headers(end + 5000), None, b"")
+    await bench.processor.take(Batch(topic=GPU.topic, partition=2, messages=[mark]))
+    assert timeline.closing_ms is None
+    await bench.sink.flush()
+    assert [10, 10, 6] == [row["samples"] for row in bench.store.windows.values()]
 
 
 async def test_messages_seen_before_are_skipped() -> None:

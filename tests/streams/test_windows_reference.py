@@ -210,22 +210,3 @@ def test_the_future_is_judged_by_when_a_message_was_appended() -> None:
 
     assert 2 == used(3000, [slice(0, 3)])
     assert 2 == used(3_600_000, [slice(0, 1), slice(1, 2), slice(2, 3)])
-
-
-def test_a_silent_partition_is_cut_and_nothing_is_counted_twice() -> None:
-    """Drained in the middle of a window: the rest of the window becomes a row of its own."""
-    line: list[Sample] = [(t * 1000, 1, 1.0, 10 * t, 0, 0) for t in range(25)]
-    timeline = Timeline(GPU, CLOCK)
-    out = run(timeline, batches(line[:14], [5]))
-
-    out += [e for e in timeline.drain() if isinstance(e, Window)]
-    assert timeline.idle
-    out += run(timeline, batches(line[14:], [3], first=14))
-    out += [e for e in timeline.drain() if isinstance(e, Window)]
-
-    found = rows(out)
-    starts = sorted(start for _, start in found)
-    assert [0, 10_000, 14_000, 20_000] == starts
-    assert 25 == sum(r["samples"] for r in found.values())
-    assert 240 == sum(r["energy_mj_inc"] for r in found.values())
-    assert 24 == out[-1].release
