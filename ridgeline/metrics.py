@@ -63,6 +63,7 @@ STORE_RETRIES = _counter("store_retries", "Inserts tried again", "table")
 
 # advisor
 ADVISE_SECONDS = _seconds("advise_seconds", "Duration of an evaluation")
+FACT_SECONDS = _seconds("fact_seconds", "Duration of a query for facts", "fact")
 ADVICE_OPEN = _gauge("advice_open", "Advice open now", "rule")
 RULE_ERRORS = _counter("rule_errors", "Rules that failed", "rule")
 NOTIFY_SENT = _counter("notify_sent", "Chat messages sent")

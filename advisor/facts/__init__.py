@@ -1,0 +1,78 @@
+"""What the advisor knows: every query named, one function each, and the values they return.
+
+`QUERIES` is the whole list: name of the field of `Facts`, and the function that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from advisor.facts.detections import open_detections
+from advisor.facts.fabric import rail_traffic
+from advisor.facts.facility import loop_heat, rack_load
+from advisor.facts.gpus import gpu_activity, idle_gpus
+from advisor.facts.serving import demand_per_minute, serving_load
+from advisor.facts.span import HEAT_MS, Reader, Span, span_of
+from advisor.facts.values import (
+    Facts,
+    Found,
+    GpuActivity,
+    IdleGpus,
+    LoopHeat,
+    RackLoad,
+    RailTraffic,
+    ServingLoad,
+)
+from ridgeline import metrics
+
+QUERIES: tuple[tuple[str, Callable[[Reader, Span], Any]], ...] = (
+    ("serving", serving_load),
+    ("pools", partial(gpu_activity, by="pool")),
+    ("gpu_loops", lambda store, span: gpu_activity(store, span.newest(HEAT_MS), "cooling_loop")),
+    ("gpu_racks", lambda store, span: gpu_activity(store, span.newest(HEAT_MS), "rack")),
+    ("idle", idle_gpus),
+    ("loops", loop_heat),
+    ("racks", rack_load),
+    ("rails", rail_traffic),
+    ("found", open_detections),
+    ("demand", demand_per_minute),
+)
+
+
+def read(store: Reader, span: Span) -> Facts:
+    """All facts of a span. Raises Retry while the store is away."""
+    return Facts(
+        now_ms=span.now_ms, **{name: _timed(name, query, store, span) for name, query in QUERIES}
+    )
+
+
+def _timed(name: str, query: Callable[[Reader, Span], Any], store: Reader, span: Span) -> Any:
+    with metrics.FACT_SECONDS.labels(name).time():
+        return query(store, span)
+
+
+__all__ = [
+    "QUERIES",
+    "Facts",
+    "Found",
+    "GpuActivity",
+    "IdleGpus",
+    "LoopHeat",
+    "RackLoad",
+    "RailTraffic",
+    "Reader",
+    "ServingLoad",
+    "Span",
+    "demand_per_minute",
+    "gpu_activity",
+    "idle_gpus",
+    "loop_heat",
+    "open_detections",
+    "rack_load",
+    "rail_traffic",
+    "read",
+    "serving_load",
+    "span_of",
+]

@@ -1,0 +1,56 @@
+"""What the LLM servers do: load of a pool, and its demand through the days."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from advisor.facts.span import DAY_MS, Reader, Span, grouped, mean, per, rate
+from advisor.facts.values import ServingLoad
+
+
+def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
+    """Load of each serving pool."""
+    waiting, running = "requests_waiting_avg", "requests_running_avg"
+    columns = {
+        "engines": "uniqExact(w.device)",
+        "prompt_tokens_per_second": rate("prompt_tokens_inc"),
+        "generation_tokens_per_second": rate("generation_tokens_inc"),
+        "requests_per_second": rate("requests_finished_inc"),
+        "running": f"{mean(running)} * uniqExact(w.device)",
+        "waiting": f"{mean(waiting)} * uniqExact(w.device)",
+        "kv_usage_ratio": mean("kv_cache_usage_ratio_avg"),
+        "max_batch": f"{mean('max_batch_requests_max')} * uniqExact(w.device)",
+        "ttft_p99_seconds": mean("ttft_p99_seconds_avg"),
+        "tpot_p50_seconds": mean("tpot_p50_seconds_avg"),
+        "tpot_p99_seconds": mean("tpot_p99_seconds_avg"),
+        "prompt_tokens_p50": mean("prompt_tokens_p50_avg"),
+        "prompt_tokens_p99": mean("prompt_tokens_p99_avg"),
+        "output_tokens_p50": mean("output_tokens_p50_avg"),
+        "output_tokens_p99": mean("output_tokens_p99_avg"),
+        "preemptions_per_second": rate("preemptions_inc"),
+        "prefill_seconds_mean": per("prefill_us_inc", "requests_finished_inc", 1e-6),
+        "queue_seconds_mean": per("queue_us_inc", "requests_finished_inc", 1e-6),
+        "overload_ratio": f"avgIf(w.{waiting} > greatest(1, 0.1 * w.{running}),"
+        f" isFinite(w.{waiting}) AND isFinite(w.{running}))",
+        "kv_transfer_bytes_per_second": rate("kv_transfer_bytes_inc"),
+        "prefix_hit_ratio": per("prefix_cache_hits_inc", "prefix_cache_queries_inc", 1),
+    }
+    rows = grouped(store, span, "serving_windows", "toString(i.pool)", columns)
+    return tuple(ServingLoad(pool=group, **row) for group, row in rows)
+
+
+def demand_per_minute(store: Reader, span: Span) -> Mapping[str, tuple[float, ...]]:
+    """Concurrent requests (running and waiting) of each pool by minute, of the last 14 days."""
+    sql = """
+        SELECT pool, groupArray(demand) AS demand FROM (
+            SELECT toString(i.pool) AS pool, w.window_start AS minute,
+                sumIf(w.requests_running_avg + w.requests_waiting_avg,
+                    isFinite(w.requests_running_avg + w.requests_waiting_avg)) AS demand
+            FROM serving_1m AS w INNER JOIN inventory AS i ON w.device = i.device
+            WHERE w.window_start >= fromUnixTimestamp64Milli({since:Int64})
+                AND w.window_start <= fromUnixTimestamp64Milli({until:Int64})
+            GROUP BY pool, minute ORDER BY minute
+        ) GROUP BY pool
+    """
+    rows = store.query(sql, {"since": span.now_ms - 14 * DAY_MS, "until": span.now_ms})
+    return {row["pool"]: tuple(float(v) for v in row["demand"]) for row in rows}

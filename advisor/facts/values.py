@@ -1,0 +1,160 @@
+"""The facts as values: what one evaluation knows. What was not measured is absent or None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ridgeline.events import Detection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingLoad:
+    """What the engines of a pool do; sums over engines, means over the history."""
+
+    pool: str
+    engines: int
+    newest_ms: int
+    seconds: float
+    prompt_tokens_per_second: float | None
+    generation_tokens_per_second: float | None
+    requests_per_second: float | None
+    running: float | None
+    waiting: float | None
+    kv_usage_ratio: float | None
+    max_batch: float | None
+    ttft_p99_seconds: float | None
+    tpot_p50_seconds: float | None
+    tpot_p99_seconds: float | None
+    prompt_tokens_p50: float | None
+    prompt_tokens_p99: float | None
+    output_tokens_p50: float | None
+    output_tokens_p99: float | None
+    preemptions_per_second: float | None
+    prefill_seconds_mean: float | None
+    queue_seconds_mean: float | None
+    overload_ratio: float | None  # share of windows with a queue longer than a tenth of the batch
+    kv_transfer_bytes_per_second: float | None
+    prefix_hit_ratio: float | None = None  # prompt tokens found in the prefix cache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuActivity:
+    """What the GPUs of a pool, rack or loop (`group`) do; means over GPUs and history."""
+
+    group: str
+    gpus: int
+    nodes: int
+    model: str  # empty when the group mixes models
+    newest_ms: int
+    seconds: float
+    dram_ratio: float | None
+    tensor_ratio: float | None
+    sm_ratio: float | None
+    power_watts: float | None
+    power_limit_watts: float | None
+    thermal_ratio: float | None
+    power_throttled_ratio: float | None
+    clock_ratio: float | None  # SM clock over highest, of windows throttled by heat
+    hottest_celsius: float | None
+    least_margin_celsius: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdleGpus:
+    """GPUs of a pool that did nothing through the whole history."""
+
+    pool: str
+    gpus: int
+    idle: int
+    idle_power_watts: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopHeat:
+    """One cooling loop: newest minute against its own normal (p90 flow, p10 supply of 6 h)."""
+
+    loop: str
+    newest_ms: int
+    supply_celsius: float | None
+    return_celsius: float | None
+    flow_liters_per_minute: float | None
+    heat_watts: float | None
+    pump_speed_ratio: float | None
+    normal_supply_celsius: float | None
+    normal_flow_liters_per_minute: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RackLoad:
+    """One rack: the largest power reading among its devices and its warmest air."""
+
+    rack: str
+    loop: str
+    newest_ms: int
+    power_watts: float | None
+    inlet_celsius: float | None
+    fan_speed_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RailTraffic:
+    """One network rail; rates are sums over ports."""
+
+    rail: str
+    ports: int
+    nodes: int
+    newest_ms: int
+    utilisation_ratio: float | None
+    ecn_marked_per_second: float | None
+    cnp_per_second: float | None
+    pause_ratio: float | None
+    discards_per_second: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An open detection and where its device is."""
+
+    detection: Detection
+    host: str
+    rack: str
+    loop: str
+    rail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything a rule may look at. What is not known is absent or None."""
+
+    now_ms: int
+    serving: tuple[ServingLoad, ...] = ()
+    pools: tuple[GpuActivity, ...] = ()
+    gpu_loops: tuple[GpuActivity, ...] = ()
+    gpu_racks: tuple[GpuActivity, ...] = ()
+    idle: tuple[IdleGpus, ...] = ()
+    loops: tuple[LoopHeat, ...] = ()
+    racks: tuple[RackLoad, ...] = ()
+    rails: tuple[RailTraffic, ...] = ()
+    found: tuple[Found, ...] = ()
+    demand: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def stale(self) -> bool:
+        """True when no family has fresh rows."""
+        return not (self.serving or self.pools or self.loops or self.rails)
+
+    @property
+    def newest_ms(self) -> int | None:
+        """Start of the newest window seen."""
+        groups = (self.serving, self.pools, self.loops, self.rails)
+        return max((row.newest_ms for group in groups for row in group), default=None)
+
+    def serving_of(self, pool: str) -> ServingLoad | None:
+        """Serving load of a pool."""
+        return next((s for s in self.serving if s.pool == pool), None)
+
+    def gpus_of(self, pool: str) -> GpuActivity | None:
+        """GPU activity of a pool."""
+        return next((g for g in self.pools if g.group == pool), None)
