@@ -1,0 +1,153 @@
+"""How many sequences run at once, how fast, and what stops an engine from taking more.
+
+Little's law with a step time that depends on the answer: `L = lambda * N * E[T] * tpot(L)`. With
+arrivals of lambda queries/s, each costing `p` seconds of prefill, decode has `1 - lambda*p` of the
+time, so that `tpot = step(L) / (1 - lambda*p)` and a batch of L carries
+`lambda = L / (N * E[T] * step(L) + L * p)`: no iteration is needed to see what a batch carries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from advisor.models.llm import Replica
+from advisor.models.traffic import Traffic
+
+VERSION = "concurrency/1"
+StepSeconds = Callable[[float, float], float]
+"""Seconds of one decode step by sequences in the batch and tokens of context of each."""
+_KV_FULL_RATIO = 0.98
+"""Share of the cache that is in use when it is full: LLMServingSim's saturated vLLM 0.19 run
+holds 98.5 % in the median, the rest is cut-off of blocks and admission."""
+
+
+class Limit(StrEnum):
+    """What keeps one more sequence out."""
+
+    KV_CACHE = "KV cache"
+    SEQUENCES = "sequence cap"
+    TPOT = "objective for time per output token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """One serving engine as capacity sees it."""
+
+    gpus: int
+    kv_capacity_tokens: float
+    max_sequences: int
+    step_seconds: StepSeconds
+    prefill_seconds: Callable[[float], float] = lambda _tokens: 0.0  # 0: prefilled elsewhere
+
+
+def of_replica(replica: Replica, max_sequences: int = 256, *, prefills: bool = True) -> Engine:
+    """A replica of the model catalogue as an engine; vLLM's default cap is 256 sequences."""
+    engine = Engine(
+        gpus=replica.gpus,
+        kv_capacity_tokens=replica.kv_capacity_tokens,
+        max_sequences=max_sequences,
+        step_seconds=replica.decode_step_seconds,
+    )
+    if not prefills:
+        return engine
+    return Engine(
+        gpus=engine.gpus,
+        kv_capacity_tokens=engine.kv_capacity_tokens,
+        max_sequences=max_sequences,
+        step_seconds=engine.step_seconds,
+        prefill_seconds=replica.prefill_seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceiling:
+    """The most one engine carries, and why not more."""
+
+    sequences: float
+    queries_per_second: float
+    tpot_seconds: float
+    limit: Limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteadyState:
+    """One engine at a rate it can carry, on average over time."""
+
+    queries_per_second: float
+    sequences: float
+    tpot_seconds: float
+    kv_tokens: float
+    prefill_ratio: float  # share of time spent on prompts
+
+
+def carried_queries_per_second(engine: Engine, traffic: Traffic, sequences: float) -> float:
+    """Queries/s that leave when `sequences` run all the time."""
+    if sequences <= 0:
+        return 0.0
+    step = engine.step_seconds(max(sequences, 1.0), traffic.context_tokens)
+    prefill = engine.prefill_seconds(traffic.computed_prompt_tokens)
+    busy = traffic.tokens_per_query * step + sequences * prefill
+    return sequences / busy if busy > 0 else math.inf
+
+
+def tpot_seconds(engine: Engine, traffic: Traffic, sequences: float) -> float:
+    """Time per output token with `sequences` running and their prompts prefilled in between."""
+    rate = carried_queries_per_second(engine, traffic, sequences)
+    prefill = rate * engine.prefill_seconds(traffic.computed_prompt_tokens)
+    step = engine.step_seconds(max(sequences, 1.0), traffic.context_tokens)
+    return step / (1 - prefill) if prefill < 1 else math.inf
+
+
+def ceiling(engine: Engine, traffic: Traffic, slo_tpot_seconds: float = math.inf) -> Ceiling:
+    """The most an engine carries: the cache, the cap of sequences or the objective ends it.
+
+    A ceiling of 0 sequences means that not one fits or holds the objective.
+    """
+    room = engine.kv_capacity_tokens * _KV_FULL_RATIO
+    held = traffic.kv_tokens_per_sequence
+    by_cache = room / held if held > 0 else math.inf
+    limits = [(by_cache, Limit.KV_CACHE), (float(engine.max_sequences), Limit.SEQUENCES)]
+    most, limit = min(limits)
+    if by_cache < 1:
+        most = 0.0
+    if most > 0 and tpot_seconds(engine, traffic, most) > slo_tpot_seconds:
+        most, limit = _within(engine, traffic, most, slo_tpot_seconds), Limit.TPOT
+    return Ceiling(
+        sequences=most,
+        queries_per_second=carried_queries_per_second(engine, traffic, most),
+        tpot_seconds=tpot_seconds(engine, traffic, most) if most > 0 else math.inf,
+        limit=limit,
+    )
+
+
+def _within(engine: Engine, traffic: Traffic, most: float, slo_tpot_seconds: float) -> float:
+    """Most sequences that hold the objective, 0 when one alone does not."""
+    low, high = 0.0, most
+    for _ in range(60):
+        middle = (low + high) / 2
+        holds = tpot_seconds(engine, traffic, middle) <= slo_tpot_seconds
+        low, high = (middle, high) if holds else (low, middle)
+    return low if low >= 1 else 0.0
+
+
+def steady_state(
+    engine: Engine, traffic: Traffic, queries_per_second: float, most_sequences: float
+) -> SteadyState | None:
+    """The fixed point at a rate, None when it needs more than `most_sequences`: it has none."""
+    if queries_per_second > carried_queries_per_second(engine, traffic, most_sequences):
+        return None
+    low, high = 0.0, most_sequences
+    for _ in range(80):
+        middle = (low + high) / 2
+        short = carried_queries_per_second(engine, traffic, middle) < queries_per_second
+        low, high = (middle, high) if short else (low, middle)
+    return SteadyState(
+        queries_per_second=queries_per_second,
+        sequences=high,
+        tpot_seconds=tpot_seconds(engine, traffic, high),
+        kv_tokens=high * traffic.kv_tokens_per_sequence,
+        prefill_ratio=queries_per_second * engine.prefill_seconds(traffic.computed_prompt_tokens),
+    )
