@@ -6,13 +6,14 @@ import base64
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from ridgeline import metrics
 from ridgeline.errors import Reject
 from ridgeline.events import DeadLetter
-from ridgeline.frames import check_length, decode_many, header_value, resolve, watermark_of
+from ridgeline.frames import decode, decode_many, resolve, watermark_of
 from ridgeline.schema import Schema
 
 LETTER_BYTES = 64 * 1024
@@ -51,14 +52,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Rows in log order; `frame` numbers the message each row came in.
+    """Rows in log order; `lengths` says how many each message brought, 0 where none could be read.
 
     `marks` are messages (by number) that say how far event time has come, in ms.
     """
 
     rows: np.ndarray
-    frame: np.ndarray
-    frames: int
+    lengths: np.ndarray
     letters: tuple[DeadLetter, ...]
     marks: tuple[tuple[int, int], ...] = ()
 
@@ -82,41 +82,44 @@ def dead_letter(batch: Batch, message: Message, error: Reject) -> DeadLetter:
 
 def decoded(batch: Batch, schema: Schema) -> Rows:
     """Every readable row of a batch of frames of one family."""
-    known: dict[bytes | None, int | Reject] = {}
-    good: dict[int, list[tuple[int, bytes]]] = {}
+    headers = [message.headers for message in batch.messages]
+    values = [message.value for message in batch.messages]
+    version = _version(batch.messages[0], schema)
+    size = schema.dtype_of(version).itemsize if isinstance(version, int) else 0
+    lengths = np.array([len(value or b"") for value in values], dtype=np.int64)
+    plain = size and headers.count(headers[0]) == len(headers) and (lengths > 0).all()
+    if isinstance(version, int) and plain and not (lengths % size).any():
+        rows = decode_many(cast("list[bytes]", values), schema, version)
+        out = Rows(rows=rows, lengths=lengths // size, letters=())
+    else:
+        out = _decoded_one_by_one(batch, schema)
+    metrics.STREAM_FRAMES.labels(batch.topic).inc(len(values))
+    metrics.STREAM_SAMPLES.labels(batch.topic).inc(len(out.rows))
+    return out
+
+
+def _decoded_one_by_one(batch: Batch, schema: Schema) -> Rows:
+    """The same where versions are mixed or something is wrong with a message."""
+    parts: list[np.ndarray] = []
     letters: list[DeadLetter] = []
     marks: list[tuple[int, int]] = []
+    lengths = np.zeros(len(batch.messages), dtype=np.int64)
     for number, message in enumerate(batch.messages):
         if not message.value and (mark := watermark_of(message.headers)) is not None:
             marks.append((number, mark))
             continue
-        header = header_value(message.headers, "schema")
-        if header not in known:
-            known[header] = _version(message, schema)
-        version = known[header]
         try:
+            version = _version(message, schema)
             if isinstance(version, Reject):
                 raise version
-            value = message.value or b""
-            check_length(value, schema.dtype_of(version).itemsize)
-            good.setdefault(version, []).append((number, value))
+            rows = decode(message.value or b"", schema, version)
         except Reject as error:
             letters.append(dead_letter(batch, message, error))
-    parts, frames = [], []
-    for version, numbered in good.items():
-        size = schema.dtype_of(version).itemsize
-        parts.append(decode_many((value for _, value in numbered), schema, version))
-        lengths = [len(value) // size for _, value in numbered]
-        frames.append(np.repeat([number for number, _ in numbered], lengths))
+        else:
+            parts.append(rows)
+            lengths[number] = len(rows)
     rows = np.concatenate(parts) if parts else schema.empty(0)
-    frame = np.concatenate(frames).astype(np.int64) if frames else np.zeros(0, dtype=np.int64)
-    if len(parts) > 1:
-        order = np.argsort(frame, kind="stable")
-        rows, frame = rows[order], frame[order]
-    metrics.STREAM_FRAMES.labels(batch.topic).inc(len(batch.messages))
-    metrics.STREAM_SAMPLES.labels(batch.topic).inc(len(rows))
-    count = len(batch.messages)
-    return Rows(rows=rows, frame=frame, frames=count, letters=tuple(letters), marks=tuple(marks))
+    return Rows(rows=rows, lengths=lengths, letters=tuple(letters), marks=tuple(marks))
 
 
 def _version(message: Message, schema: Schema) -> int | Reject:

@@ -68,6 +68,7 @@ class Episodes:
         self.detector, self.condition = detector, condition
         self._slots, self._policy, self._recovered, self._name = slots, policy, recovered, name
         self._bits = np.zeros(0, dtype=np.uint8)
+        self._stirring = np.zeros(0, dtype=bool)
         self._quiet = np.zeros(0, dtype=np.int32)
         self._silent = np.zeros(0, dtype=np.int32)
         self._opened = np.zeros(0, dtype=np.int64)
@@ -90,39 +91,46 @@ class Episodes:
         """Take one hop; when it is not `fresh` (a replay) only the history is learned."""
         size = len(verdict.hit)
         self._grow(size)
-        known, hit = verdict.known, verdict.hit & verdict.known
-        bits = ((self._bits[:size] << 1) & _LAST_FIVE) | hit
-        self._bits[:size] = np.where(known, bits, self._bits[:size])
-        if not fresh:
+        # of most devices there is nothing to say: no hit now, none lately, no open episode
+        at = np.flatnonzero((verdict.hit & verdict.known) | self._stirring[:size])
+        if not len(at):
             return
-        ours = end_ms > self._updated[:size]
-        is_open = self._opened[:size] != _CLOSED
-        self._windows[:size] += hit & is_open & ours
-        quiet = np.where(hit, 0, self._quiet[:size] + (known & ours))
-        self._quiet[:size] = quiet
-        self._silent[:size] = np.where(known, 0, self._silent[:size] + 1)
-        many = np.bitwise_count(self._bits[:size]) if _COUNTS else _ones(self._bits[:size])
-        for slot in np.flatnonzero(~is_open & hit & (many >= self._policy.open_after)):
-            yield self._open(int(slot), end_ms, verdict, int(many[slot]))
-        over = (quiet >= self._policy.close_after) | (
-            self._silent[:size] >= self._policy.silent_after
-        )
-        for slot in np.flatnonzero(is_open & over & ours):
-            yield self._close(int(slot), end_ms)
-        due = end_ms - self._updated[:size] >= self._policy.update_ms
-        for slot in np.flatnonzero(is_open & ~over & hit & due):
-            yield self._update(int(slot), end_ms, verdict)
+        known, hit = verdict.known[at], verdict.hit[at] & verdict.known[at]
+        bits = np.where(known, ((self._bits[at] << 1) & _LAST_FIVE) | hit, self._bits[at])
+        self._bits[at] = bits
+        if fresh:
+            judged = self._judge(end_ms, at, known, hit)
+            for say, slots in zip((self._open, self._close, self._update), judged, strict=True):
+                for slot in slots:
+                    yield say(int(slot), end_ms, verdict)
+        self._stirring[at] = (self._bits[at] > 0) | (self._opened[at] != _CLOSED)
 
-    def _open(self, slot: int, end_ms: int, verdict: Verdict, windows: int) -> Detection:
+    def _judge(
+        self, end_ms: int, at: np.ndarray, known: np.ndarray, hit: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which of the slots `at` open, close and are due for an update."""
+        ours = end_ms > self._updated[at]
+        is_open = self._opened[at] != _CLOSED
+        self._windows[at] += hit & is_open & ours
+        quiet = np.where(hit, 0, self._quiet[at] + (known & ours))
+        silent = np.where(known, 0, self._silent[at] + 1)
+        self._quiet[at], self._silent[at] = quiet, silent
+        due = end_ms - self._updated[at] >= self._policy.update_ms
+        opens = ~is_open & hit & (_ones(self._bits[at]) >= self._policy.open_after)
+        over = (quiet >= self._policy.close_after) | (silent >= self._policy.silent_after)
+        return at[opens], at[is_open & over & ours], at[is_open & ~over & hit & due]
+
+    def _open(self, slot: int, end_ms: int, verdict: Verdict) -> Detection:
         self._opened[slot] = self._updated[slot] = end_ms
-        self._windows[slot], self._quiet[slot] = windows, 0
+        self._windows[slot] = _ones(self._bits[slot : slot + 1])[0]
+        self._quiet[slot] = 0
         return self._say(slot, end_ms, EpisodeState.OPEN, verdict)
 
     def _update(self, slot: int, end_ms: int, verdict: Verdict) -> Detection:
         self._updated[slot] = end_ms
         return self._say(slot, end_ms, EpisodeState.UPDATE, verdict)
 
-    def _close(self, slot: int, end_ms: int) -> Detection:
+    def _close(self, slot: int, end_ms: int, _: Verdict) -> Detection:
         last = self._last.pop(slot)
         windows = int(self._windows[slot])
         self._opened[slot], self._bits[slot] = _CLOSED, 0
@@ -157,6 +165,7 @@ class Episodes:
     def _grow(self, size: int) -> None:
         self._bits, self._quiet = grown(self._bits, size, 0), grown(self._quiet, size, 0)
         self._silent = grown(self._silent, size, 0)
+        self._stirring = grown(self._stirring, size, 0)
         self._opened = grown(self._opened, size, _CLOSED)
         self._updated, self._windows = grown(self._updated, size, 0), grown(self._windows, size, 0)
         self._claim(size)
@@ -167,10 +176,8 @@ class Episodes:
             if found is not None:
                 self._opened[slot], self._updated[slot] = found.opened_ms, found.updated_ms
                 self._windows[slot], self._last[slot] = found.windows, found
+                self._stirring[slot] = True
         self._seen = max(self._seen, size)
-
-
-_COUNTS = hasattr(np, "bitwise_count")  # numpy 2
 
 
 def _ones(bits: np.ndarray) -> np.ndarray:

@@ -51,15 +51,22 @@ class Partition:
         durable_ms: int | None = None,
     ) -> None:
         self.schema, self.number, self._board = schema, number, board
-        self.timeline = Timeline(schema, clock, durable_ms)
-        slots = self.timeline.slots
         self._finders = [
             (d, d.finders[schema.family]) for d in DETECTORS if schema.family in d.finders
         ]
         columns = {c for d, _ in self._finders for c in d.columns.get(schema.family, ())}
         if schema.family == "serving":
             columns |= set(SERVING_COLUMNS)
-        self._ring = Ring(schema, columns, clock.window // clock.hop, clock.hop)
+        self._ring = Ring(
+            schema,
+            columns,
+            clock.window // clock.hop,
+            clock.hop,
+            learned=[c for d, _ in self._finders for c in d.baselines.get(schema.family, ())],
+            peaked=[c for d, _ in self._finders for c in d.peaks.get(schema.family, ())],
+        )
+        self.timeline = Timeline(schema, clock, durable_ms, self._ring)
+        slots = self.timeline.slots
         self._around = Neighbourhood(board, number, slots)
         self._episodes: Mapping[tuple[str, str], Episodes] = {
             (d.name, condition): Episodes(
@@ -96,7 +103,7 @@ class Partition:
             if isinstance(event, Window):
                 yield self._output(tuple(events), event)
                 events = []
-            elif event.steps:
+            elif event.rows:
                 events += self._hop(event)
         if events:
             yield self._output(tuple(events))
@@ -114,7 +121,7 @@ class Partition:
 
     def _hop(self, pane: Pane) -> Iterator[Detection]:
         slots, ring = self.timeline.slots, self._ring
-        ring.add(pane.end_ms, pane.steps, slots.count)
+        ring.sum_up(pane.end_ms, slots.count)
         if self.schema.family == "serving":
             self._board.post_serving(self.number, ring, slots)
         around = self._around.at(pane.end_ms, slots.count)

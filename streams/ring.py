@@ -7,9 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from ridgeline.schema import MISSING_STATE, Kind, Schema
-from streams.slots import grown
-from streams.steps import Step
-from streams.windows import newer
+from streams.kernels import learn, sum_up
+from streams.slots import grown, widened
 
 
 class Ring:
@@ -20,92 +19,99 @@ class Ring:
         columns: Gauges and counters to keep; states are all kept.
         hops: Length of the detection window in panes.
         hop_ms: Length of a pane.
+        learned: Those of `columns` that baselines are kept of.
+        peaked: Those of `columns` whose highest mean is kept.
         tau_hops: Time constant of the baselines.
     """
 
     def __init__(
-        self, schema: Schema, columns: Iterable[str], hops: int, hop_ms: int, tau_hops: int = 600
+        self,
+        schema: Schema,
+        columns: Iterable[str],
+        hops: int,
+        hop_ms: int,
+        *,
+        learned: Iterable[str] = (),
+        peaked: Iterable[str] = (),
+        tau_hops: int = 600,
     ) -> None:
         wanted = set(columns)
         gauges, counters = schema.of_kind(Kind.GAUGE), schema.of_kind(Kind.COUNTER)
-        self._gauges = [i for i, name in enumerate(gauges) if name in wanted]
-        self._counters = [i for i, name in enumerate(counters) if name in wanted]
+        self._gauges = np.array([i for i, n in enumerate(gauges) if n in wanted], dtype=np.int64)
+        self._counters = np.array(
+            [i for i, n in enumerate(counters) if n in wanted], dtype=np.int64
+        )
         names = [gauges[i] for i in self._gauges] + [counters[i] for i in self._counters]
+        states = schema.of_kind(Kind.STATE)
         self._at = {name: i for i, name in enumerate(names)}
-        self._state_at = {name: i for i, name in enumerate(schema.of_kind(Kind.STATE))}
+        self._state_at = {name: i for i, name in enumerate(states)}
+        self._learned = {name: i for i, name in enumerate(dict.fromkeys(learned))}
+        self._peaked = {name: i for i, name in enumerate(dict.fromkeys(peaked))}
+        self._learned_at = np.array([self._at[n] for n in self._learned], dtype=np.int64)
         self._hops, self._hop_ms, self._tau = hops, hop_ms, tau_hops
         width = len(names)
-        self._top = np.zeros((0, hops, width), dtype=np.float32)
-        self._bottom = np.zeros((0, hops, width), dtype=np.float32)
-        self._end = np.full((0, hops), -1, dtype=np.int64)
-        self._states = np.zeros((0, len(self._state_at)), dtype=np.uint32)
-        self._usual = np.zeros((0, width), dtype=np.float64)
-        self._seen = np.zeros((0, width), dtype=np.int64)
-        self._peak = np.full((0, width), np.nan)
-        self.mean = np.zeros((0, width))
+        self._sums = np.zeros((0, hops, 2 * width), dtype=np.float32)
+        self._ends = np.zeros((0, hops), dtype=np.int64)
+        self._states = np.zeros((len(states), 0), dtype=np.uint32)
+        self._means = np.zeros((width, 0))
+        self._usual = np.zeros((len(self._learned), 0))
+        self._seen = np.zeros((len(self._learned), 0), dtype=np.int32)
+        self._peak = np.zeros((len(self._peaked), 0))
         self.present = np.zeros(0, dtype=bool)
+        self.size = 0
         self.end_ms = 0
 
-    def add(self, end_ms: int, steps: Iterable[Step], size: int) -> None:
-        """Take one pane; `mean` and `present` then speak of the window that ends with it."""
-        self._grow(size)
-        bucket = end_ms // self._hop_ms % self._hops
-        for step in steps:
-            at = step.slots
-            stale = at[self._end[at, bucket] != end_ms]
-            self._top[stale, bucket], self._bottom[stale, bucket] = 0, 0
-            self._end[at, bucket] = end_ms
-            gauges = step.gauges[:, self._gauges]
-            known = ~np.isnan(gauges)
-            split = len(self._gauges)
-            self._top[at, bucket, :split] += np.where(known, gauges, 0)
-            self._bottom[at, bucket, :split] += known
-            self._top[at, bucket, split:] += np.nan_to_num(step.increase[:, self._counters])
-            self._bottom[at, bucket, split:] += step.covered_seconds[:, self._counters]
-            self._states[at] = newer(self._states[at], step.states)
-        self._sum_up(end_ms, size)
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What `kernels.fold` adds rows to: sums, their panes, columns and states."""
+        return self._sums, self._ends, self._gauges, self._counters, self._states
 
-    def _sum_up(self, end_ms: int, size: int) -> None:
-        live = self._end[:size] > end_ms - self._hops * self._hop_ms
-        top = np.where(live[:, :, None], self._top[:size], 0).sum(axis=1, dtype=np.float64)
-        bottom = np.where(live[:, :, None], self._bottom[:size], 0).sum(axis=1, dtype=np.float64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            self.mean = np.where(bottom > 0, top / bottom, np.nan)
-        self.present = self._end[:size, end_ms // self._hop_ms % self._hops] == end_ms
-        self.end_ms = end_ms
+    def bucket(self, end_ms: int) -> int:
+        """Place of the pane that ends then."""
+        return end_ms // self._hop_ms % self._hops
+
+    def grow(self, size: int) -> None:
+        """Have room for `size` slots."""
+        if len(self._ends) < size:
+            self._sums = grown(self._sums, size, 0)
+            self._ends = grown(self._ends, size, -1)
+            self._states = widened(self._states, size, MISSING_STATE)
+            self._means = widened(self._means, size, np.nan)
+            self._usual = widened(self._usual, size, 0)
+            self._seen = widened(self._seen, size, 0)
+            self._peak = widened(self._peak, size, np.nan)
+
+    def sum_up(self, end_ms: int, size: int) -> None:
+        """Look at the window that ends then, of the first `size` slots."""
+        self.grow(size)
+        oldest = end_ms - self._hops * self._hop_ms
+        self.present = sum_up(
+            self._sums, self._ends, size, oldest, end_ms, self.bucket(end_ms), self._means
+        )
+        self.size, self.end_ms = size, end_ms
 
     def learn(self, frozen: np.ndarray) -> None:
-        """Move baselines and peaks towards what is now, but not where an episode is open."""
-        size = len(self.mean)
-        use = ~np.isnan(self.mean) & ~frozen[:, None] & self.present[:, None]
-        seen = self._seen[:size] + use
-        step = np.where(use, 1.0 / np.clip(seen, 1, self._tau), 0)
-        value = np.where(use, self.mean, 0)
-        self._usual[:size] += step * (value - self._usual[:size])
-        self._seen[:size] = seen
-        self._peak[:size] = np.fmax(self._peak[:size], self.mean)
+        """Move the baselines towards now, but not where an episode is open."""
+        use = self.present & ~frozen
+        learn(self._means, use, self._learned_at, self._tau, self._usual, self._seen)
+        for name, i in self._peaked.items():
+            peak = self._peak[i, : self.size]
+            np.fmax(peak, self.now(name), out=peak)
 
     def now(self, name: str) -> np.ndarray:
         """Mean of a gauge, or increase per second of a counter, over the window; NaN unknown."""
-        return self.mean[:, self._at[name]]
+        return self._means[self._at[name], : self.size]
 
     def usual(self, name: str, least_hops: int = 30) -> np.ndarray:
         """Baseline of the same; NaN until it has been learned for `least_hops`."""
-        size, at = len(self.mean), self._at[name]
-        warm = self._seen[:size, at] >= least_hops
-        return np.where(warm, self._usual[:size, at], np.nan)
+        at = self._learned[name]
+        warm = self._seen[at, : self.size] >= least_hops
+        return np.where(warm, self._usual[at, : self.size], np.nan)
 
     def peak(self, name: str) -> np.ndarray:
         """Highest window mean so far; NaN when nothing is known."""
-        return self._peak[: len(self.mean), self._at[name]]
+        return self._peak[self._peaked[name], : self.size]
 
     def state(self, name: str) -> np.ndarray:
         """Newest state; `MISSING_STATE` unknown."""
-        return self._states[: len(self.mean), self._state_at[name]]
-
-    def _grow(self, size: int) -> None:
-        self._top, self._bottom = grown(self._top, size, 0), grown(self._bottom, size, 0)
-        self._end = grown(self._end, size, -1)
-        self._states = grown(self._states, size, MISSING_STATE)
-        self._usual, self._seen = grown(self._usual, size, 0), grown(self._seen, size, 0)
-        self._peak = grown(self._peak, size, np.nan)
+        return self._states[self._state_at[name], : self.size]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from streams.kernels import found, place, rebuild
+
 _FIRST = 64
 
 
@@ -17,30 +19,54 @@ class Slots:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.count = 0
-        self.device = np.zeros(0, dtype=np.uint64)
-        self.node = np.zeros(0, dtype=np.uint64)
-        self._order = np.zeros(0, dtype=np.int64)
+        self._device = np.zeros(_FIRST, dtype=np.uint64)
+        self._node = np.zeros(_FIRST, dtype=np.uint64)
+        self._table = np.full(4 * _FIRST, -1, dtype=np.int32)  # at most half full
 
-    def of(self, devices: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """Slots of devices (repeats allowed), made for the unknown ones; -1 past the limit."""
-        found = self.find(devices)
-        if (found < 0).any() and self.count < self.limit:
-            fresh, first = np.unique(devices[found < 0], return_index=True)
-            fresh, first = fresh[: self.limit - self.count], first[: self.limit - self.count]
-            self.device = np.concatenate((self.device, fresh))
-            self.node = np.concatenate((self.node, nodes[found < 0][first]))
-            self.count = len(self.device)
-            self._order = np.argsort(self.device)
-            found = self.find(devices)
-        return found
+    @property
+    def device(self) -> np.ndarray:
+        """Device ids by slot."""
+        return self._device[: self.count]
+
+    @property
+    def node(self) -> np.ndarray:
+        """Node ids by slot."""
+        return self._node[: self.count]
+
+    def of(self, words: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Slots of the devices of some rows, made for the unknown ones; -1 past the limit.
+
+        Args:
+            words: Rows as 32-bit words (see `kernels`).
+            index: Which rows, int64.
+        """
+        slots, unknown = found(words, index, self._table, self._device)
+        if unknown and self.count < self.limit:
+            rows = words[index[slots < 0]]
+            ids = np.ascontiguousarray(rows[:, 2:6]).view("<u8")
+            fresh, first = np.unique(ids[:, 1], return_index=True)
+            for device, node in zip(fresh, ids[first, 0], strict=True):
+                if self.count < self.limit:
+                    self._enter(device, node)
+            slots, _ = found(words, index, self._table, self._device)
+        return np.asarray(slots)
 
     def find(self, devices: np.ndarray) -> np.ndarray:
-        """Slots of devices; -1 for the unknown."""
-        if not self.count:
-            return np.full(len(devices), -1, dtype=np.int64)
-        at = np.searchsorted(self.device, devices, sorter=self._order)
-        slots = self._order[np.minimum(at, self.count - 1)]
-        return np.where(self.device[slots] == devices, slots, -1)
+        """Slots of device ids; -1 for the unknown."""
+        words = np.zeros((len(devices), 6), dtype=np.uint32)
+        words[:, 4:6] = np.ascontiguousarray(devices, dtype="<u8").view("<u4").reshape(-1, 2)
+        slots, _ = found(words, np.arange(len(devices)), self._table, self._device)
+        return np.asarray(slots)
+
+    def _enter(self, device: np.uint64, node: np.uint64) -> None:
+        self._device = grown(self._device, self.count + 1, 0)
+        self._node = grown(self._node, self.count + 1, 0)
+        if 2 * (self.count + 1) > len(self._table):
+            self._table = np.full(2 * len(self._table), -1, dtype=np.int32)
+            rebuild(self._table, self._device, self.count)
+        self._device[self.count], self._node[self.count] = device, node
+        place(self._table, self._device, self.count)
+        self.count += 1
 
 
 def grown(array: np.ndarray, size: int, fill: float) -> np.ndarray:
@@ -50,4 +76,14 @@ def grown(array: np.ndarray, size: int, fill: float) -> np.ndarray:
     room = max(_FIRST, size, 2 * len(array))
     out = np.full((room, *array.shape[1:]), fill, dtype=array.dtype)
     out[: len(array)] = array
+    return out
+
+
+def widened(array: np.ndarray, size: int, fill: float) -> np.ndarray:
+    """The same along the last axis, for arrays that keep a column together."""
+    if array.shape[-1] >= size:
+        return array
+    room = max(_FIRST, size, 2 * array.shape[-1])
+    out = np.full((*array.shape[:-1], room), fill, dtype=array.dtype)
+    out[..., : array.shape[-1]] = array
     return out

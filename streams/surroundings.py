@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ridgeline.events import InventoryItem, Pool
+from streams.detectors.verdict import Groups
 from streams.episodes import Who
 from streams.ring import Ring
-from streams.slots import Slots
+from streams.slots import Slots, widened
 
 STALE_MS = 30_000
+_PLACES = ("pool", "rack", "rail", "loop")
 SERVING_COLUMNS = (
     "requests_running",
     "requests_waiting",
@@ -29,10 +31,16 @@ SERVING_COLUMNS = (
 
 @dataclass(slots=True)
 class Inventory:
-    """The newest item of every device."""
+    """The newest item of every device, and which devices changed their place since when."""
 
     items: dict[int, InventoryItem] = field(default_factory=dict)
-    version: int = 0
+    moved: list[int] = field(default_factory=list)
+    forgotten: int = 0
+
+    @property
+    def version(self) -> int:
+        """Grows with every device that is new or has moved."""
+        return self.forgotten + len(self.moved)
 
     def load(self, items: Iterable[InventoryItem]) -> None:
         """Take items; older ones than known are ignored."""
@@ -40,8 +48,14 @@ class Inventory:
             known = self.items.get(item.device)
             if known is None or item.seen_ms >= known.seen_ms:
                 self.items[item.device] = item
-                moved = known is None or (known.pool, known.rack) != (item.pool, item.rack)
-                self.version += moved
+                if known is None or _place(known) != _place(item):
+                    self.moved.append(item.device)
+        if len(self.moved) > 1000 + 2 * len(self.items):
+            self.forgotten, self.moved = self.version, []
+
+    def moved_since(self, version: int) -> list[int] | None:
+        """Devices that are new or moved after `version`; None: too long ago to say."""
+        return None if version < self.forgotten else self.moved[version - self.forgotten :]
 
     def who(self, device: int) -> Who:
         """The name of a device, or its number when nobody introduced it."""
@@ -102,68 +116,89 @@ class Board:
             self.loops[item.cooling_loop] = (ring.end_ms, numbers)
 
 
+def _place(item: InventoryItem) -> tuple[str, ...]:
+    pool = "" if item.pool is Pool.UNKNOWN else item.pool.value
+    return pool, item.rack, item.rail, item.cooling_loop
+
+
 class Neighbourhood:
     """The board as the devices of one partition see it (`Around` of the detectors)."""
 
     def __init__(self, board: Board, partition: int, slots: Slots) -> None:
         self._board, self._partition, self._slots = board, partition, slots
-        self._known = (-1, -1)
-        self._names: dict[str, np.ndarray] = {}
+        self._version = 0
+        self._seen = 0
+        self._codes = np.zeros((len(_PLACES), 0), dtype=np.int32)
+        self._numbers: tuple[dict[str, int], ...] = tuple({} for _ in _PLACES)
+        self._servers: tuple[NodeNumbers, np.ndarray] | None = None
         self._end_ms = 0
         self._size = 0
 
     def at(self, end_ms: int, size: int) -> Neighbourhood:
         """The same, at a hop, for the first `size` slots."""
-        self._end_ms, self._size = end_ms, size
-        known = (self._board.inventory.version, size)
-        if known != self._known:
-            self._known = known
-            items = self._board.inventory.items
-            found = [items.get(int(d)) for d in self._slots.device[:size]]
-            for name in ("pool", "rack", "rail", "cooling_loop"):
-                words = [str(getattr(i, name)) if i is not None else "" for i in found]
-                unknown = Pool.UNKNOWN.value
-                self._names[name] = np.array([w if w != unknown else "" for w in words], dtype=str)
+        inventory = self._board.inventory
+        moved = inventory.moved_since(self._version)
+        known = 0 if moved is None else self._seen
+        self._codes = widened(self._codes, size, -1)
+        if moved:
+            at = self._slots.find(np.array(moved, dtype=np.uint64))
+            self._enter(int(slot) for slot in at if 0 <= slot < known)
+        self._enter(range(known, size))
+        self._version, self._seen = inventory.version, size
+        self._end_ms, self._size, self._servers = end_ms, size, self._find_servers(end_ms)
         return self
 
-    @property
-    def pool(self) -> np.ndarray:
-        """Pool names."""
-        return self._names["pool"]
+    def _enter(self, slots: Iterable[int]) -> None:
+        for slot in slots:
+            item = self._board.inventory.items.get(int(self._slots.device[slot]))
+            for i, name in enumerate(("",) * len(_PLACES) if item is None else _place(item)):
+                numbers = self._numbers[i]
+                self._codes[i, slot] = numbers.setdefault(name, len(numbers)) if name else -1
+
+    def _groups(self, place: str) -> Groups:
+        i = _PLACES.index(place)
+        return Groups(self._codes[i, : self._size], tuple(self._numbers[i]))
 
     @property
-    def rack(self) -> np.ndarray:
-        """Rack names."""
-        return self._names["rack"]
+    def pool(self) -> Groups:
+        """Pools."""
+        return self._groups("pool")
 
     @property
-    def rail(self) -> np.ndarray:
-        """Rail names."""
-        return self._names["rail"]
+    def rack(self) -> Groups:
+        """Racks."""
+        return self._groups("rack")
 
     @property
-    def loop(self) -> np.ndarray:
-        """Cooling-loop names."""
-        return self._names["cooling_loop"]
+    def rail(self) -> Groups:
+        """Rails."""
+        return self._groups("rail")
+
+    @property
+    def loop(self) -> Groups:
+        """Cooling loops."""
+        return self._groups("loop")
+
+    def _find_servers(self, end_ms: int) -> tuple[NodeNumbers, np.ndarray] | None:
+        servers = self._board.servers.get(self._partition)
+        if servers is None or abs(servers.end_ms - end_ms) > STALE_MS or not len(servers.nodes):
+            return None
+        nodes = self._slots.node[: self._size]
+        at = np.minimum(np.searchsorted(servers.nodes, nodes), len(servers.nodes) - 1)
+        return servers, np.where(servers.nodes[at] == nodes, at, -1)
 
     def serving(self, name: str) -> np.ndarray:
         """A number of the LLM servers on the device's node; NaN when there is none lately."""
-        out = np.full(self._size, np.nan)
-        servers = self._board.servers.get(self._partition)
-        if (
-            servers is None
-            or abs(servers.end_ms - self._end_ms) > STALE_MS
-            or not len(servers.nodes)
-        ):
-            return out
-        nodes = self._slots.node[: self._size]
-        at = np.minimum(np.searchsorted(servers.nodes, nodes), len(servers.nodes) - 1)
-        return np.where(servers.nodes[at] == nodes, servers.numbers[name][at], np.nan)
+        if self._servers is None:
+            return np.full(self._size, np.nan)
+        servers, at = self._servers
+        return np.where(at >= 0, servers.numbers[name][at], np.nan)
 
     def cooling(self, name: str) -> np.ndarray:
         """A number of the CDU of the device's cooling loop; NaN when there is none lately."""
-        out = np.full(self._size, np.nan)
-        for loop, (end_ms, numbers) in self._board.loops.items():
-            if abs(end_ms - self._end_ms) <= STALE_MS:
-                out[self.loop == loop] = numbers[name]
-        return out
+        fresh = {
+            loop: numbers[name]
+            for loop, (end_ms, numbers) in self._board.loops.items()
+            if abs(end_ms - self._end_ms) <= STALE_MS
+        }
+        return self.loop.value(fresh)

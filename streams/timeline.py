@@ -15,13 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ridgeline import metrics
-from ridgeline.schema import Schema
+from ridgeline.schema import Kind, Schema
 from streams.batches import Rows
+from streams.columns import as_words, columns_of
+from streams.counters import NEVER, Predecessors
+from streams.kernels import FUTURE, LATE, fold, in_order, judged
+from streams.ring import Ring
 from streams.slots import Slots
-from streams.steps import Predecessors, Step, steps
 from streams.windows import OpenWindow
 
-_NEVER = -(2**62)
+Chunk = tuple[np.ndarray, np.ndarray]
+"""Rows as words, and which of them are meant."""
+Known = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""A chunk and the slots of its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +44,10 @@ class Clock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pane:
-    """One closed hop: its end and its steps; `fresh` when it was not durable before."""
+    """One closed hop: its end, rows counted in it; `fresh` when it was not durable before."""
 
     end_ms: int
-    steps: tuple[Step, ...]
+    rows: int
     fresh: bool
 
 
@@ -61,17 +67,26 @@ class Timeline:
         schema: Family of the rows.
         clock: Sizes and limits.
         durable_ms: End of the last window that the store has; nothing before it is written again.
+        ring: Takes the rows of every closed pane for the detectors.
     """
 
-    def __init__(self, schema: Schema, clock: Clock, durable_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        clock: Clock,
+        durable_ms: int | None = None,
+        ring: Ring | None = None,
+    ) -> None:
         self.schema, self.clock = schema, clock
         self.slots = Slots(clock.max_devices)
-        self.newest_ms = _NEVER
-        self._durable = _NEVER if durable_ms is None else durable_ms
-        self._before = Predecessors(_counters(schema), clock.gap)
+        self.newest_ms = NEVER
+        self._durable = NEVER if durable_ms is None else durable_ms
+        self._at = columns_of(schema).row
+        self._before = Predecessors(len(schema.of_kind(Kind.COUNTER)))
         self._window = OpenWindow(schema)
+        self._ring = ring or Ring(schema, (), clock.window // clock.hop, clock.hop)
         self._window_start: int | None = None
-        self._waiting: dict[int, list[np.ndarray]] = {}
+        self._waiting: dict[int, list[Chunk]] = {}
         self._batches: deque[tuple[int, int]] = deque()  # last offset, newest time
 
     @property
@@ -92,38 +107,28 @@ class Timeline:
 
         A row is from the future when it is ahead of the clock of its message.
         """
-        rows, frame, topic = batch.rows, batch.frame, self.schema.topic
-        future = rows["ts"] > clocks_ms[frame] + self.clock.future
-        if future.any():
-            metrics.STREAM_FUTURE.labels(topic).inc(int(future.sum()))
-            rows, frame = rows[~future], frame[~future]
-        newest = np.full(batch.frames + 1, _NEVER, dtype=np.int64)
-        newest[0] = self.newest_ms
-        np.maximum.at(newest, frame + 1, rows["ts"])
-        marks = [m for m in batch.marks if m[1] <= clocks_ms[m[0]] + self.clock.future]
-        for number, ms in marks:
-            newest[number + 1] = max(newest[number + 1], ms)
-        newest = np.maximum.accumulate(newest)
-        closed = newest[frame] - self.clock.lateness
-        pane = rows["ts"] // self.clock.hop * self.clock.hop
-        late = pane + self.clock.hop <= closed
-        if late.any():
-            metrics.STREAM_LATE.labels(topic).inc(int(late.sum()))
-            rows, pane = rows[~late], pane[~late]
-        self._keep(rows, pane)
-        self.newest_ms = int(newest[-1])
-        used = max((ms for _, ms in marks), default=_NEVER)
-        self._batches.append((last_offset, max(used, int(rows["ts"].max(initial=_NEVER)))))
-
-    def _keep(self, rows: np.ndarray, pane: np.ndarray) -> None:
-        if not len(rows):
-            return
-        order = np.argsort(pane, kind="stable")
-        rows, pane = rows[order], pane[order]
-        edges = np.flatnonzero(pane[1:] != pane[:-1]) + 1
-        for part in np.split(rows, edges):
-            start = int(part["ts"][0]) // self.clock.hop * self.clock.hop
-            self._waiting.setdefault(start, []).append(part)
+        words, topic, clock = as_words(batch.rows), self.schema.topic, self.clock
+        marks = np.full(len(batch.lengths), NEVER, dtype=np.int64)
+        for number, ms in batch.marks:
+            marks[number] = ms
+        pane, self.newest_ms, kept = judged(
+            words,
+            batch.lengths,
+            marks,
+            self.newest_ms,
+            clock.lateness,
+            clocks_ms + clock.future,
+            clock.hop,
+        )
+        for start in np.unique(pane).tolist():
+            index = np.flatnonzero(pane == start)
+            if start == FUTURE:
+                metrics.STREAM_FUTURE.labels(topic).inc(len(index))
+            elif start == LATE:
+                metrics.STREAM_LATE.labels(topic).inc(len(index))
+            else:
+                self._waiting.setdefault(start, []).append((words, index))
+        self._batches.append((last_offset, kept))
 
     def advance(self) -> Iterator[Pane | Window]:
         """Panes and windows that the watermark has passed, in time order."""
@@ -132,27 +137,44 @@ class Timeline:
     def _close(self, until_ms: int) -> Iterator[Pane | Window]:
         for start in sorted(s for s in self._waiting if s + self.clock.hop <= until_ms):
             yield from self._finish(start)
-            rows = np.concatenate(self._waiting.pop(start))
-            yield self._pane(start, rows)
+            yield self._pane(start, self._waiting.pop(start))
         yield from self._finish(until_ms)
 
-    def _pane(self, start: int, rows: np.ndarray) -> Pane:
-        slots = self.slots.of(rows["device"], rows["node"])
-        if (slots < 0).any():
-            metrics.DEAD_LETTERS.labels(self.schema.topic, "max_devices").inc(
-                int((slots < 0).sum())
+    def _pane(self, start: int, chunks: list[Chunk]) -> Pane:
+        known = [(words, index, self.slots.of(words, index)) for words, index in chunks]
+        self._refuse(sum(int((slots < 0).sum()) for _, _, slots in known))
+        for state in (self._before, self._window, self._ring):
+            state.grow(self.slots.count)
+        ordered = self._before.ordered
+        if not all(in_order(words, index, slots, ordered) for words, index, slots in known):
+            known = [_sorted(known)]
+        end_ms, fresh = start + self.clock.hop, start >= self._durable
+        rows = resets = 0
+        for words, index, slots in known:
+            used, reset = fold(
+                words,
+                words.view(np.float32),
+                index,
+                slots,
+                self._at,
+                self._before.last,
+                self._before.arrays,
+                self.clock.gap,
+                fresh,
+                self._window.arrays,
+                self._ring.arrays,
+                end_ms,
+                self._ring.bucket(end_ms),
             )
-            rows, slots = rows[slots >= 0], slots[slots >= 0]
-        done = tuple(steps(self.schema, rows, slots, self._before))
-        fresh = start >= self._durable
-        if fresh and done:
-            if self._window_start is None:
-                floor = start // self.clock.window * self.clock.window
-                self._window_start = floor
-            for step in done:
-                self._window.add(step)
-                metrics.STREAM_RESETS.labels(self.schema.topic).inc(step.resets)
-        return Pane(end_ms=start + self.clock.hop, steps=done, fresh=fresh)
+            rows, resets = rows + used, resets + reset
+        metrics.STREAM_RESETS.labels(self.schema.topic).inc(resets)
+        if fresh and rows and self._window_start is None:
+            self._window_start = start // self.clock.window * self.clock.window
+        return Pane(end_ms=end_ms, rows=rows, fresh=fresh)
+
+    def _refuse(self, rows: int) -> None:
+        if rows:
+            metrics.DEAD_LETTERS.labels(self.schema.topic, "max_devices").inc(rows)
 
     def _finish(self, until_ms: int) -> Iterator[Window]:
         """Hand out the open window when it ends by `until_ms`."""
@@ -172,5 +194,10 @@ class Timeline:
         return offset
 
 
-def _counters(schema: Schema) -> int:
-    return sum(1 for c in schema.columns if c.numpy == "<u8")
+def _sorted(known: list[Known]) -> Known:
+    """Rows of a pane in time order; of rows at the same time the first in the log comes first."""
+    words = np.concatenate([words[index] for words, index, _ in known])
+    slots = np.concatenate([slots for _, _, slots in known])
+    ts = np.ascontiguousarray(words[:, :2]).view("<i8")[:, 0]
+    order = np.lexsort((ts, slots))
+    return words, order, slots[order]

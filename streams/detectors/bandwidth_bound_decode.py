@@ -63,7 +63,7 @@ def find(gpus: Devices, around: Around) -> Sequence[Verdict]:
         over(running, 1.0)
         & over(generated, 1.0)
         & over(generated, GENERATING * np.nan_to_num(prompt)),
-        np.isin(around.pool, ("decode", "mixed")),
+        around.pool.within("decode", "mixed"),
     )
     batch = ratio(running, np.ones_like(running))
     impostor = (
@@ -73,7 +73,7 @@ def find(gpus: Devices, around: Around) -> Sequence[Verdict]:
         | over(nvlink, LINK_SATURATED["nvlink"])
         | over(preempted, 1.0)
     )
-    known = ~np.isnan(dram) & ~np.isnan(tensor) & (served | (around.pool != ""))
+    known = ~np.isnan(dram) & ~np.isnan(tensor) & (served | around.pool.known)
     bound = over(of_ceiling, NEAR_CEILING) & ~over(tensor_per_dram, TENSOR_PER_DRAM)
     hit = known & bound & decoding.astype(bool) & ~impostor
     return (
@@ -125,5 +125,9 @@ def find(gpus: Devices, around: Around) -> Sequence[Verdict]:
 
 
 DETECTOR = Detector(
-    name=NAME, conditions=("bandwidth_bound",), finders={"gpu": find}, columns={"gpu": COLUMNS}
+    name=NAME,
+    conditions=("bandwidth_bound",),
+    finders={"gpu": find},
+    columns={"gpu": COLUMNS},
+    peaks={"gpu": ("dram_util_ratio",)},
 )

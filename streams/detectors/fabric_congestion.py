@@ -88,7 +88,7 @@ def _incast(
     sent, handled = ports.now("cnp_sent"), ports.now("cnp_handled")
     hit = over(rx, RECEIVING) & over(marked, MARKED) & unusual(ports, "cnp_sent", LEAST_CNPS)
     obeying = over(handled, LEAST_CNPS)
-    peers = np.array([float((obeying & (around.rail == rail)).sum()) for rail in around.rail])
+    peers = around.rail.count(obeying)
     return Verdict(
         condition="incast_receiver",
         hit=hit,
@@ -237,4 +237,5 @@ DETECTOR = Detector(
     ),
     finders={"fabric": find},
     columns={"fabric": COLUMNS},
+    baselines={"fabric": ("cnp_sent", "cnp_handled", "tx_wait_ticks")},
 )

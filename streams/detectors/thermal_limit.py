@@ -61,15 +61,6 @@ COOLING_COLUMNS = (
 )
 
 
-def share_of(group: np.ndarray, yes: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """For every device, the share of its group (itself included) where `yes`; NaN without group."""
-    out = np.full(len(group), np.nan)
-    for name in set(group[known].tolist()) - {""}:
-        of = (group == name) & known
-        out[of] = yes[of].mean()
-    return out
-
-
 def find_gpu(gpus: Devices, around: Around) -> Sequence[Verdict]:
     """Judge every GPU."""
     heat = np.fmax(
@@ -80,7 +71,7 @@ def find_gpu(gpus: Devices, around: Around) -> Sequence[Verdict]:
     offset = np.nan_to_num(gpus.now("slowdown_margin_celsius"))
     margin = gpus.now("tlimit_margin_celsius") - offset
     hot = over(heat, THROTTLED) | over(-margin, -NEAR_CELSIUS)
-    peers = share_of(around.rack, hot, ~np.isnan(heat) | ~np.isnan(margin))
+    peers = around.rack.share(hot, ~np.isnan(heat) | ~np.isnan(margin))
     rise = around.cooling("supply_celsius") - around.cooling("supply_celsius_usual")
     flow = around.cooling("flow_share")
     supply = around.cooling("supply_celsius")
@@ -154,7 +145,7 @@ def _power(
     braked = over(brake, BRAKED)
     capped = over(cap, CAPPED) & ~braked
     slow = capped & over(1 - clock, POOL_CLOCK_LOSS)
-    pool = share_of(around.pool, slow, ~np.isnan(cap))
+    pool = around.pool.share(slow, ~np.isnan(cap))
     wide = np.where(over(pool, 0.5), Level.WARNING, Level.INFO).astype(np.int8)
     limit = Measure(name="power_limit_watts", value=gpus.now("power_limit_watts"), unit="W")
     return (
@@ -254,4 +245,5 @@ DETECTOR = Detector(
     ),
     finders={"gpu": find_gpu, "facility": find_cooling},
     columns={"gpu": COLUMNS, "facility": COOLING_COLUMNS},
+    baselines={"facility": COOLING_COLUMNS},
 )

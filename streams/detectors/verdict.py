@@ -45,24 +45,65 @@ class Devices(Protocol):
         """The newest state."""
 
 
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Which group every device is in: `code[slot]` numbers `names`, -1 is in none that we know."""
+
+    code: np.ndarray
+    names: Sequence[str]
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Groups:
+        """Groups by the name of every device; "" is none."""
+        numbers: dict[str, int] = {}
+        code = [numbers.setdefault(n, len(numbers)) if n else -1 for n in names]
+        return cls(np.array(code, dtype=np.int32), tuple(numbers))
+
+    @property
+    def known(self) -> np.ndarray:
+        """Where the group is known."""
+        return self.code >= 0
+
+    def within(self, *names: str) -> np.ndarray:
+        """Where the group is one of these."""
+        wanted = [number for number, name in enumerate(self.names) if name in names]
+        return np.asarray(np.isin(self.code, wanted))
+
+    def count(self, yes: np.ndarray) -> np.ndarray:
+        """For every device, how many of its group (itself included) say yes; 0 without group."""
+        totals = np.bincount(self.code[yes] + 1, minlength=len(self.names) + 1).astype(float)
+        totals[0] = 0.0
+        return np.asarray(totals[self.code + 1])
+
+    def share(self, yes: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """For every known device, the share of its known group where yes; elsewhere NaN."""
+        part = ratio(self.count(yes & known), self.count(known))
+        return np.where(known & self.known, part, np.nan)
+
+    def value(self, by_name: Mapping[str, float]) -> np.ndarray:
+        """A number of the group of every device; NaN where there is none."""
+        numbers = [by_name.get(name, np.nan) for name in self.names]
+        return np.asarray(np.array([np.nan, *numbers])[self.code + 1])
+
+
 class Around(Protocol):
-    """What is known around the devices; arrays are by slot, NaN or "" unknown."""
+    """What is known around the devices; arrays are by slot, NaN unknown."""
 
     @property
-    def pool(self) -> np.ndarray:
-        """Pool names."""
+    def pool(self) -> Groups:
+        """Pools."""
 
     @property
-    def rack(self) -> np.ndarray:
-        """Rack names."""
+    def rack(self) -> Groups:
+        """Racks."""
 
     @property
-    def rail(self) -> np.ndarray:
-        """Rail names."""
+    def rail(self) -> Groups:
+        """Rails."""
 
     @property
-    def loop(self) -> np.ndarray:
-        """Cooling-loop names."""
+    def loop(self) -> Groups:
+        """Cooling loops."""
 
     def serving(self, name: str) -> np.ndarray:
         """A number of the LLM servers on the device's node, summed over them."""
@@ -113,12 +154,23 @@ Finder = Callable[[Devices, Around], Sequence[Verdict]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector:
-    """A named set of conditions: for each family it looks at, a pure function and its columns."""
+    """A named set of conditions: for each family it looks at, a pure function and its columns.
+
+    Args:
+        name: Also the module's.
+        conditions: Closed list of what it can say.
+        finders: The function by family.
+        columns: What it asks `now` for, by family.
+        baselines: Those it also asks `usual` for.
+        peaks: Those it also asks `peak` for.
+    """
 
     name: str
     conditions: tuple[str, ...]
     finders: Mapping[str, Finder]
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    baselines: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    peaks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def over(value: np.ndarray, limit: np.ndarray | float) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 from ridgeline.events import Severity
 from ridgeline.schema import MISSING_STATE, SCHEMAS
 from streams.detectors import DETECTORS
-from streams.detectors.verdict import Detector, Level, Verdict
+from streams.detectors.verdict import Detector, Groups, Level, Verdict
 from streams.episodes import said
 
 NAN = math.nan
@@ -72,24 +72,24 @@ class Table:
         return self._row(self._case.cooling, name)
 
     @property
-    def pool(self) -> np.ndarray:
+    def pool(self) -> Groups:
         """Pools."""
-        return np.full(self._count, self._case.pool)
+        return Groups.of([self._case.pool] * self._count)
 
     @property
-    def rack(self) -> np.ndarray:
+    def rack(self) -> Groups:
         """Racks."""
-        return np.full(self._count, "rack00")
+        return Groups.of(["rack00"] * self._count)
 
     @property
-    def rail(self) -> np.ndarray:
+    def rail(self) -> Groups:
         """Rails."""
-        return np.full(self._count, "rail0")
+        return Groups.of(["rail0"] * self._count)
 
     @property
-    def loop(self) -> np.ndarray:
+    def loop(self) -> Groups:
         """Loops."""
-        return np.full(self._count, "loop-a")
+        return Groups.of(["loop-a"] * self._count)
 
 
 DECODE = {

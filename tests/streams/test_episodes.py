@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ridgeline.events import Detection, EpisodeState
+from ridgeline.schema import GPU
+from streams.columns import as_words
 from streams.detectors.verdict import Measure, Verdict
 from streams.episodes import Episodes, Policy, Who
 from streams.slots import Slots
@@ -15,7 +17,9 @@ POLICY = Policy(open_after=3, close_after=4, update_ms=5000, silent_after=6)
 def machine(recovered: dict[int, Detection] | None = None) -> Episodes:
     """Episodes of one device."""
     slots = Slots(10)
-    slots.of(np.array([42], dtype=np.uint64), np.array([1], dtype=np.uint64))
+    row = GPU.empty(1)
+    row["node"], row["device"] = 1, 42
+    slots.of(as_words(row), np.zeros(1, dtype=np.int64))
     return Episodes("d", "c", slots, POLICY, recovered or {}, lambda _: Who(subject="node gpu"))
 
 

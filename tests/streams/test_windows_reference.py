@@ -201,12 +201,12 @@ def test_the_future_is_judged_by_when_a_message_was_appended() -> None:
         for n, (t, at) in enumerate(((1000, 2000), (70_000, 2000), (70_000, 20_000)))
     ]
 
-    def used(now: int, cuts: Sequence[slice]) -> float:
+    def used(now: int, cuts: Sequence[slice]) -> int:
         timeline = Timeline(GPU, CLOCK)
         for cut in cuts:
             batch = Batch(topic=GPU.topic, partition=0, messages=messages[cut])
             timeline.add(decoded(batch, GPU), batch.last_offset, batch.clocks_ms(now))
-        return float(sum(len(rows) for parts in timeline._waiting.values() for rows in parts))
+        return sum(len(index) for parts in timeline._waiting.values() for _, index in parts)
 
     assert 2 == used(3000, [slice(0, 3)])
     assert 2 == used(3_600_000, [slice(0, 1), slice(1, 2), slice(2, 3)])

@@ -1,0 +1,1 @@
+"""Streams against their bounds and their peers."""
