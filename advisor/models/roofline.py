@@ -1,38 +1,36 @@
-"""How long work takes when only compute and memory bandwidth count, and how reality differs."""
+"""How long work takes when only compute and memory bandwidth count, and where a pool sits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSION = "roofline/1"
+import numpy as np
+
+from advisor.models.arrays import Floats, Numbers, floats
+
+VERSION = "roofline/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Reality over speed of light: `t = overhead + speed_of_light / efficiency`.
+    """Reality over a model: `t = overhead + modelled / efficiency`.
 
-    Fitting these two per model, GPU and tensor parallelism to AIConfigurator's measured tables
-    leaves 1 to 5 % mean error in 19 of 24 cells, 13 % in the worst; uncorrected it is 1.2 to 3.6x.
+    An efficiency above 1 says that the engine is faster than modelled. With the roofline itself as
+    the model, fits per model, GPU and tensor parallelism leave 1 to 5 % mean error in 19 of 24
+    cells of AIConfigurator's tables and 13 % in the worst; uncorrected it is 1.2 to 3.6 times off.
     """
 
-    overhead_seconds: float
-    efficiency: float
+    overhead_seconds: float = 0.0
+    efficiency: float = 1.0
 
-    def seconds(self, speed_of_light_seconds: float) -> float:
-        """Expected time of a step."""
-        return self.overhead_seconds + speed_of_light_seconds / self.efficiency
-
-
-# Priors: H100, 70B, TP8, decode measured a = 3.7 ms, eta = 0.83; 8B, TP1: 1.5 ms, 0.91 (own fits to
-# AIC 0.12 tables). Prefill: H100 SXM 70B TP8 at 2048 tokens 85.9 ms against 64.7 ms of roofline.
-DECODE_LARGE = Calibration(overhead_seconds=3.7e-3, efficiency=0.83)
-DECODE_SMALL = Calibration(overhead_seconds=1.5e-3, efficiency=0.91)
-PREFILL = Calibration(overhead_seconds=5e-3, efficiency=0.80)
+    def seconds(self, modelled_seconds: Numbers) -> Floats:
+        """Expected time of what the model gives a time for."""
+        return self.overhead_seconds + floats(modelled_seconds) / self.efficiency
 
 
-def arithmetic_intensity_flops_per_byte(flops: float, traffic_bytes: float) -> float:
+def arithmetic_intensity_flops_per_byte(flops: Numbers, traffic_bytes: Numbers) -> Floats:
     """Operations for each byte moved (Williams et al. 2009, the roofline model)."""
-    return flops / traffic_bytes
+    return floats(flops) / floats(traffic_bytes)
 
 
 def ridge_point_flops_per_byte(peak_flops: float, peak_bytes_per_second: float) -> float:
@@ -43,11 +41,58 @@ def ridge_point_flops_per_byte(peak_flops: float, peak_bytes_per_second: float) 
     return peak_flops / peak_bytes_per_second
 
 
+def attainable_flops(
+    intensity_flops_per_byte: Numbers, peak_flops: float, peak_bytes_per_second: float
+) -> Floats:
+    """The roof over an intensity, FLOP/s."""
+    return np.minimum(peak_flops, floats(intensity_flops_per_byte) * peak_bytes_per_second)
+
+
 def speed_of_light_seconds(
-    flops: float, traffic_bytes: float, peak_flops: float, peak_bytes_per_second: float
-) -> float:
+    flops: Numbers, traffic_bytes: Numbers, peak_flops: float, peak_bytes_per_second: float
+) -> Floats:
     """Least time of the work on the roofline: the larger of its two parts."""
-    return max(flops / peak_flops, traffic_bytes / peak_bytes_per_second)
+    return np.maximum(floats(flops) / peak_flops, floats(traffic_bytes) / peak_bytes_per_second)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where work that was measured sits under its roof."""
+
+    intensity_flops_per_byte: float
+    ridge_flops_per_byte: float
+    achieved_flops: float
+    attainable_flops: float
+
+    @property
+    def bandwidth_bound(self) -> bool:
+        """True left of the ridge."""
+        return self.intensity_flops_per_byte < self.ridge_flops_per_byte
+
+    @property
+    def roof_ratio(self) -> float:
+        """Share of the roof that is reached."""
+        return self.achieved_flops / self.attainable_flops
+
+
+def position(
+    flops_per_second: float,
+    bytes_per_second: float,
+    peak_flops: float,
+    peak_bytes_per_second: float,
+) -> Position:
+    """Position of measured rates under a roof; ValueError when a rate is not above 0."""
+    if not (flops_per_second > 0 and bytes_per_second > 0):
+        raise ValueError(
+            f"flops_per_second={flops_per_second} bytes_per_second={bytes_per_second}: need > 0"
+        )
+    intensity = flops_per_second / bytes_per_second
+    return Position(
+        intensity_flops_per_byte=intensity,
+        ridge_flops_per_byte=ridge_point_flops_per_byte(peak_flops, peak_bytes_per_second),
+        achieved_flops=flops_per_second,
+        attainable_flops=float(attainable_flops(intensity, peak_flops, peak_bytes_per_second)),
+    )
 
 
 def fitted_efficiency(

@@ -1,0 +1,229 @@
+"""What kernels reach of an accelerator's peak, measured: the ceilings of the calibrated roofline.
+
+Four figures a kind of kernel, fitted over whole tables of ai-dynamo/aiconfigurator at 095f58a
+(Apache-2.0, measured on silicon; `benchmarks/disaggregation/fit_ceilings.py` makes them and prints
+the error). Families nobody measured there get `GENERIC`, which is the median of the measured ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from advisor.catalog.accelerators import Accelerator
+from advisor.catalog.models import Format
+from advisor.models.arrays import Floats, Numbers
+
+VERSION = "ceilings/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """`t = launch + (t_compute^p + t_bytes^p)^(1/p)`, both at their share of the peak.
+
+    p is how sharply one limit takes over from the other: infinite is the textbook roofline, 1 is no
+    overlap of arithmetic and memory at all.
+    """
+
+    launch_seconds: float
+    compute_ratio: float
+    bandwidth_ratio: float
+    sharpness: float
+
+    def seconds(
+        self, compute_seconds: Numbers, byte_seconds: Numbers, launch_ratio: float = 1.0
+    ) -> Floats:
+        """Time of a kernel whose least times at full peak are given.
+
+        `launch_ratio` of the launch remains where kernels follow one another in a captured graph.
+        """
+        work = np.asarray(compute_seconds, float) / self.compute_ratio
+        bytes_ = np.asarray(byte_seconds, float) / self.bandwidth_ratio
+        low, high = np.minimum(work, bytes_), np.maximum(work, bytes_)
+        rest = np.where(high > 0, low / np.where(high > 0, high, 1.0), 0.0)
+        blended: Floats = high * (1 + rest**self.sharpness) ** (1 / self.sharpness)
+        return launch_ratio * self.launch_seconds + blended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceilings:
+    """Measured ceilings of one family. Compute shares are of the peak in the format computed in."""
+
+    family: str
+    gemm: Mapping[Format, Ceiling]
+    experts: Mapping[Format, Ceiling]
+    prefill_attention: Ceiling
+    decode_attention: Ceiling
+    host_ratio: float = 1.0  # time of the host's own work over that beside an H100
+    measured: bool = True
+
+
+def _c(launch_us: float, compute: float, bandwidth: float, sharpness: float) -> Ceiling:
+    return Ceiling(launch_us * 1e-6, compute, bandwidth, sharpness)
+
+
+# fmt: off - tables
+GENERIC = Ceilings(
+    family="generic",
+    gemm={
+        Format.BF16: _c(4.0, 0.75, 0.80, 2.5),
+        Format.FP8: _c(7.0, 0.55, 0.80, 1.1),
+        Format.FP4: _c(8.0, 0.45, 0.85, 1.3),
+    },
+    experts={
+        Format.BF16: _c(45, 0.35, 0.85, 1.1),
+        Format.FP8: _c(40, 0.25, 0.85, 1.1),
+        Format.FP4: _c(30, 0.20, 0.85, 1.0),
+    },
+    prefill_attention=_c(13, 0.55, 0.35, 1.1),
+    decode_attention=_c(13, 0.50, 0.80, 1.3),
+    measured=False,
+)
+# DGX A100 hosts launch and schedule 1.5 times as slowly as DGX H100 ones: Splitwise's llama2-70b
+# at TP8 and batch 1 takes 44.9 ms on the one, 29.8 ms on the other (splitwise-sim@8f99e7d)
+A100 = Ceilings(
+    family="A100",
+    gemm={Format.BF16: _c(5.6, 0.837, 0.755, 1.6), Format.INT8: _c(8.0, 0.60, 0.75, 1.2)},
+    experts={Format.BF16: _c(60, 0.25, 0.85, 1.1)},
+    prefill_attention=_c(11.5, 0.577, 0.406, 1.0),
+    decode_attention=_c(18.2, 0.60, 0.684, 1.03),
+    host_ratio=1.5,
+)
+H100 = Ceilings(
+    family="H100",
+    gemm={Format.BF16: _c(3.7, 0.813, 0.871, 2.9), Format.FP8: _c(7.0, 0.57, 0.90, 1.6)},
+    experts={
+        Format.BF16: _c(58, 0.39, 0.95, 1.0),
+        Format.FP8: _c(43, 0.18, 0.97, 1.2),
+        Format.FP4: _c(70, 0.26, 0.89, 1.0),
+    },
+    prefill_attention=_c(13.4, 0.665, 0.40, 1.06),
+    decode_attention=_c(12.5, 0.50, 0.856, 1.3),
+)
+H200 = Ceilings(
+    family="H200",
+    gemm={Format.BF16: _c(4.1, 0.813, 0.844, 3.0), Format.FP8: _c(7.5, 0.58, 0.89, 1.6)},
+    experts={
+        Format.BF16: _c(58, 0.39, 0.95, 1.0),
+        Format.FP8: _c(42, 0.20, 0.93, 1.1),
+        Format.FP4: _c(70, 0.27, 0.63, 1.0),
+    },
+    prefill_attention=_c(13.4, 0.665, 0.40, 1.06),
+    decode_attention=_c(12.5, 0.50, 0.80, 1.3),
+)
+B200 = Ceilings(
+    family="B200",
+    gemm={
+        Format.BF16: _c(3.6, 0.718, 0.807, 2.5),
+        Format.FP8: _c(7.5, 0.52, 0.77, 1.6),
+        Format.FP4: _c(8.0, 0.44, 0.80, 1.5),
+    },
+    experts={
+        Format.BF16: _c(24, 0.295, 0.97, 1.3),
+        Format.FP8: _c(42, 0.13, 0.97, 1.0),
+        Format.FP4: _c(26, 0.20, 0.95, 1.0),
+    },
+    prefill_attention=_c(13.3, 0.56, 0.262, 1.15),
+    decode_attention=_c(10.0, 0.213, 0.898, 2.0),
+)
+ADA = Ceilings(
+    family="L40S",
+    gemm={Format.BF16: _c(1.0, 0.60, 0.78, 2.5), Format.FP8: _c(1.5, 0.48, 0.76, 1.5)},
+    experts=GENERIC.experts,
+    prefill_attention=GENERIC.prefill_attention,
+    decode_attention=_c(10, 0.50, 0.80, 1.3),
+)
+RTX_PRO_6000 = Ceilings(
+    family="RTX PRO 6000",
+    gemm={
+        Format.BF16: _c(1.0, 0.84, 0.81, 1.65),
+        Format.FP8: _c(4.0, 0.75, 0.80, 1.3),
+        Format.FP4: _c(11, 0.60, 0.75, 3.0),
+    },
+    experts=GENERIC.experts,
+    prefill_attention=GENERIC.prefill_attention,
+    decode_attention=_c(10, 0.50, 0.80, 1.3),
+)
+# fmt: on
+_FAMILIES: tuple[tuple[str, Ceilings], ...] = (
+    ("L40S", ADA),
+    ("L4", ADA),
+    ("RTX-4090", ADA),
+    ("RTX-PRO-6000", RTX_PRO_6000),
+    ("A100", A100),
+    ("H100", H100),
+    ("H800", H100),
+    ("H20", H100),
+    ("H200", H200),
+    ("GB200", B200),
+    ("GB300", B200),
+    ("B200", B200),
+    ("B300", B200),
+)
+# Dense FP4 TFLOP/s (AIC system files; MI355X: STAS); an accelerator that is absent has none
+FP4_TFLOPS: Mapping[str, float] = {
+    "B200-SXM": 9_000,
+    "GB200": 10_000,
+    "B300-SXM": 14_000,
+    "GB300": 15_000,
+    "RTX-PRO-6000": 1_871,
+    "MI355X": 10_100,
+}
+
+
+def of(accelerator: Accelerator) -> Ceilings:
+    """The measured ceilings of an accelerator's family, else `GENERIC`."""
+    for word, ceilings in reversed(_FAMILIES):
+        if accelerator.name.startswith(word):
+            return ceilings
+    return GENERIC
+
+
+def computes_in(accelerator: Accelerator, stored: Format) -> Format:
+    """The format multiplied in: weights narrower than the hardware knows are widened first."""
+    if stored is Format.FP4 and accelerator.name in FP4_TFLOPS:
+        return Format.FP4
+    if stored is Format.FP8 and accelerator.fp8_tflops:
+        return Format.FP8
+    if stored is Format.INT8 and accelerator.bf16_tflops:
+        return Format.INT8
+    return Format.BF16
+
+
+def peak_flops(accelerator: Accelerator, computed: Format) -> float:
+    """Dense peak of one accelerator in FLOP/s; ValueError where its catalogue entry has none."""
+    found = {
+        Format.FP4: FP4_TFLOPS.get(accelerator.name),
+        Format.FP8: accelerator.fp8_tflops,
+        Format.INT8: accelerator.fp8_tflops or 2 * (accelerator.bf16_tflops or 0.0),
+    }.get(computed, accelerator.bf16_tflops)
+    if not found:
+        raise ValueError(f"accelerator={accelerator.name}: no peak known in {computed}")
+    return found * 1e12
+
+
+def peak_bytes_per_second(accelerator: Accelerator) -> float:
+    """Peak memory bandwidth of one accelerator; ValueError where unknown."""
+    if not accelerator.bandwidth_tb_s:
+        raise ValueError(f"accelerator={accelerator.name}: memory bandwidth unknown")
+    return accelerator.bandwidth_tb_s * 1e12
+
+
+def gemm(accelerator: Accelerator, computed: Format) -> Ceiling:
+    """Ceiling of dense matrix products."""
+    own = of(accelerator)
+    found = own.gemm.get(computed) or GENERIC.gemm.get(computed) or GENERIC.gemm[Format.FP8]
+    measured = accelerator.measured_bf16_tflops
+    if own.measured or not measured or not accelerator.bf16_tflops or computed is not Format.BF16:
+        return found
+    # someone measured its best matrix product: no more than that (STAS, "MAMF")
+    best = measured / accelerator.bf16_tflops
+    return Ceiling(found.launch_seconds, best, found.bandwidth_ratio, found.sharpness)
+
+
+def experts(accelerator: Accelerator, computed: Format) -> Ceiling:
+    """Ceiling of grouped matrix products over experts, routing and permutation included."""
+    own = of(accelerator)
+    return own.experts.get(computed) or GENERIC.experts.get(computed) or GENERIC.experts[Format.FP8]

@@ -1,0 +1,159 @@
+"""Times of the kernels of one layer under their measured ceilings, on one GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from advisor.catalog import ceilings
+from advisor.catalog.models import Format
+from advisor.models.arrays import Floats
+from advisor.models.passes import Pass, experts_touched
+from advisor.models.replica import Replica
+
+ACTIVATION_BYTES = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Rates of one accelerator in one format."""
+
+    ceiling: ceilings.Ceiling
+    peak_flops: float
+    peak_bytes_per_second: float
+    weight_bytes: float
+    activation_bytes: float
+    launch_ratio: float
+
+    def product(self, rows: Floats, columns: float, inner: float) -> Floats:
+        """Time of `rows x inner` times `inner x columns`; 0 where there are no rows."""
+        flops = 2 * rows * columns * inner
+        traffic = (
+            self.weight_bytes * columns * inner
+            + self.activation_bytes * rows * inner
+            + ACTIVATION_BYTES * rows * columns
+        )
+        return np.where(rows > 0, self.seconds(flops, traffic), 0.0)
+
+    def seconds(self, flops: Floats, traffic_bytes: Floats) -> Floats:
+        """Time of work of this size."""
+        return self.ceiling.seconds(
+            flops / self.peak_flops,
+            traffic_bytes / self.peak_bytes_per_second,
+            self.launch_ratio,
+        )
+
+
+def kernel_of(replica: Replica, stored: Format, *, experts: bool = False) -> Kernel:
+    """Rates for weights stored in a format, of dense or of grouped products."""
+    accelerator = replica.accelerator
+    computed = ceilings.computes_in(accelerator, stored)
+    ceiling = ceilings.experts if experts else ceilings.gemm
+    # grouped products of narrow weights have their own table even where they are widened first
+    of = stored if experts and stored is Format.FP4 else computed
+    return Kernel(
+        ceiling=ceiling(accelerator, of),
+        peak_flops=ceilings.peak_flops(accelerator, computed),
+        peak_bytes_per_second=ceilings.peak_bytes_per_second(accelerator),
+        weight_bytes=stored.bytes_per_element,
+        activation_bytes=min(ACTIVATION_BYTES, computed.bytes_per_element),
+        # a grouped product is itself a chain of kernels: what hides a launch is in its table
+        launch_ratio=1.0 if experts else replica.stack.launch_ratio,
+    )
+
+
+def attention_products(replica: Replica, rows: Floats, kernel: Kernel) -> Floats:
+    """Projections around attention; a latent is projected down, up and absorbed."""
+    model, tp = replica.model, replica.layout.tensor
+    heads = model.heads / tp
+    if model.latent is None:
+        kv = max(model.kv_heads / tp, 1.0)
+        qkv = kernel.product(rows, (heads + 2 * kv) * model.head_dim, model.hidden)
+        return qkv + kernel.product(rows, model.hidden, heads * model.head_dim)
+    m = model.latent
+    down = kernel.product(rows, m.query_rank + m.kv_rank + m.rope_dim, model.hidden)
+    up = kernel.product(rows, heads * (m.nope_dim + m.rope_dim), m.query_rank)
+    absorbed = kernel.product(rows, heads * (m.nope_dim + m.value_dim), m.kv_rank)
+    return down + up + absorbed + kernel.product(rows, model.hidden, heads * m.value_dim)
+
+
+def cache_attention(replica: Replica, b: Floats, context: Floats) -> Floats:
+    """Attention of decode sequences over their caches, mean of full and windowed layers."""
+    model, windowed = replica.model, replica.model.windowed_ratio
+    full = _cache_attention_over(replica, b, context)
+    if not model.window_tokens:
+        return full
+    short = _cache_attention_over(replica, b, np.minimum(context, model.window_tokens))
+    return (1 - windowed) * full + windowed * short
+
+
+def _cache_attention_over(replica: Replica, b: Floats, context: Floats) -> Floats:
+    model, accelerator = replica.model, replica.accelerator
+    heads = model.heads / replica.layout.tensor
+    size = replica.cache.bytes_per_element
+    if model.latent is None:
+        width = 2 * max(model.kv_heads / replica.layout.tensor, 1.0) * model.head_dim
+        work = 4 * heads * model.head_dim
+        query = 2 * heads * model.head_dim
+    else:
+        width = model.kv_width
+        work = 2 * heads * (model.kv_width + model.latent.kv_rank)
+        query = heads * (model.kv_width + model.latent.kv_rank)
+    traffic = b * (context * width * size + query * ACTIVATION_BYTES)
+    peak = ceilings.peak_flops(accelerator, Format.BF16)
+    t = ceilings.of(accelerator).decode_attention.seconds(
+        b * context * work / peak,
+        traffic / ceilings.peak_bytes_per_second(accelerator),
+        replica.stack.launch_ratio,
+    )
+    return np.where(b > 0, t, 0.0)
+
+
+def prompt_attention(replica: Replica, tokens: Floats, work: Pass, ranks: int) -> Floats:
+    """Causal attention of a pass's prompts, on one of `ranks` data ranks."""
+    model, accelerator = replica.model, replica.accelerator
+    heads = model.heads / replica.layout.tensor
+    if model.latent is None:
+        each, kv = 4 * heads * model.head_dim, max(model.kv_heads / replica.layout.tensor, 1.0)
+        width = 2 * (heads + kv) * model.head_dim
+    else:
+        m = model.latent
+        each = 2 * heads * (m.nope_dim + m.rope_dim + m.value_dim)
+        width = 2 * heads * (m.nope_dim + m.rope_dim + m.value_dim)
+    pairs = work.pairs
+    if model.window_tokens:
+        share = model.windowed_ratio
+        pairs = (1 - share) * work.pairs + share * work.windowed_pairs
+    peak = ceilings.peak_flops(accelerator, Format.BF16)
+    t = ceilings.of(accelerator).prefill_attention.seconds(
+        pairs / ranks * each / peak,
+        tokens * width * ACTIVATION_BYTES / ceilings.peak_bytes_per_second(accelerator),
+    )
+    return np.where(tokens > 0, t, 0.0)
+
+
+def dense_ffn(replica: Replica, rows: Floats, width: float, kernel: Kernel) -> Floats:
+    """A feed-forward of hidden width `width`; 0 without one."""
+    if width <= 0:
+        return np.zeros_like(rows)
+    hidden, cut = replica.model.hidden, width / replica.layout.tensor
+    up = kernel.product(rows, (replica.model.ffn_matrices - 1) * cut, hidden)
+    return up + kernel.product(rows, hidden, cut)
+
+
+def grouped_experts(replica: Replica, all_tokens: Floats, kernel: Kernel) -> Floats:
+    """Grouped products of the busiest GPU, for the tokens of all data ranks."""
+    model, layout = replica.model, replica.layout
+    if model.experts is None:
+        return np.zeros_like(all_tokens)
+    e = model.experts
+    cut = e.hidden / (layout.tensor * layout.data / layout.expert)
+    touched = experts_touched(e.count, e.active, all_tokens) / layout.expert
+    rows = all_tokens * e.active / layout.expert
+    mats = model.ffn_matrices
+    flops = 2 * rows * mats * model.hidden * cut
+    traffic = touched * mats * model.hidden * cut * kernel.weight_bytes + rows * (
+        2 * model.hidden * kernel.activation_bytes + mats * cut * ACTIVATION_BYTES
+    )
+    return np.where(all_tokens > 0, kernel.seconds(flops, traffic), 0.0)

@@ -1,0 +1,140 @@
+"""One engine: a model, the GPUs it is spread over, in what numbers, run by what software."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from advisor.catalog import ceilings
+from advisor.catalog.accelerators import Accelerator
+from advisor.catalog.models import Format, Model
+from advisor.models.collectives import Wire, wire_of
+from advisor.models.roofline import Calibration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How an engine's GPUs divide the work; tensor x pipeline x data GPUs in all.
+
+    `data` splits attention by sequences while experts are shared (data-parallel attention);
+    `expert` says over how many of the tensor x data GPUs experts are spread whole, the rest of the
+    factor cuts each expert.
+    """
+
+    tensor: int = 1
+    pipeline: int = 1
+    data: int = 1
+    expert: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("tensor", "pipeline", "data", "expert"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"layout {name}={getattr(self, name)}: need at least 1")
+        over = self.tensor * self.data
+        if over % self.expert:
+            raise ValueError(f"layout expert={self.expert}: does not divide tensor*data={over}")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one engine."""
+        return self.tensor * self.pipeline * self.data
+
+    def __str__(self) -> str:
+        names = (("TP", self.tensor), ("PP", self.pipeline), ("DP", self.data), ("EP", self.expert))
+        return " ".join(f"{n}{v}" for n, v in names if v > 1) or "TP1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """What serving software adds to the kernels; host times are those beside an H100."""
+
+    name: str
+    step_seconds: float  # host work of a step that no kernel hides
+    sequence_seconds: float  # likewise, for each sequence in the batch
+    layer_kernels: float  # small kernels a layer: norms, rotary, activation, cache write
+    kernel_seconds: float  # each of them, in a captured graph
+    launch_ratio: float = 1.0  # share of a kernel's launch that is not hidden by the one before
+    layer_floor_seconds: float = 0.0  # host launches of one layer without a captured graph
+    prefill_layer_floor_seconds: float = 0.0  # prefill is rarely captured
+
+
+MODERN = Stack(
+    name="CUDA graphs (vLLM, SGLang, TensorRT-LLM of 2025)",
+    step_seconds=1.0e-3,
+    sequence_seconds=5e-6,
+    layer_kernels=5,
+    kernel_seconds=2.0e-6,
+    launch_ratio=0.65,
+    prefill_layer_floor_seconds=60e-6,
+)
+EAGER = Stack(
+    name="eager PyTorch (engines of 2023)",
+    step_seconds=2.0e-3,
+    sequence_seconds=250e-6,
+    layer_kernels=8,
+    kernel_seconds=6.0e-6,
+    layer_floor_seconds=330e-6,
+    prefill_layer_floor_seconds=500e-6,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speculation:
+    """Speculative decoding: `drafted` tokens a step, each accepted with `acceptance_ratio`."""
+
+    drafted: int
+    acceptance_ratio: float
+    draft_cost_ratio: float = 0.05  # time of one drafted token over a step of the model itself
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Expected tokens of a step, `(1 - a^(k+1)) / (1 - a)` (Leviathan et al. 2023, eq. 1)."""
+        a, k = self.acceptance_ratio, self.drafted
+        return float(k + 1) if a >= 1 else (1 - a ** (k + 1)) / (1 - a)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One engine, with its calibrations against what was measured of it."""
+
+    model: Model
+    accelerator: Accelerator
+    layout: Layout = field(default_factory=Layout)
+    weights: Format | None = None  # None: as published
+    cache: Format = Format.BF16
+    stack: Stack = MODERN
+    network_gbps: float = 400.0  # a GPU, out of its node
+    prefill: Calibration = field(default_factory=Calibration)
+    decode: Calibration = field(default_factory=Calibration)
+    speculation: Speculation | None = None
+    memory_ratio: float = 0.9  # share of device memory the engine takes (vLLM's default)
+    overhead_bytes_per_gpu: float = 3.5e9  # activations, graphs, NCCL (AIC's reserve, "other_mem")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of this engine."""
+        return self.layout.gpus
+
+    @property
+    def weight_format(self) -> Format:
+        """Format of the stored weights."""
+        return self.weights or self.model.format
+
+    @property
+    def computed_format(self) -> Format:
+        """Format matrix products run in."""
+        return ceilings.computes_in(self.accelerator, self.weight_format)
+
+    @property
+    def peak_flops(self) -> float:
+        """Peak of all its GPUs in FLOP/s, in the format computed in."""
+        return ceilings.peak_flops(self.accelerator, self.computed_format) * self.gpus
+
+    @property
+    def peak_bytes_per_second(self) -> float:
+        """Memory bandwidth of all its GPUs."""
+        return ceilings.peak_bytes_per_second(self.accelerator) * self.gpus
+
+    @property
+    def wires(self) -> tuple[Wire, Wire]:
+        """A GPU's way inside its node, and out of it."""
+        return wire_of(self.accelerator, self.network_gbps)

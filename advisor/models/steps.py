@@ -1,0 +1,127 @@
+"""One pass through a model, kernel by kernel: every operation's time under its measured ceiling.
+
+Operations per layer and their sizes follow from the model's shape and the layout; see `phases` for
+the questions to ask.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from advisor.catalog import ceilings
+from advisor.catalog.models import Format
+from advisor.models.arrays import Floats
+from advisor.models.collectives import all_reduce_seconds, all_to_all_seconds, transfer_seconds
+from advisor.models.kernels import (
+    ACTIVATION_BYTES,
+    attention_products,
+    cache_attention,
+    dense_ffn,
+    grouped_experts,
+    kernel_of,
+    prompt_attention,
+)
+from advisor.models.passes import Pass
+from advisor.models.replica import Layout, Replica
+
+VERSION = "steps/1"
+ELEMENTWISE_PASSES = 10.0  # times a layer reads or writes its hidden state outside of products
+ELEMENTWISE_BANDWIDTH_RATIO = 0.7
+LATENT_KERNELS = 6
+
+
+def reduce_seconds(replica: Replica, gpus: int, message_bytes: Floats) -> Floats:
+    """All-reduce among neighbours; past the node's domain in two steps, inside and between."""
+    inside, outside = replica.wires
+    if gpus <= inside.domain_gpus:
+        return all_reduce_seconds(inside, gpus, message_bytes)
+    local = inside.domain_gpus
+    within = all_reduce_seconds(inside, local, message_bytes)
+    return within + all_reduce_seconds(outside, gpus // local, message_bytes / local)
+
+
+def _communication(replica: Replica, rows: Floats, all_tokens: Floats, *, moe: bool) -> Floats:
+    model, layout = replica.model, replica.layout
+    message = rows * model.hidden * ACTIVATION_BYTES
+    attention = reduce_seconds(replica, layout.tensor, message)
+    if not moe or layout.data == 1 or model.experts is None:
+        return attention * (1 if layout.tensor == 1 else 2)
+    ranks = layout.tensor * layout.data
+    copies = min(model.experts.active, layout.expert)
+    sent = all_tokens / ranks * copies * model.hidden
+    inside, outside = replica.wires
+    wire = inside if ranks <= inside.domain_gpus else outside
+    # out in FP8, back in 16 bit, as DeepEP does it
+    exchange = all_to_all_seconds(wire, ranks, sent) + all_to_all_seconds(wire, ranks, 2 * sent)
+    return attention + exchange
+
+
+def _elementwise(replica: Replica, rows: Floats, width: float) -> Floats:
+    model = replica.model
+    passes = ELEMENTWISE_PASSES * model.hidden + 3 * width / replica.layout.tensor
+    rate = ELEMENTWISE_BANDWIDTH_RATIO * ceilings.peak_bytes_per_second(replica.accelerator)
+    return rows * passes * ACTIVATION_BYTES / rate
+
+
+def _small_kernels(replica: Replica) -> float:
+    """Small kernels a layer; a latent is normalised, rotated, copied and split besides."""
+    return replica.stack.layer_kernels + (LATENT_KERNELS if replica.model.latent else 0)
+
+
+def layer_seconds(replica: Replica, work: Pass, *, moe: bool) -> Floats:
+    """One layer on one stage's GPUs; the pass is what is in that stage."""
+    model, layout, stack = replica.model, replica.layout, replica.stack
+    b, p = work.sequences / layout.data, work.prompt_tokens / layout.data
+    rows = b + p
+    everything = work.sequences + work.prompt_tokens
+    kernel = kernel_of(replica, _attention_format(replica))
+    gpu = (
+        attention_products(replica, rows, kernel)
+        + cache_attention(replica, b, work.context_tokens)
+        + prompt_attention(replica, p, work, layout.data)
+        + _communication(replica, rows, everything, moe=moe)
+        + _small_kernels(replica) * stack.kernel_seconds
+    )
+    if moe and model.experts is not None:
+        gpu = gpu + grouped_experts(
+            replica, everything, kernel_of(replica, replica.weight_format, experts=True)
+        )
+        width = float(model.experts.shared_width)
+    else:
+        width = float(model.ffn_hidden)
+    gpu = gpu + dense_ffn(replica, rows, width, kernel) + _elementwise(replica, rows, width)
+    host = ceilings.of(replica.accelerator).host_ratio
+    floor = np.where(p > 0, stack.prefill_layer_floor_seconds, stack.layer_floor_seconds) * host
+    return np.maximum(gpu, floor)
+
+
+def _attention_format(replica: Replica) -> Format:
+    """Mixed checkpoints (gpt-oss, Kimi, DeepSeek FP4) keep all but their experts wider."""
+    if replica.model.experts is not None and replica.weight_format in {Format.FP4, Format.INT4}:
+        return Format.BF16 if replica.model.format is Format.FP4 else Format.FP8
+    return replica.weight_format
+
+
+def stage_seconds(replica: Replica, work: Pass) -> Floats:
+    """All layers one after another for one pass (or one micro-batch of it), heads included."""
+    model, layout = replica.model, replica.layout
+    total = np.zeros_like(work.sequences)
+    if model.layers > model.moe_layers:
+        total = total + (model.layers - model.moe_layers) * layer_seconds(replica, work, moe=False)
+    if model.moe_layers:
+        total = total + model.moe_layers * layer_seconds(replica, work, moe=True)
+    rows = (work.sequences + work.prompts) / layout.data
+    head = kernel_of(replica, Format.BF16)
+    total = total + head.product(rows, model.vocabulary / layout.tensor, model.hidden)
+    if layout.pipeline > 1:
+        inside, outside = replica.wires
+        wire = inside if layout.gpus <= inside.domain_gpus else outside
+        tokens = (work.sequences + work.prompt_tokens) / layout.data
+        message = tokens * model.hidden * ACTIVATION_BYTES
+        total = total + (layout.pipeline - 1) * transfer_seconds(wire, message)
+    return total
+
+
+def layout_of(gpus: int) -> Layout:
+    """Tensor parallelism over `gpus`, within a node of 8; more nodes are pipeline stages."""
+    return Layout(tensor=min(gpus, 8), pipeline=max(1, gpus // 8))
