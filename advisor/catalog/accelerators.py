@@ -38,6 +38,7 @@ class Accelerator:
     measured_bandwidth_ratio: float | None = None  # of peak, streaming weights at batch 1
     serving_compute_ratio: float | None = None  # of peak at the weights' precision, in an engine
     serving_bandwidth_ratio: float | None = None
+    serving_error_ratio: float | None = None  # of a rate computed from the two
     vendor: str = ""
     stack: str = "CUDA"
     scale_up_devices: int = SCALE_UP_DEVICES
@@ -79,6 +80,7 @@ class _AcceleratorEntry(Entry):
     measured_bandwidth_ratio: SourcedPositive | None = None
     serving_compute_ratio: SourcedPositive | None = None
     serving_bandwidth_ratio: SourcedPositive | None = None
+    serving_error_ratio: SourcedPositive | None = None
 
 
 class _AcceleratorFile(FileHead):

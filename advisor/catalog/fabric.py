@@ -8,6 +8,8 @@ from enum import StrEnum
 from advisor.catalog.files import Entry, FileHead, Positive, Source, parsed, shipped
 
 FILE = "fabric.yaml"
+# systems whose scale-up link is the same part (NVLink 4: 450 GB/s, NVLink 5: 900 GB/s a direction)
+SAME_LINK = {"H200-SXM": "H100-SXM", "B300-SXM": "B200-SXM", "GB300": "GB200"}
 PCIE = "PCIe"  # the system name of accelerators without a scale-up link
 
 

@@ -13,7 +13,7 @@ from advisor.catalog.fabric import FITS, PCIE, SETTINGS, Op
 from advisor.models import network
 from advisor.models.llm import MODELS
 from advisor.models.network import Algorithm, Rails
-from tests.advisor.shared_data import shared
+from tests import published
 
 LLAMA_70B = MODELS["llama3-70b"]
 MEBI = 2**20
@@ -42,7 +42,7 @@ def test_collectives_against_nccl(system: str) -> None:
     """All operations, sizes and rank counts of the table: mean error below 9 %."""
     import pyarrow.parquet as pq  # noqa: PLC0415 - only where the data is
 
-    rows = pq.read_table(shared("aiconfigurator-perf", FILES[system])).to_pylist()
+    rows = pq.read_table(published.data(f"aiconfigurator-perf/{FILES[system]}")).to_pylist()
     errors = []
     for row in (r for r in rows if r["nccl_dtype"] == "half"):
         op = Op(row["op_name"].replace("alltoall", "all_to_all"))
