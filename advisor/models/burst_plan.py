@@ -1,0 +1,308 @@
+"""Rented capacity for the peaks: where, how many, for how long, at what cost, or a reasoned "no".
+
+What is forbidden is forbidden before anything is priced: data residency first, then prices that
+cannot be true, then physics (a peak that is over before the capacity is there, a KV cache that does
+not fit through the line), and only then money.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from advisor.models import cost
+from advisor.models.disaggregation import LEAST_NETWORK_GBPS, kv_transfer_gbps
+from advisor.models.interval import Interval, of
+
+VERSION = "burst/1"
+PROVISION_SECONDS = of(150.0, 300.0, 600.0)  # Slurm's ResumeTimeout advice for cloud nodes
+LOAD_GBIT_PER_SECOND = of(2.0, 8.0, 20.0)  # object store to GPU memory: assumed, measure yours
+HOURS_PER_MONTH = cost.HOURS_PER_MONTH
+
+
+class Reason(StrEnum):
+    """Why an offer, or the whole burst, is refused."""
+
+    RESIDENCY = "the data may not go there"
+    WRONG_GPU = "another accelerator"
+    BAD_PRICE = "price cannot be true: not above 0, or spot not below on-demand"
+    NO_OFFER = "nobody in the catalogue rents this accelerator"
+    TOO_LATE = "the peak is over, or the queue drained, before the capacity serves"
+    SPLIT_SITES = "prefill and decode on two sites need more network than there is"
+    NOTHING_NEEDED = "no capacity is missing"
+    IDLE_FIRST = "idle GPUs of the same kind would carry it"
+    OWNING_CHEAPER = "the peak lasts so long that owning is cheaper"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Accelerators for rent at one place; what is not known is None and is said, not assumed."""
+
+    provider: str
+    region: str
+    accelerator: str
+    usd_per_gpu_hour: float
+    spot_usd_per_gpu_hour: float | None = None
+    gpus_per_node: int = 8
+    egress_usd_per_gb: float | None = None
+    grid_gco2_per_kwh: float | None = None
+    interruptions_per_hour: float | None = None  # of spot nodes
+    source: str = ""
+
+    @property
+    def place(self) -> str:
+        """Provider and region, as SkyPilot's `infra` writes them."""
+        return f"{self.provider}/{self.region}" if self.region else self.provider
+
+    @property
+    def believable(self) -> bool:
+        """Whether the prices can be true (spot at or above on-demand was seen in public data)."""
+        spot = self.spot_usd_per_gpu_hour
+        fine = math.isfinite(self.usd_per_gpu_hour) and self.usd_per_gpu_hour > 0
+        return fine and (spot is None or 0 < spot < self.usd_per_gpu_hour)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What is missing in the peaks."""
+
+    pool: str
+    accelerator: str
+    gpus: Interval
+    hours_per_peak: Interval
+    peaks_per_month: Interval
+    model_gb: float
+    gpu_kw: float
+    idle_gpus: int = 0
+    foreseeable: bool = False  # capacity can be started ahead of the peak
+    interruptible: bool = False  # spot nodes may vanish without breaking an objective
+    egress_gb_per_hour: float = 0.0
+    drain_seconds: float | None = None  # until own capacity has worked off the queue; None: never
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Across:
+    """Prefill here, decode there: what the line between would have to carry."""
+
+    prompt_tokens: float
+    kv_bytes_per_token: float
+    requests_per_second: float
+    network_gbps: float
+
+    @property
+    def needed_gbps(self) -> float:
+        """Bandwidth of the KV hand-over, or Mooncake's floor."""
+        handed = kv_transfer_gbps(
+            self.prompt_tokens, self.kv_bytes_per_token, self.requests_per_second
+        )
+        return max(handed, LEAST_NETWORK_GBPS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the operator allows and counts. Empty `allowed` is: anywhere."""
+
+    allowed: tuple[str, ...] = ()  # "provider", "region", "provider/region", with * as wildcard
+    usd_per_tonne_co2: float = 0.0
+    pue: float = 1.3
+    provision_seconds: Interval = PROVISION_SECONDS
+    load_gbit_per_second: Interval = LOAD_GBIT_PER_SECOND
+    owned_usd_per_gpu_hour: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One offer that passes, priced for the whole month."""
+
+    offer: Offer
+    spot: bool
+    nodes: int
+    usd_per_month: Interval
+    kg_co2_per_month: float | None
+    rank_usd: float  # likely money with carbon at the operator's price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BurstPlan:
+    """What to rent. `alternatives` come cheapest first; `refused` says what fell out and why."""
+
+    need: Need
+    best: Option
+    ready_seconds: Interval
+    start_ahead: bool
+    owning_usd_per_month: Interval | None
+    alternatives: tuple[Option, ...]
+    refused: tuple[tuple[Offer, Reason], ...]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class No:
+    """No burst, and why; `refused` lists the offers."""
+
+    reasons: tuple[Reason, ...]
+    refused: tuple[tuple[Offer, Reason], ...] = ()
+
+
+def allowed(place: Offer, entries: Sequence[str]) -> bool:
+    """Whether data may go to an offer's place. An entry names a provider, a region or both.
+
+    `gcp/europe-*` is a provider's regions of that name; an empty list allows everything. An offer
+    without a region passes only by its provider: its region could be any.
+    """
+    if not entries:
+        return True
+    names = {place.provider, place.place} | ({place.region} if place.region else set())
+    return any(
+        fnmatchcase(name.lower(), entry.strip().lower()) for entry in entries for name in names
+    )
+
+
+def ready_seconds(model_gb: float, policy: Policy) -> Interval:
+    """From the request to the first token: provisioning, then the weights."""
+    loading = policy.load_gbit_per_second.mapped(lambda gbit: model_gb * 8 / gbit)
+    return policy.provision_seconds.plus(loading)
+
+
+def plan(
+    need: Need, offers: Sequence[Offer], policy: Policy, across: Across | None = None
+) -> BurstPlan | No:
+    """The cheapest allowed way to carry the peaks, or why there is none.
+
+    Args:
+        need: What is missing.
+        offers: All that is for rent; what is not allowed falls out before its price is looked at.
+        policy: What the operator allows.
+        across: Given when the rented half would be prefill or decode of a split pool.
+    """
+    lawful, refused = _sorted_out(need, offers, policy)
+    blocked = _blocked(need, policy, across)
+    if blocked:
+        return No(reasons=blocked, refused=refused)
+    if not lawful:
+        reasons = tuple(dict.fromkeys(r for _, r in refused if r is not Reason.WRONG_GPU))
+        return No(reasons=reasons or (Reason.NO_OFFER,), refused=refused)
+    ready = ready_seconds(need.model_gb, policy)
+    options = sorted(
+        (o for offer in lawful for o in _options(need, offer, policy, ready)),
+        key=lambda o: (o.rank_usd, o.offer.place, o.spot),
+    )
+    best = options[0]
+    owning = _owning(best, policy)
+    if owning is not None and owning.high < best.usd_per_month.low:
+        return No(reasons=(Reason.OWNING_CHEAPER,), refused=refused)
+    return BurstPlan(
+        need=need,
+        best=best,
+        ready_seconds=ready,
+        start_ahead=need.foreseeable,
+        owning_usd_per_month=owning,
+        alternatives=tuple(options[1:]),
+        refused=refused,
+        unknown=_unknown(need, best.offer, policy),
+    )
+
+
+def _sorted_out(
+    need: Need, offers: Sequence[Offer], policy: Policy
+) -> tuple[list[Offer], tuple[tuple[Offer, Reason], ...]]:
+    good, refused = [], []
+    for offer in offers:
+        if not allowed(offer, policy.allowed):
+            refused.append((offer, Reason.RESIDENCY))
+        elif offer.accelerator != need.accelerator:
+            refused.append((offer, Reason.WRONG_GPU))
+        elif not offer.believable:
+            refused.append((offer, Reason.BAD_PRICE))
+        else:
+            good.append(offer)
+    return good, tuple(refused)
+
+
+def _blocked(need: Need, policy: Policy, across: Across | None) -> tuple[Reason, ...]:
+    ready = ready_seconds(need.model_gb, policy)
+    over = need.hours_per_peak.mid * 3600
+    drained = need.drain_seconds is not None and need.drain_seconds <= ready.mid
+    checks = (
+        (need.gpus.mid <= 0 or need.peaks_per_month.mid <= 0, Reason.NOTHING_NEEDED),
+        (0 < need.gpus.mid <= need.idle_gpus, Reason.IDLE_FIRST),
+        (not need.foreseeable and (over <= ready.mid or drained), Reason.TOO_LATE),
+        (across is not None and across.network_gbps < across.needed_gbps, Reason.SPLIT_SITES),
+    )
+    return tuple(reason for wrong, reason in checks if wrong)
+
+
+def _options(need: Need, offer: Offer, policy: Policy, ready: Interval) -> list[Option]:
+    found = [_option(need, offer, policy, ready, spot=False)]
+    usable = need.interruptible and offer.interruptions_per_hour is not None
+    if usable and offer.spot_usd_per_gpu_hour is not None:
+        found.append(_option(need, offer, policy, ready, spot=True))
+    return found
+
+
+def _option(need: Need, offer: Offer, policy: Policy, ready: Interval, *, spot: bool) -> Option:
+    nodes = math.ceil(need.gpus.mid / offer.gpus_per_node - 1e-9)
+    price = offer.usd_per_gpu_hour
+    lost = 0.0  # share of paid time spent on coming back
+    if spot:
+        price = offer.spot_usd_per_gpu_hour or price
+        lost = (offer.interruptions_per_hour or 0.0) * ready.mid / 3600
+    usd = of(
+        *(
+            peaks
+            * cost.burst_usd(
+                hours=hours * (1 + lost),
+                gpus=math.ceil(gpus / offer.gpus_per_node - 1e-9) * offer.gpus_per_node,
+                usd_per_gpu_hour=price,
+                egress_gb=need.egress_gb_per_hour * hours,
+                usd_per_egress_gb=offer.egress_usd_per_gb or 0.0,
+                warm_up_hours=warm / 3600,
+            )
+            for peaks, hours, gpus, warm in (
+                (need.peaks_per_month.low, need.hours_per_peak.low, need.gpus.low, ready.low),
+                (need.peaks_per_month.mid, need.hours_per_peak.mid, need.gpus.mid, ready.mid),
+                (need.peaks_per_month.high, need.hours_per_peak.high, need.gpus.high, ready.high),
+            )
+        )
+    )
+    hours = need.peaks_per_month.mid * (need.hours_per_peak.mid + ready.mid / 3600)
+    kwh = hours * nodes * offer.gpus_per_node * need.gpu_kw * policy.pue
+    grid = offer.grid_gco2_per_kwh
+    kg = None if grid is None else kwh * grid / 1000
+    return Option(
+        offer=offer,
+        spot=spot,
+        nodes=nodes,
+        usd_per_month=usd,
+        kg_co2_per_month=kg,
+        rank_usd=usd.mid + (kg or 0.0) / 1000 * policy.usd_per_tonne_co2,
+    )
+
+
+def _owning(best: Option, policy: Policy) -> Interval | None:
+    own = policy.owned_usd_per_gpu_hour
+    if own is None:
+        return None
+    return own.scaled(best.nodes * best.offer.gpus_per_node * HOURS_PER_MONTH)
+
+
+def _unknown(need: Need, offer: Offer, policy: Policy) -> tuple[str, ...]:
+    gaps = (
+        (not offer.region, "the region: the price is the provider's, choose one that may be used"),
+        (
+            need.egress_gb_per_hour > 0 and offer.egress_usd_per_gb is None,
+            "the price of egress: counted as 0",
+        ),
+        (
+            policy.usd_per_tonne_co2 > 0 and offer.grid_gco2_per_kwh is None,
+            "the carbon of the grid there: not ranked by it",
+        ),
+        (
+            need.interruptible and offer.interruptions_per_hour is None,
+            "how often spot nodes are taken away: spot is not planned with",
+        ),
+    )
+    return tuple(text for wrong, text in gaps if wrong)
