@@ -6,7 +6,7 @@ import base64
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -16,19 +16,33 @@ from ridgeline.events import DeadLetter
 from ridgeline.frames import decode, decode_many, resolve, watermark_of
 from ridgeline.schema import Schema
 
+APPEND_TIME = 1
+"""Kafka's timestamp type LogAppendTime: the record's timestamp is the broker's clock."""
 LETTER_BYTES = 64 * 1024
 """How much of an unreadable value its dead letter carries."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One Kafka message as it was fetched; `appended_ms` is the broker's clock, where it says."""
+class Fetched(Protocol):
+    """What is read of a Kafka record, as aiokafka hands it over."""
 
     offset: int
     headers: Sequence[tuple[str, bytes]]
     key: bytes | None
     value: bytes | None
-    appended_ms: int | None = None
+    timestamp: int
+    timestamp_type: int
+
+
+@dataclass(slots=True)
+class Message:
+    """A record made by hand."""
+
+    offset: int
+    headers: Sequence[tuple[str, bytes]]
+    key: bytes | None
+    value: bytes | None
+    timestamp: int = 0
+    timestamp_type: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +51,24 @@ class Batch:
 
     topic: str
     partition: int
-    messages: Sequence[Message]
+    messages: Sequence[Fetched]
 
     @property
     def last_offset(self) -> int:
         """Offset of the newest message."""
         return self.messages[-1].offset
 
+    def after(self, offset: int) -> Batch | None:
+        """The messages past an offset; None when there are none."""
+        if self.messages[0].offset > offset:
+            return self
+        rest = [m for m in self.messages if m.offset > offset]
+        return Batch(topic=self.topic, partition=self.partition, messages=rest) if rest else None
+
     def clocks_ms(self, now_ms: int) -> np.ndarray:
         """When each message was appended, which a replay sees again; `now_ms` where not known."""
-        at = (now_ms if m.appended_ms is None else m.appended_ms for m in self.messages)
-        return np.fromiter(at, dtype=np.int64, count=len(self.messages))
+        at = [m.timestamp if m.timestamp_type == APPEND_TIME else now_ms for m in self.messages]
+        return np.array(at, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +84,7 @@ class Rows:
     marks: tuple[tuple[int, int], ...] = ()
 
 
-def dead_letter(batch: Batch, message: Message, error: Reject) -> DeadLetter:
+def dead_letter(batch: Batch, message: Fetched, error: Reject) -> DeadLetter:
     """The letter for a message that can never be read; counted."""
     metrics.DEAD_LETTERS.labels(batch.topic, error.field).inc()
     value = message.value or b""
@@ -122,7 +143,7 @@ def _decoded_one_by_one(batch: Batch, schema: Schema) -> Rows:
     return Rows(rows=rows, lengths=lengths, letters=tuple(letters), marks=tuple(marks))
 
 
-def _version(message: Message, schema: Schema) -> int | Reject:
+def _version(message: Fetched, schema: Schema) -> int | Reject:
     try:
         found, version = resolve(message.headers)
         if found.family != schema.family:

@@ -93,11 +93,10 @@ class Processor:
         await self._sink.room.wait()
         if epoch != self._epoch:
             return
-        seen = self.positions.get(tp, -1)
-        fresh = [m for m in batch.messages if m.offset > seen]
-        if not fresh:
+        rest = batch.after(self.positions.get(tp, -1))
+        if rest is None:
             return
-        batch = Batch(topic=batch.topic, partition=batch.partition, messages=fresh)
+        batch = rest
         if batch.topic in EVENT_TOPICS:
             self._sink.put([self._events(batch)])
         else:

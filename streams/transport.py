@@ -15,9 +15,7 @@ from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.transport.drivers.aiokafka import Transport as AiokafkaTransport
 from faust.types import TP
 
-from streams.batches import Batch, Message
-
-_APPEND_TIME = 1  # Kafka's timestamp type LogAppendTime
+from streams.batches import Batch
 
 
 @dataclass(slots=True)
@@ -40,20 +38,7 @@ class BatchRecord:
 def as_one(records: list[Any]) -> BatchRecord:
     """Records of one partition as one record with the last one's offset."""
     last = records[-1]
-    batch = Batch(
-        topic=last.topic,
-        partition=last.partition,
-        messages=[
-            Message(
-                r.offset,
-                r.headers,
-                r.key,
-                r.value,
-                r.timestamp if r.timestamp_type == _APPEND_TIME else None,
-            )
-            for r in records
-        ],
-    )
+    batch = Batch(topic=last.topic, partition=last.partition, messages=records)
     return BatchRecord(
         topic=last.topic,
         partition=last.partition,

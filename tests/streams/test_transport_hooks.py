@@ -52,4 +52,4 @@ def test_a_batch_carries_the_last_offset() -> None:
     one = as_one(records)
 
     assert (9, 1, 2) == (one.offset, one.partition, len(one.value.messages))
-    assert [None, 5] == [message.appended_ms for message in one.value.messages]
+    assert [1000, 5] == one.value.clocks_ms(1000).tolist()

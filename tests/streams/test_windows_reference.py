@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ridgeline import metrics
 from ridgeline.frames import encode, headers_of
 from ridgeline.schema import GPU, MISSING_COUNTER, MISSING_STATE
-from streams.batches import Batch, Message, decoded
+from streams.batches import APPEND_TIME, Batch, Message, decoded
 from streams.timeline import Clock, Timeline, Window
 
 CLOCK = Clock(window=10_000, hop=1000, lateness=3000, gap=8000)
@@ -197,7 +197,7 @@ def test_late_and_future_rows_are_counted() -> None:
 def test_the_future_is_judged_by_when_a_message_was_appended() -> None:
     """A replay an hour later drops the same rows, whatever they are batched with."""
     messages = [
-        Message(n, headers_of(GPU), None, frame((t, 1, 1.0, 1, 0, 0)), at)
+        Message(n, headers_of(GPU), None, frame((t, 1, 1.0, 1, 0, 0)), at, APPEND_TIME)
         for n, (t, at) in enumerate(((1000, 2000), (70_000, 2000), (70_000, 20_000)))
     ]
 
