@@ -145,7 +145,8 @@ class Neighbourhood:
             self._enter(int(slot) for slot in at if 0 <= slot < known)
         self._enter(range(known, size))
         self._version, self._seen = inventory.version, size
-        self._end_ms, self._size, self._servers = end_ms, size, self._find_servers(end_ms)
+        self._end_ms, self._size = end_ms, size
+        self._servers = self._find_servers(end_ms)
         return self
 
     def _enter(self, slots: Iterable[int]) -> None:
