@@ -1,18 +1,22 @@
-"""Published data beside the repository as arrays; tests that use it skip without it."""
+"""Published data beside the repository (`../shared/data`): tests that use it skip without it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from tests.advisor.shared_data import shared
+DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def data(path: str) -> Path:
     """A file of the published data; skips the test, with a line, where it is not there."""
-    return shared(*path.split("/"))
+    found = DATA / path
+    if not found.exists():
+        pytest.skip(f"published data {path} is not beside the repository (../shared/data)")
+    return found
 
 
 def table(path: str) -> NDArray[np.float64]:
