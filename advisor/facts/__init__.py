@@ -13,7 +13,7 @@ from advisor.facts.detections import open_detections
 from advisor.facts.fabric import rail_traffic
 from advisor.facts.facility import loop_heat, rack_load
 from advisor.facts.gpus import gpu_activity, idle_gpus
-from advisor.facts.serving import demand_per_minute, serving_load
+from advisor.facts.serving import demand_per_hour, demand_per_minute, serving_load
 from advisor.facts.span import HEAT_MS, Reader, Span, span_of
 from advisor.facts.values import (
     Facts,
@@ -38,6 +38,7 @@ QUERIES: tuple[tuple[str, Callable[[Reader, Span], Any]], ...] = (
     ("rails", rail_traffic),
     ("found", open_detections),
     ("demand", demand_per_minute),
+    ("demand_hourly", demand_per_hour),
 )
 
 
@@ -65,6 +66,7 @@ __all__ = [
     "Reader",
     "ServingLoad",
     "Span",
+    "demand_per_hour",
     "demand_per_minute",
     "gpu_activity",
     "idle_gpus",

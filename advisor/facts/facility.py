@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from advisor.facts.span import HOUR_MS, Reader, Span, grouped, largest, mean, without
+from advisor.facts.span import HOUR_MS, Column, Reader, Span, grouped, largest, mean, without
 from advisor.facts.values import LoopHeat, RackLoad
 
 
 def loop_heat(store: Reader, span: Span) -> tuple[LoopHeat, ...]:
     """State of each cooling loop in the newest minute, and its normal of the last six hours."""
     recent = "w.window_start >= fromUnixTimestamp64Milli({recent:Int64})"
+    flow = "w.flow_liters_per_minute_avg"
     columns = {
         "supply_celsius": mean("supply_celsius_avg", recent),
         "return_celsius": mean("return_celsius_avg", recent),
         "flow_liters_per_minute": mean("flow_liters_per_minute_avg", recent),
         "heat_watts": mean("heat_removed_watts_avg", recent),
         "pump_speed_ratio": mean("pump_speed_ratio_avg", recent),
-        "normal_supply_celsius": "quantileIf(0.1)(w.supply_celsius_avg,"
-        " isFinite(w.supply_celsius_avg))",
-        "normal_flow_liters_per_minute": "quantileIf(0.9)(w.flow_liters_per_minute_avg,"
-        " isFinite(w.flow_liters_per_minute_avg))",
+        "normal_supply_celsius": Column("avg({0})", ("quantile(0.1)(w.supply_celsius_avg)",)),
+        "normal_flow_liters_per_minute": Column(
+            "avgIf({0}, isFinite({0}))",
+            (f"quantileIf(0.9)({flow}, isFinite({flow}))",),
+        ),
     }
     extra = {"since": span.now_ms - 6 * HOUR_MS, "recent": span.now_ms - 60_000 - span.lateness_ms}
-    where = "i.cooling_loop != '' AND isFinite(w.supply_celsius_avg)"
+    known = "isFinite(w.supply_celsius_avg)"
     rows = grouped(
-        store, span, "facility_windows", "i.cooling_loop", columns, where=where, extra=extra
+        store, span, "facility_windows", "cooling_loop", columns, known=known, extra=extra
     )
     return tuple(LoopHeat(loop=group, **without(row, "seconds")) for group, row in rows)
 
@@ -31,10 +33,10 @@ def loop_heat(store: Reader, span: Span) -> tuple[LoopHeat, ...]:
 def rack_load(store: Reader, span: Span) -> tuple[RackLoad, ...]:
     """Power and air of each rack."""
     columns = {
-        "loop": "any(i.cooling_loop)",
+        "loop": Column("any(i.cooling_loop)"),
         "power_watts": largest("power_watts_avg"),
         "inlet_celsius": largest("inlet_celsius_avg"),
         "fan_speed_ratio": mean("fan_speed_ratio_avg"),
     }
-    rows = grouped(store, span, "facility_windows", "i.rack", columns, where="i.rack != ''")
+    rows = grouped(store, span, "facility_windows", "rack", columns)
     return tuple(RackLoad(rack=group, **without(row, "seconds")) for group, row in rows)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from advisor.facts.span import (
+    DEVICES,
     IN_SPAN,
-    SECONDS,
+    NODES,
+    Column,
     Reader,
     Span,
     clean,
     grouped,
     largest,
+    least,
     mean,
     mean_of,
 )
@@ -24,9 +27,9 @@ def gpu_activity(store: Reader, span: Span, by: str) -> tuple[GpuActivity, ...]:
     """Activity of the GPUs by an inventory column: pool, rack or cooling_loop."""
     hot = f"{_throttled(_THERMAL)} > 0.01"
     columns = {
-        "gpus": "uniqExact(w.device)",
-        "nodes": "uniqExact(w.node)",
-        "model": "if(uniqExact(i.model) = 1, any(i.model), '')",
+        "gpus": DEVICES,
+        "nodes": NODES,
+        "model": Column("if(uniqExact(i.model) = 1, any(i.model), '')"),
         "dram_ratio": mean("dram_util_ratio_avg"),
         "tensor_ratio": mean("tensor_util_ratio_avg"),
         "sm_ratio": mean("sm_util_ratio_avg"),
@@ -34,33 +37,30 @@ def gpu_activity(store: Reader, span: Span, by: str) -> tuple[GpuActivity, ...]:
         "power_limit_watts": mean("power_limit_watts_avg"),
         "thermal_ratio": mean_of(_throttled(_THERMAL)),
         "power_throttled_ratio": mean_of(_throttled(_POWER)),
-        "clock_ratio": f"avgIf(w.sm_clock_mhz_avg / w.sm_clock_max_mhz_avg, {hot} AND"
-        " isFinite(w.sm_clock_mhz_avg / w.sm_clock_max_mhz_avg))",
+        "clock_ratio": mean_of("w.sm_clock_mhz_avg / w.sm_clock_max_mhz_avg", when=hot),
         "hottest_celsius": largest("temperature_celsius_max"),
-        "least_margin_celsius": "minIf(w.tlimit_margin_celsius_min,"
-        " isFinite(w.tlimit_margin_celsius_min))"
-        " + if(countIf(isFinite(w.tlimit_margin_celsius_min)) = 0, nan, 0)",
+        "least_margin_celsius": least("tlimit_margin_celsius_min"),
     }
-    rows = grouped(store, span, "gpu_windows", f"toString(i.{by})", columns)
+    rows = grouped(store, span, "gpu_windows", by, columns)
     return tuple(GpuActivity(group=group, **row) for group, row in rows)
 
 
 def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
     """GPUs whose SMs stayed idle in every window of the history."""
+    busy = "isFinite(w.sm_util_ratio_avg)"
     sql = f"""
-        SELECT pool, count() AS gpus, countIf(busiest < {IDLE_SM_RATIO}) AS idle,
-            avgIf(power, busiest < {IDLE_SM_RATIO} AND isFinite(power)) AS idle_power_watts,
-            min(span) AS seconds
+        SELECT toString(i.pool) AS pool, count() AS gpus,
+            countIf(d.busiest < {IDLE_SM_RATIO}) AS idle,
+            avgIf(d.power, d.busiest < {IDLE_SM_RATIO} AND isFinite(d.power)) AS idle_power_watts,
+            min(d.windows) * {{window_s:Float64}} AS seconds
         FROM (
-            SELECT w.device AS device, any(toString(i.pool)) AS pool,
-                maxIf(w.sm_util_ratio_avg, isFinite(w.sm_util_ratio_avg)) AS busiest,
-                {mean("power_watts_avg")} AS power, {SECONDS} AS span
-            FROM gpu_windows AS w INNER JOIN inventory AS i ON w.device = i.device
-            WHERE {IN_SPAN}
+            SELECT w.device AS device, maxIf(w.sm_util_ratio_avg, {busy}) AS busiest,
+                avgIf(w.power_watts_avg, isFinite(w.power_watts_avg)) AS power, count() AS windows
+            FROM gpu_windows AS w WHERE {IN_SPAN}
             GROUP BY device
             HAVING max(w.window_start) >= fromUnixTimestamp64Milli({{fresh:Int64}})
-                AND countIf(isFinite(w.sm_util_ratio_avg)) > 0
-        )
+                AND countIf({busy}) > 0
+        ) AS d INNER JOIN inventory AS i ON d.device = i.device
         GROUP BY pool ORDER BY pool
     """
     rows = store.query(sql, span.parameters())

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from advisor.facts.span import DAY_MS, Reader, Span, grouped, mean, per, rate
+from advisor.facts.span import (
+    DAY_MS,
+    DEVICES,
+    IN_SPAN,
+    Reader,
+    Span,
+    grouped,
+    mean,
+    mean_of,
+    per,
+    rate,
+    total,
+)
 from advisor.facts.values import ServingLoad
 
 
@@ -12,14 +24,14 @@ def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
     """Load of each serving pool."""
     waiting, running = "requests_waiting_avg", "requests_running_avg"
     columns = {
-        "engines": "uniqExact(w.device)",
+        "engines": DEVICES,
         "prompt_tokens_per_second": rate("prompt_tokens_inc"),
         "generation_tokens_per_second": rate("generation_tokens_inc"),
         "requests_per_second": rate("requests_finished_inc"),
-        "running": f"{mean(running)} * uniqExact(w.device)",
-        "waiting": f"{mean(waiting)} * uniqExact(w.device)",
+        "running": total(running),
+        "waiting": total(waiting),
         "kv_usage_ratio": mean("kv_cache_usage_ratio_avg"),
-        "max_batch": f"{mean('max_batch_requests_max')} * uniqExact(w.device)",
+        "max_batch": total("max_batch_requests_max"),
         "ttft_p99_seconds": mean("ttft_p99_seconds_avg"),
         "tpot_p50_seconds": mean("tpot_p50_seconds_avg"),
         "tpot_p99_seconds": mean("tpot_p99_seconds_avg"),
@@ -30,27 +42,39 @@ def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
         "preemptions_per_second": rate("preemptions_inc"),
         "prefill_seconds_mean": per("prefill_us_inc", "requests_finished_inc", 1e-6),
         "queue_seconds_mean": per("queue_us_inc", "requests_finished_inc", 1e-6),
-        "overload_ratio": f"avgIf(w.{waiting} > greatest(1, 0.1 * w.{running}),"
-        f" isFinite(w.{waiting}) AND isFinite(w.{running}))",
+        "overload_ratio": mean_of(
+            f"if(isFinite(w.{waiting} + w.{running}),"
+            f" w.{waiting} > greatest(1, 0.1 * w.{running}), nan)"
+        ),
         "kv_transfer_bytes_per_second": rate("kv_transfer_bytes_inc"),
         "prefix_hit_ratio": per("prefix_cache_hits_inc", "prefix_cache_queries_inc", 1),
     }
-    rows = grouped(store, span, "serving_windows", "toString(i.pool)", columns)
+    rows = grouped(store, span, "serving_windows", "pool", columns)
     return tuple(ServingLoad(pool=group, **row) for group, row in rows)
 
 
 def demand_per_minute(store: Reader, span: Span) -> Mapping[str, tuple[float, ...]]:
-    """Concurrent requests (running and waiting) of each pool by minute, of the last 14 days."""
-    sql = """
+    """Concurrent requests (running and waiting) of each pool by minute, of the last day."""
+    return _demand(store, span, "serving_1m", DAY_MS)
+
+
+def demand_per_hour(store: Reader, span: Span) -> Mapping[str, tuple[float, ...]]:
+    """Concurrent requests (running and waiting) of each pool by hour, of the last four weeks."""
+    return _demand(store, span, "serving_1h", 28 * DAY_MS)
+
+
+def _demand(store: Reader, span: Span, table: str, back_ms: int) -> Mapping[str, tuple[float, ...]]:
+    sql = f"""
         SELECT pool, groupArray(demand) AS demand FROM (
-            SELECT toString(i.pool) AS pool, w.window_start AS minute,
+            SELECT i.pool AS pool, w.window_start AS step,
                 sumIf(w.requests_running_avg + w.requests_waiting_avg,
                     isFinite(w.requests_running_avg + w.requests_waiting_avg)) AS demand
-            FROM serving_1m AS w INNER JOIN inventory AS i ON w.device = i.device
-            WHERE w.window_start >= fromUnixTimestamp64Milli({since:Int64})
-                AND w.window_start <= fromUnixTimestamp64Milli({until:Int64})
-            GROUP BY pool, minute ORDER BY minute
+            FROM {table} AS w
+            INNER JOIN (SELECT device, toString(pool) AS pool FROM inventory) AS i
+            ON w.device = i.device
+            WHERE {IN_SPAN}
+            GROUP BY pool, step ORDER BY step
         ) GROUP BY pool
     """
-    rows = store.query(sql, {"since": span.now_ms - 14 * DAY_MS, "until": span.now_ms})
+    rows = store.query(sql, {"since": span.now_ms - back_ms, "until": span.now_ms})
     return {row["pool"]: tuple(float(v) for v in row["demand"]) for row in rows}

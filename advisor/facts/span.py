@@ -75,7 +75,26 @@ IN_SPAN = (
     "w.window_start >= fromUnixTimestamp64Milli({since:Int64})"
     " AND w.window_start <= fromUnixTimestamp64Milli({until:Int64})"
 )
-SECONDS = "uniqExact(w.window_start) * {window_s:Float64}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a group: SQL over a device's windows, then SQL over the group's devices.
+
+    In `group`, `{0}` and `{1}` stand for the device's values; `i` is the device's inventory.
+    """
+
+    group: str
+    device: tuple[str, ...] = ()
+
+    def device_sql(self, name: str) -> list[str]:
+        """Selected from a device's windows."""
+        return [f"{sql} AS {name}_{n}" for n, sql in enumerate(self.device)]
+
+    def group_sql(self, name: str) -> str:
+        """Selected from a group's devices."""
+        values = (f"d.{name}_{n}" for n in range(len(self.device)))
+        return f"{self.group.format(*values)} AS {name}"
 
 
 def grouped(
@@ -83,18 +102,27 @@ def grouped(
     span: Span,
     table: str,
     by: str,
-    columns: Mapping[str, str],
+    columns: Mapping[str, Column],
     *,
-    where: str = "1",
+    known: str = "1",
     extra: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """One row a group, of groups whose newest window is fresh."""
-    selected = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
+    """One row a group (an inventory column) of devices, of groups whose newest window is fresh.
+
+    Devices are folded before they meet the inventory: a join of every window costs several times
+    the whole query. A device counts the same however many of its windows arrived.
+    """
+    folded = ", ".join(sql for name, c in columns.items() for sql in c.device_sql(name))
+    selected = ", ".join(c.group_sql(name) for name, c in columns.items())
     sql = f"""
-        SELECT {by} AS group_name, toUnixTimestamp64Milli(max(w.window_start)) AS newest_ms,
-            {SECONDS} AS seconds, {selected}
-        FROM {table} AS w INNER JOIN inventory AS i ON w.device = i.device
-        WHERE {IN_SPAN} AND {where}
+        SELECT toString(i.{by}) AS group_name, max(d.newest) AS newest_ms,
+            max(d.windows) * {{window_s:Float64}} AS seconds, {selected}
+        FROM (
+            SELECT w.device AS device, any(w.node) AS node, count() AS windows,
+                toUnixTimestamp64Milli(max(w.window_start)) AS newest, {folded}
+            FROM {table} AS w WHERE {IN_SPAN} AND {known} GROUP BY device
+        ) AS d INNER JOIN inventory AS i ON d.device = i.device
+        WHERE i.{by} != ''
         GROUP BY group_name
         HAVING newest_ms >= {{fresh:Int64}}
         ORDER BY group_name
@@ -103,39 +131,57 @@ def grouped(
     return [(str(row.pop("group_name")), clean(row)) for row in rows]
 
 
-def mean(column: str, when: str = "1") -> str:
-    """SQL: mean of the known values of a column."""
-    return f"avgIf(w.{column}, isFinite(w.{column}) AND {when})"
+DEVICES = Column("count()")
+NODES = Column("uniqExact(d.node)")
+_SUM = "sumIf({0}, isFinite({0})) + if(countIf(isFinite({0})) = 0, nan, 0)"
 
 
-def mean_of(expression: str) -> str:
-    """SQL: mean of the known values of an expression."""
-    return f"avgIf({expression}, isFinite({expression}))"
+def _known(column: str) -> str:
+    return f"isFinite(w.{column})"
 
 
-def largest(column: str) -> str:
-    """SQL: largest known value of a column, NaN when none is known."""
-    # maxIf over no row is 0, which is a value; NaN says that there was none
-    return (
-        f"maxIf(w.{column}, isFinite(w.{column})) + if(countIf(isFinite(w.{column})) = 0, nan, 0)"
+def mean_of(expression: str, when: str = "1") -> Column:
+    """Mean over devices of an expression's mean where it is known."""
+    return Column(
+        "avgIf({0}, isFinite({0}))", (f"avgIf({expression}, isFinite({expression}) AND {when})",)
     )
 
 
-def rate(column: str) -> str:
-    """Sum over devices: mean of a device's windows times devices, so that a gap is no dip."""
-    return f"{mean(column)} / {{window_s:Float64}} * uniqExactIf(w.device, isFinite(w.{column}))"
+def mean(column: str, when: str = "1") -> Column:
+    """Mean over devices of a column's mean where it is known."""
+    return mean_of(f"w.{column}", when)
 
 
-def per(total: str, count: str, scale: float) -> str:
-    """SQL: sum of one counter over the sum of another, scaled; null when there was nothing."""
-    return (
-        f"sumIf(w.{total}, isFinite(w.{total})) * {scale}"
-        f" / nullIf(sumIf(w.{count}, isFinite(w.{count})), 0)"
-    )
+def total(column: str) -> Column:
+    """Sum over devices of a column's mean: a gap in one device is no dip."""
+    return Column(_SUM, (f"avgIf(w.{column}, {_known(column)})",))
+
+
+def rate(column: str) -> Column:
+    """Sum over devices of a counter's mean increase a second."""
+    return Column(_SUM, (f"avgIf(w.{column}, {_known(column)}) / {{window_s:Float64}}",))
+
+
+def largest(column: str) -> Column:
+    """Largest known value; `maxIf` over no row is 0, which would be a value."""
+    most = f"if(countIf({_known(column)}) = 0, -inf, maxIf(w.{column}, {_known(column)}))"
+    return Column("max({0})", (most,))
+
+
+def least(column: str) -> Column:
+    """Least known value."""
+    low = f"if(countIf({_known(column)}) = 0, inf, minIf(w.{column}, {_known(column)}))"
+    return Column("min({0})", (low,))
+
+
+def per(counter: str, events: str, scale: float) -> Column:
+    """Sum of one counter over the sum of another, scaled; null when there was nothing."""
+    sums = (f"sumIf(w.{column}, {_known(column)})" for column in (counter, events))
+    return Column(f"sum({{0}}) * {scale} / nullIf(sum({{1}}), 0)", tuple(sums))
 
 
 def clean(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with NaN as None: absent, not zero."""
+    """The row with what is not finite as None: absent, not zero."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 

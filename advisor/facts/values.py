@@ -139,6 +139,9 @@ class Facts:
     rails: tuple[RailTraffic, ...] = ()
     found: tuple[Found, ...] = ()
     demand: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Concurrent requests of each pool by minute, of the last day."""
+    demand_hourly: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Concurrent requests of each pool by hour, of the last four weeks."""
 
     @property
     def stale(self) -> bool:
