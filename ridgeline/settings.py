@@ -151,6 +151,9 @@ class StreamsSettings(Settings):
     idle_seconds: PositiveFloat = Field(
         10.0, description="how long a partition may be silent before its event time goes on"
     )
+    remember_seconds: PositiveFloat = Field(
+        60.0, description="event time between saves of baselines and episodes; offsets follow"
+    )
     rollup_seconds: PositiveFloat = Field(
         60.0, description="time between rebuilds of minutes and hours"
     )

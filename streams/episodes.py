@@ -7,18 +7,22 @@ without knowledge about a device is neither a hit nor quiet.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from ridgeline.events import Detection, EpisodeState, Evidence, Pool
 from streams.detectors.verdict import Level, Measure, Verdict
+from streams.memory import Arrays, as_text, text_of
 from streams.slots import Slots, grown
 
 _IDS = uuid.UUID("3f0c5a52-7d8e-4a55-9f0e-8a1c6b5c0d11")
 _LAST_FIVE = 0b11111
 _CLOSED = -1
+_SAID = TypeAdapter(tuple[Detection, ...])
+_REMEMBERED = ("bits", "quiet", "silent", "opened", "updated", "windows")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,21 +56,19 @@ class Episodes:
         condition: Its condition.
         slots: Devices of the partition.
         policy: Hysteresis.
-        recovered: Open episodes the store knows, by device; claimed as their devices appear.
         name: How a person calls a device.
     """
 
-    def __init__(  # noqa: PLR0917 - value-like
+    def __init__(
         self,
         detector: str,
         condition: str,
         slots: Slots,
         policy: Policy,
-        recovered: dict[int, Detection],
         name: Callable[[int], Who],
     ) -> None:
         self.detector, self.condition = detector, condition
-        self._slots, self._policy, self._recovered, self._name = slots, policy, recovered, name
+        self._slots, self._policy, self._name = slots, policy, name
         self._bits = np.zeros(0, dtype=np.uint8)
         self._stirring = np.zeros(0, dtype=bool)
         self._quiet = np.zeros(0, dtype=np.int32)
@@ -75,7 +77,8 @@ class Episodes:
         self._updated = np.zeros(0, dtype=np.int64)
         self._windows = np.zeros(0, dtype=np.int64)
         self._last: dict[int, Detection] = {}
-        self._seen = 0
+        self._stored: dict[int, Detection] = {}
+        self._patience = 0
 
     def open(self, size: int) -> np.ndarray:
         """Which of the first `size` slots have an open episode."""
@@ -87,10 +90,12 @@ class Episodes:
         """Episodes open now."""
         return len(self._last)
 
-    def hop(self, end_ms: int, verdict: Verdict, *, fresh: bool) -> Iterator[Detection]:
-        """Take one hop; when it is not `fresh` (a replay) only the history is learned."""
+    def hop(self, end_ms: int, verdict: Verdict) -> Iterator[Detection]:
+        """Take one hop."""
         size = len(verdict.hit)
         self._grow(size)
+        if self._stored:
+            self._take_over(end_ms)
         # of most devices there is nothing to say: no hit now, none lately, no open episode
         at = np.flatnonzero((verdict.hit & verdict.known) | self._stirring[:size])
         if not len(at):
@@ -98,11 +103,10 @@ class Episodes:
         known, hit = verdict.known[at], verdict.hit[at] & verdict.known[at]
         bits = np.where(known, ((self._bits[at] << 1) & _LAST_FIVE) | hit, self._bits[at])
         self._bits[at] = bits
-        if fresh:
-            judged = self._judge(end_ms, at, known, hit)
-            for say, slots in zip((self._open, self._close, self._update), judged, strict=True):
-                for slot in slots:
-                    yield say(int(slot), end_ms, verdict)
+        judged = self._judge(end_ms, at, known, hit)
+        for say, slots in zip((self._open, self._close, self._update), judged, strict=True):
+            for slot in slots:
+                yield say(int(slot), end_ms, verdict)
         self._stirring[at] = (self._bits[at] > 0) | (self._opened[at] != _CLOSED)
 
     def _judge(
@@ -119,6 +123,59 @@ class Episodes:
         opens = ~is_open & hit & (_ones(self._bits[at]) >= self._policy.open_after)
         over = (quiet >= self._policy.close_after) | (silent >= self._policy.silent_after)
         return at[opens], at[is_open & over & ours], at[is_open & ~over & hit & due]
+
+    def memory(self, size: int) -> dict[str, np.ndarray]:
+        """What happened to the first `size` slots so far."""
+        self._grow(size)
+        arrays = {name: getattr(self, f"_{name}")[:size] for name in _REMEMBERED}
+        slots = np.array(sorted(self._last), dtype=np.int64)
+        said = _SAID.dump_json(tuple(self._last[int(slot)] for slot in slots)).decode()
+        return arrays | {"slots": slots, "said": as_text(said)}
+
+    def restore(self, memory: Arrays) -> None:
+        """Go on from a memory."""
+        size = len(memory["bits"])
+        self._grow(size)
+        for name in _REMEMBERED:
+            getattr(self, f"_{name}")[:size] = memory[name]
+        self._stirring[:size] = (self._bits[:size] > 0) | (self._opened[:size] != _CLOSED)
+        said = _SAID.validate_json(text_of(memory["said"]))
+        self._last = {int(s): d for s, d in zip(memory["slots"], said, strict=True)}
+
+    def agree(self, stored: Mapping[int, Detection]) -> None:
+        """Take the store's word for what is open, before anything new is said.
+
+        A replay comes to the same by itself, but for conditions that look at other topics: those
+        may have been read in another order. An episode that we do not have is taken over when its
+        device and its time have come.
+
+        Args:
+            stored: Episodes by device that are open, or were when progress was last saved.
+        """
+        for slot in list(self._last):
+            if int(self._slots.device[slot]) not in stored:
+                self._forget(slot)
+        self._stored = {d: e for d, e in stored.items() if e.state is not EpisodeState.CLOSED}
+        self._patience = self._policy.silent_after
+
+    def _take_over(self, end_ms: int) -> None:
+        devices = np.array(list(self._stored), dtype=np.uint64)
+        slots = self._slots.find(devices)
+        for device, slot in zip(devices[slots >= 0].tolist(), slots[slots >= 0], strict=True):
+            if self._stored[device].opened_ms < end_ms:
+                found = self._stored.pop(device)
+                if self._opened[slot] == _CLOSED:
+                    self._opened[slot], self._updated[slot] = found.opened_ms, found.updated_ms
+                    self._windows[slot], self._last[int(slot)] = found.windows, found
+                    self._quiet[slot] = self._silent[slot] = 0
+                    self._stirring[slot] = True
+        self._patience -= 1
+        if not self._patience:
+            self._stored = {}
+
+    def _forget(self, slot: int) -> None:
+        self._last.pop(slot, None)
+        self._opened[slot], self._bits[slot] = _CLOSED, 0
 
     def _open(self, slot: int, end_ms: int, verdict: Verdict) -> Detection:
         self._opened[slot] = self._updated[slot] = end_ms
@@ -168,16 +225,6 @@ class Episodes:
         self._stirring = grown(self._stirring, size, 0)
         self._opened = grown(self._opened, size, _CLOSED)
         self._updated, self._windows = grown(self._updated, size, 0), grown(self._windows, size, 0)
-        self._claim(size)
-
-    def _claim(self, size: int) -> None:
-        for slot in range(self._seen, size) if self._recovered else ():
-            found = self._recovered.pop(int(self._slots.device[slot]), None)
-            if found is not None:
-                self._opened[slot], self._updated[slot] = found.opened_ms, found.updated_ms
-                self._windows[slot], self._last[slot] = found.windows, found
-                self._stirring[slot] = True
-        self._seen = max(self._seen, size)
 
 
 def _ones(bits: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,19 +13,20 @@ from ridgeline.schema import Schema
 from streams.batches import Batch, decoded
 from streams.detectors import DETECTORS
 from streams.episodes import Episodes, Policy
+from streams.memory import Memory, named, packed, unpacked
 from streams.ring import Ring
 from streams.surroundings import SERVING_COLUMNS, Board, Neighbourhood
 from streams.timeline import Clock, Pane, Timeline, Window
 
-Recovered = dict[tuple[str, str], dict[int, Detection]]
-"""Open episodes the store knows, by detector and condition, then by device."""
+Stored = dict[tuple[str, str], dict[int, Detection]]
+"""Episodes the store knows that are open or young, by detector and condition, then by device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """What must be durable, in this order, before `release` may be committed.
 
-    `end_ms` is the progress to save afterwards; None: rows and events alone.
+    `end_ms` is the progress to save after rows and events; `memory` is saved last.
     """
 
     topic: str
@@ -34,6 +35,7 @@ class Output:
     schema: Schema | None = None
     rows: np.ndarray | None = None
     end_ms: int | None = None
+    memory: bytes | None = None
     release: int | None = None
 
 
@@ -47,10 +49,13 @@ class Partition:
         clock: Clock,
         policy: Policy,
         board: Board,
-        recovered: Recovered,
+        stored: Stored,
         durable_ms: int | None = None,
+        memory: tuple[int, bytes] | None = None,
     ) -> None:
         self.schema, self.number, self._board = schema, number, board
+        self._clock = clock
+        self._stored: Stored | None = stored
         self._finders = [
             (d, d.finders[schema.family]) for d in DETECTORS if schema.family in d.finders
         ]
@@ -74,12 +79,34 @@ class Partition:
                 condition,
                 slots,
                 policy,
-                recovered.get((d.name, condition), {}),
                 board.inventory.who,
             )
             for d, _ in self._finders
             for condition in d.conditions
         }
+
+        self._remembered = None if memory is None else unpacked(*memory, self._layout)
+        self._saved_ms = -(2**62)
+        if self._remembered is not None:
+            self._restore(self._remembered)
+
+    @property
+    def _layout(self) -> str:
+        return f"1 {self._ring.layout} {[*self._episodes]}"
+
+    def _restore(self, memory: Memory) -> None:
+        self._saved_ms = memory.at_ms
+        self.timeline.slots.restore(memory.part("slots"))
+        self._ring.restore(memory.part("ring"))
+        for (detector, condition), episodes in self._episodes.items():
+            episodes.restore(memory.part(f"{detector}/{condition}"))
+
+    def _memory(self) -> bytes:
+        slots = self.timeline.slots
+        arrays = {**named("slots", slots.memory()), **named("ring", self._ring.memory(slots.count))}
+        for (detector, condition), episodes in self._episodes.items():
+            arrays |= named(f"{detector}/{condition}", episodes.memory(slots.count))
+        return packed(arrays, self._layout)
 
     def take(self, batch: Batch, now_ms: int) -> Iterator[Output]:
         """Take a fetched batch; hand out what it completes."""
@@ -109,27 +136,38 @@ class Partition:
             yield self._output(tuple(events))
 
     def _output(self, events: tuple[Event, ...], window: Window | None = None) -> Output:
-        return Output(
-            topic=self.schema.topic,
-            partition=self.number,
-            schema=self.schema,
-            rows=None if window is None else window.rows,
-            events=events,
-            end_ms=None if window is None else window.end_ms,
-            release=None if window is None else window.release,
+        out = Output(
+            topic=self.schema.topic, partition=self.number, schema=self.schema, events=events
         )
+        if window is None:
+            return out
+        out = replace(out, rows=window.rows, end_ms=window.end_ms)
+        if window.end_ms - self._saved_ms < self._clock.remember:
+            return out
+        self._saved_ms = window.end_ms
+        # a replay onto the memory starts where the ring that belongs to it does
+        release = self.timeline.released(window.end_ms - self._clock.window)
+        return replace(out, memory=self._memory(), release=release)
 
     def _hop(self, pane: Pane) -> Iterator[Detection]:
         slots, ring = self.timeline.slots, self._ring
         ring.sum_up(pane.end_ms, slots.count)
         if self.schema.family == "serving":
             self._board.post_serving(self.number, ring, slots)
+        if self._remembered is not None and pane.end_ms <= self._remembered.at_ms:
+            return  # judged before: what follows from it is remembered
+        if pane.fresh and self._stored is not None:
+            for key, episodes in self._episodes.items():
+                episodes.agree(self._stored.get(key, {}))
+            self._stored = None
         around = self._around.at(pane.end_ms, slots.count)
         frozen = np.zeros(slots.count, dtype=bool)
         for detector, find in self._finders:
             for verdict in find(ring, around):
                 episodes = self._episodes[detector.name, verdict.condition]
-                for detection in episodes.hop(pane.end_ms, verdict, fresh=pane.fresh):
+                for detection in episodes.hop(pane.end_ms, verdict):
+                    if not pane.fresh:  # a replay: said before
+                        continue
                     metrics.DETECTIONS.labels(detector.name, detection.state.value).inc()
                     yield detection
                 frozen |= episodes.open(slots.count)

@@ -19,7 +19,7 @@ from ridgeline.settings import StreamsSettings
 from ridgeline.topics import BY_NAME
 from streams.batches import Batch, dead_letter
 from streams.episodes import Policy
-from streams.partition import Output, Partition, Recovered
+from streams.partition import Output, Partition, Stored
 from streams.sink import MINUTE_MS, ROLLED, Sink, WindowStore
 from streams.surroundings import Board
 from streams.timeline import Clock, Timeline
@@ -42,6 +42,7 @@ def clock_of(settings: StreamsSettings) -> Clock:
         future=int(settings.future_seconds * 1000),
         gap=int(settings.counter_gap_seconds * 1000),
         max_devices=settings.max_devices,
+        remember=int(settings.remember_seconds * 1000),
     )
 
 
@@ -69,19 +70,19 @@ class Processor:
         self._policy = Policy(open_after=settings.open_after, close_after=settings.close_after)
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._active: dict[tuple[str, int], float] = {}
-        self._recovered: Recovered | None = None
+        self._introduced = False
         self._epoch = 0
         self.board = Board()
         self.positions: dict[tuple[str, int], int] = {}
 
     def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """Drop the state of revoked partitions; open episodes are read again from the store."""
+        """Drop the state of revoked partitions; it is read again from the store."""
         for tp in partitions:
             self._partitions.pop(tp, None)
             self._active.pop(tp, None)
             self._marked.pop(tp, None)
             self.positions.pop(tp, None)
-        self._recovered = None
+        self._introduced = False
         self._epoch += 1
 
     async def take(self, batch: Batch) -> None:
@@ -130,12 +131,11 @@ class Processor:
         if schema is None:
             raise Reject("topic", topic, "carries no frames")
         progress = await self._ask(lambda: self._store.progress(topic))
-        recovered, epoch = self._recovered, self._epoch
-        if recovered is None:
-            recovered = await self._ask(self._open_episodes)
+        durable_ms = progress.get(number)
+        stored = await self._ask(lambda: self._episodes(durable_ms or 0))
+        if not self._introduced:
             self.board.inventory.load(await self._ask(self._inventory))
-            if epoch == self._epoch:
-                self._recovered = recovered
+            self._introduced = True
         if number in progress:  # whoever wrote these may have died before rolling them up
             rolled = await self._ask(lambda: self._store.progress(ROLLED + topic))
             end_ms = progress[number]
@@ -147,16 +147,22 @@ class Processor:
             self._clock,
             self._policy,
             self.board,
-            recovered,
-            progress.get(number),
+            stored,
+            durable_ms,
+            await self._ask(lambda: self._store.state(topic, number)),
         )
 
     async def _ask(self, call: Callable[[], T]) -> T:
         return await with_backoff("store", lambda: asyncio.to_thread(call), (Retry, OSError))
 
-    def _open_episodes(self) -> Recovered:
-        out: Recovered = {}
-        for row in self._store.query("SELECT body FROM detections WHERE state != 'closed'"):
+    def _episodes(self, durable_ms: int) -> Stored:
+        """Open ones, and those that were said after progress had last been saved."""
+        out: Stored = {}
+        sql = (
+            "SELECT body FROM detections WHERE state != 'closed'"
+            " OR updated > fromUnixTimestamp64Milli({durable:Int64}, 'UTC')"
+        )
+        for row in self._store.query(sql, {"durable": durable_ms}):
             found = Detection.model_validate_json(row["body"])
             out.setdefault((found.detector, found.condition), {})[found.device] = found
         return out

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from ridgeline.schema import MISSING_STATE, Kind, Schema
 from streams.kernels import learn, sum_up
 from streams.slots import grown, widened
+
+_REMEMBERED = ("usual", "seen", "peak", "states")
 
 
 class Ring:
@@ -115,3 +117,20 @@ class Ring:
     def state(self, name: str) -> np.ndarray:
         """Newest state; `MISSING_STATE` unknown."""
         return self._states[self._state_at[name], : self.size]
+
+    @property
+    def layout(self) -> str:
+        """Names of the columns that `memory` is of."""
+        return f"{[*self._learned]} {[*self._peaked]} {[*self._state_at]}"
+
+    def memory(self, size: int) -> dict[str, np.ndarray]:
+        """What older panes than the ring's own have left behind, of the first `size` slots."""
+        self.grow(size)
+        return {name: getattr(self, f"_{name}")[:, :size] for name in _REMEMBERED}
+
+    def restore(self, memory: Mapping[str, np.ndarray]) -> None:
+        """Go on from a memory; the panes of the ring itself are to be added again."""
+        size = memory["states"].shape[1]
+        self.grow(size)
+        for name in _REMEMBERED:
+            getattr(self, f"_{name}")[:, :size] = memory[name]

@@ -1,4 +1,4 @@
-"""Makes outputs durable: windows and events in the store, detections on Kafka, then progress.
+"""Makes outputs durable: windows, events, detections on Kafka, progress, detectors' memory.
 
 Only after all of that may offsets be committed. While the store or Kafka is away it tries again
 for ever, and `room` closes so that no more is read than fits in memory.
@@ -51,6 +51,12 @@ class WindowStore(Protocol):
 
     def save_progress(self, topic: str, partition: int, window_end_ms: int) -> None:
         """Remember that windows up to here are durable."""
+
+    def state(self, topic: str, partition: int) -> tuple[int, bytes] | None:
+        """What the detectors of a partition remember, and of which event time it is, in ms."""
+
+    def save_state(self, topic: str, partition: int, at_ms: int, body: bytes) -> None:
+        """Replace it by that of a later event time."""
 
 
 Publish = Callable[[Sequence[Event]], Awaitable[None]]
@@ -132,6 +138,10 @@ class Sink:
         for (topic, partition), end_ms in ends.items():
             await self._durable("progress", self._store.save_progress, topic, partition, end_ms)
         self._unrolled |= ends
+        memories = {(o.topic, o.partition): o for o in outputs if o.memory is not None}
+        for (topic, partition), output in memories.items():
+            arguments = (topic, partition, output.end_ms, output.memory)
+            await self._durable("state", self._store.save_state, *arguments)
         for output in outputs:
             if output.release is not None:
                 self._release(output.topic, output.partition, output.release)

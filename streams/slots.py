@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from streams.kernels import found, place, rebuild
@@ -32,6 +34,15 @@ class Slots:
     def node(self) -> np.ndarray:
         """Node ids by slot."""
         return self._node[: self.count]
+
+    def memory(self) -> dict[str, np.ndarray]:
+        """Devices and nodes by slot."""
+        return {"device": self.device, "node": self.node}
+
+    def restore(self, memory: Mapping[str, np.ndarray]) -> None:
+        """Give the devices of a memory the slots they had."""
+        for device, node in zip(memory["device"], memory["node"], strict=True):
+            self._enter(device, node)
 
     def of(self, words: np.ndarray, index: np.ndarray) -> np.ndarray:
         """Slots of the devices of some rows, made for the unknown ones; -1 past the limit.

@@ -26,6 +26,7 @@ class MemoryStore:
         self.events: list[Event] = []
         self.rolled: list[tuple[str, int, int]] = []
         self._progress: dict[str, dict[int, int]] = {}
+        self.states: dict[tuple[str, int], tuple[int, bytes]] = {}
 
     def _write(self) -> None:
         self.writes += 1
@@ -51,13 +52,13 @@ class MemoryStore:
         self.rolled.append((schema.family, start_ms, end_ms))
 
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
-        """Bodies of the open detections, or of the inventory: all that streams asks."""
-        del parameters
+        """Bodies of open or young detections, or of the inventory: all that streams asks."""
         if "detections" not in sql:
             return []
         newest = {e.id: e for e in self.events if isinstance(e, Detection)}
-        alive = [e for e in newest.values() if e.state is not EpisodeState.CLOSED]
-        return [{"body": e.model_dump_json()} for e in alive]
+        durable = parameters["durable"]
+        asked = (e for e in newest.values() if _is_open(e) or e.updated_ms > durable)
+        return [{"body": e.model_dump_json()} for e in asked]
 
     def progress(self, topic: str) -> dict[int, int]:
         """End of the last durable window by partition."""
@@ -68,3 +69,18 @@ class MemoryStore:
         self._write()
         known = self._progress.setdefault(topic, {})
         known[partition] = max(known.get(partition, 0), window_end_ms)
+
+    def state(self, topic: str, partition: int) -> tuple[int, bytes] | None:
+        """The newest saved state."""
+        return self.states.get((topic, partition))
+
+    def save_state(self, topic: str, partition: int, at_ms: int, body: bytes) -> None:
+        """Remember; an older one does not replace a newer one."""
+        self._write()
+        known = self.states.get((topic, partition))
+        if known is None or known[0] <= at_ms:
+            self.states[topic, partition] = (at_ms, body)
+
+
+def _is_open(detection: Detection) -> bool:
+    return detection.state is not EpisodeState.CLOSED

@@ -40,6 +40,7 @@ class Clock:
     future: int = 60_000
     gap: int = 30_000  # counter readings further apart are no pair
     max_devices: int = 1_000_000
+    remember: int = 60_000  # how often detectors' memory is saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +54,10 @@ class Pane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Rows of one closed window and the offset that may be committed once they are durable."""
+    """Rows of one closed window."""
 
     end_ms: int
     rows: np.ndarray
-    release: int | None
 
 
 class Timeline:
@@ -184,12 +184,12 @@ class Timeline:
         if end <= until_ms:
             rows = self._window.take(self._window_start, self.slots)
             self._window_start = None
-            yield Window(end_ms=end, rows=rows, release=self._releasable(end))
+            yield Window(end_ms=end, rows=rows)
 
-    def _releasable(self, durable_ms: int) -> int | None:
-        """Last offset that no window after `durable_ms` needs, not even for a difference."""
+    def released(self, ms: int) -> int | None:
+        """Last offset that nothing after `ms` needs, not even for a difference; said once."""
         offset = None
-        while self._batches and self._batches[0][1] < durable_ms - self.clock.gap:
+        while self._batches and self._batches[0][1] < ms - self.clock.gap:
             offset = self._batches.popleft()[0]
         return offset
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -87,6 +88,21 @@ class Store:
         """Remember that every window up to `window_end_ms` is durable; it never goes back."""
         row = {"topic": topic, "partition": partition, "window_end": window_end_ms}
         self._insert_json("stream_progress", [row])
+
+    def state(self, topic: str, partition: int) -> tuple[int, bytes] | None:
+        """The newest saved state of a partition and the event time it is of, in ms."""
+        rows = self.query(
+            "SELECT at, body FROM stream_state"
+            " WHERE topic = {topic:String} AND partition = {partition:UInt32}",
+            {"topic": topic, "partition": partition},
+        )
+        return next(((row["at"], base64.b64decode(row["body"])) for row in rows), None)
+
+    def save_state(self, topic: str, partition: int, at_ms: int, body: bytes) -> None:
+        """Replace the state of a partition by that of a later event time."""
+        text = base64.b64encode(body).decode()
+        row = {"topic": topic, "partition": partition, "at": at_ms, "body": text}
+        self._insert_json("stream_state", [row])
 
     def close(self) -> None:
         """Close the connection."""

@@ -22,6 +22,7 @@ from ridgeline.store.connection import Connection
 RELEASED = {
     "0001_telemetry": "9669a6dea1c0841c7b5bd009950a49c2fe5331f8bbfb64780fbc47b6c349b150",
     "0002_events": "e79fea6a066f105c9682746b4061fe34865b341d1d380fe10394f966ca58a1ef",
+    "0003_stream_state": "a5f1fb954c9b8e58b0bd8a7455b74a312c66c03a2c26e9212752ce1ad9e6aa0f",
 }
 
 IN_2030_MS = 1_900_000_000_000
@@ -140,7 +141,7 @@ def test_the_command_line(
     with pytest.raises(SystemExit) as caught:
         main(["ddl", "--cluster", "a'b"])
 
-    assert first.endswith("applied 0001_telemetry\napplied 0002_events\n")
+    assert first.endswith("".join(f"applied {m.name}\n" for m in migrations.load()))
     assert "nothing to apply\n" == second
     assert 2 == caught.value.code
 

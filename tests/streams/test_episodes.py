@@ -14,16 +14,18 @@ from streams.slots import Slots
 POLICY = Policy(open_after=3, close_after=4, update_ms=5000, silent_after=6)
 
 
-def machine(recovered: dict[int, Detection] | None = None) -> Episodes:
+def machine(stored: dict[int, Detection] | None = None) -> Episodes:
     """Episodes of one device."""
     slots = Slots(10)
     row = GPU.empty(1)
     row["node"], row["device"] = 1, 42
     slots.of(as_words(row), np.zeros(1, dtype=np.int64))
-    return Episodes("d", "c", slots, POLICY, recovered or {}, lambda _: Who(subject="node gpu"))
+    episodes = Episodes("d", "c", slots, POLICY, lambda _: Who(subject="node gpu"))
+    episodes.agree(stored or {})
+    return episodes
 
 
-def play(episodes: Episodes, script: str, first: int = 1, *, fresh: bool = True) -> list[Detection]:
+def play(episodes: Episodes, script: str, first: int = 1) -> list[Detection]:
     """One hop a letter: x hit, - quiet, ? unknown."""
     out: list[Detection] = []
     for number, letter in enumerate(script, start=first):
@@ -38,7 +40,7 @@ def play(episodes: Episodes, script: str, first: int = 1, *, fresh: bool = True)
                 Measure(name="w", value=np.array([np.nan]), unit="1"),
             ),
         )
-        out += episodes.hop(number * 1000, verdict, fresh=fresh)
+        out += episodes.hop(number * 1000, verdict)
     return out
 
 
@@ -66,12 +68,39 @@ def test_no_data_is_not_quiet() -> None:
     assert [EpisodeState.CLOSED] == [d.state for d in play(episodes, "?", 9)]
 
 
-def test_a_replay_learns_but_does_not_speak() -> None:
-    """Hops that were durable before open nothing; the next one has their history."""
-    episodes = machine()
+def test_a_successor_with_the_memory_goes_on_exactly() -> None:
+    """Saved and restored in any hop, it says what one that never died says."""
+    script = "x-xx-xx--x----xxx----"
+    want = play(machine(), script)
+    for cut in range(1, len(script)):
+        first, second = machine(), machine()
+        said = play(first, script[:cut])
+        second.restore(first.memory(1))
+        second.agree({d.device: d for d in said})
+        assert want == said + play(second, script[cut:], cut + 1)
 
-    assert [] == play(episodes, "xxx", fresh=False)
-    assert [EpisodeState.OPEN] == [d.state for d in play(episodes, "x", 4)]
+
+def test_the_store_has_the_last_word_about_what_is_open() -> None:
+    """A replay that comes to another result neither leaves an episode open nor opens a second."""
+    opened = play(machine(), "xxx")[0]
+    dreamer = machine()
+    play(dreamer, "xxx")
+    dreamer.agree({})
+    assert [] == play(dreamer, "-------", 4)
+    sleeper = machine()
+    play(sleeper, "---")
+    sleeper.agree({42: opened})
+    assert [opened.id] == [d.id for d in play(sleeper, "x----", 4)]
+
+
+def test_an_episode_from_after_the_progress_waits_for_its_time() -> None:
+    """Said, then killed before progress was saved: the replay opens it itself, with the same id."""
+    opened = play(machine(), "--xxx")[0]
+    episodes = machine({42: opened})
+
+    assert not play(episodes, "--xx")
+    assert not episodes.open(1).any()
+    assert [opened] == play(episodes, "x", 5)
 
 
 def test_a_recovered_episode_is_not_opened_twice() -> None:

@@ -59,15 +59,16 @@ def gpu_batch(seconds: Sequence[int], first: int = 0, bad: bytes | None = None) 
 
 
 async def test_rows_are_durable_before_offsets_move() -> None:
-    """Windows, then progress, then release; only as far as nothing open needs."""
+    """Windows, progress, memory, then release; only as far as a replay needs nothing older."""
     bench = Bench(MemoryStore(away_calls=2))
     await bench.processor.take(gpu_batch(range(30)))
-    await bench.processor.take(gpu_batch(range(30, 66), 30))
+    await bench.processor.take(gpu_batch(range(30, 76), 30))
     assert [] == bench.released
     await bench.sink.flush()
 
-    assert 6 == len(bench.store.windows)
-    assert {2: NOW - 540_000} == bench.store.progress(GPU.topic)
+    assert 7 == len(bench.store.windows)
+    assert {2: NOW - 530_000} == bench.store.progress(GPU.topic)
+    assert NOW - 530_000 == bench.store.states[GPU.topic, 2][0]
     assert [(GPU.topic, 2, 29)] == bench.released
 
 

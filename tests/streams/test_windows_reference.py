@@ -48,12 +48,18 @@ def batches(samples: Sequence[Sample], sizes: Sequence[int], first: int = 0) -> 
         at, turn = at + size, turn + 1
 
 
-def run(timeline: Timeline, feed: Iterator[Batch]) -> list[Window]:
-    """Every window that a feed completes."""
+def run(
+    timeline: Timeline, feed: Iterator[Batch], released: list[int | None] | None = None
+) -> list[Window]:
+    """Every window that a feed completes; `released` gets what may be committed with each."""
     out: list[Window] = []
     for batch in feed:
         timeline.add(decoded(batch, GPU), batch.last_offset, batch.clocks_ms(NOW))
-        out += [e for e in timeline.advance() if isinstance(e, Window)]
+        for event in timeline.advance():
+            if isinstance(event, Window):
+                out.append(event)
+                if released is not None:
+                    released.append(timeline.released(event.end_ms))
     return out
 
 
@@ -167,10 +173,11 @@ def test_a_crash_changes_nothing(
     The last `lost` windows were written, or not, but their progress was not saved.
     """
     samples = ended(samples)
-    first = run(Timeline(GPU, CLOCK), batches(samples[:died_at], cut))
+    offsets: list[int | None] = []
+    first = run(Timeline(GPU, CLOCK), batches(samples[:died_at], cut), offsets)
     saved = first[: max(0, len(first) - lost)]
     durable = saved[-1].end_ms if saved else None
-    released = [w.release for w in saved if w.release is not None]
+    released = [offset for offset in offsets[: len(saved)] if offset is not None]
     start = released[-1] + 1 if released else 0
     replay = Timeline(GPU, CLOCK, durable)
 

@@ -1,0 +1,185 @@
+"""What the log says, computed plainly: one sample at a time, nothing killed, nothing cut."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ridgeline.errors import Reject
+from ridgeline.events import Detection, InventoryItem
+from ridgeline.frames import decode, resolve, watermark_of
+from ridgeline.schema import MISSING_COUNTER, MISSING_STATE, Kind, Schema
+from streams.batches import APPEND_TIME, Batch, Fetched
+from streams.episodes import Policy
+from streams.kernels import SATURATED_32
+from streams.partition import Partition
+from streams.surroundings import Board
+from streams.timeline import Clock
+
+Key = tuple[int, int]
+"""Device and start of the window, ms."""
+Row = dict[str, float]
+Rows = dict[Key, Row]
+
+
+@dataclass(slots=True)
+class _Sums:
+    """One device in one window, so far."""
+
+    node: int
+    samples: int = 0
+    gauges: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    increases: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    states: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict)
+
+
+def kept(log: Iterable[Fetched], clock: Clock) -> Iterator[np.void]:
+    """The rows of one partition's log that are neither unreadable nor late nor from the future."""
+    newest = -(10**18)
+    for message in log:
+        mark = None if message.value else watermark_of(message.headers)
+        now = message.timestamp if message.timestamp_type == APPEND_TIME else 10**18
+        if mark is not None:
+            newest = max(newest, mark)
+            continue
+        try:
+            found, version = resolve(message.headers)
+            rows = decode(message.value or b"", found, version)
+        except Reject:
+            continue
+        rows = rows[rows["ts"] <= now + clock.future]
+        for row in rows:
+            if int(row["ts"]) // clock.hop * clock.hop + clock.hop > newest - clock.lateness:
+                yield row
+        newest = max(newest, int(rows["ts"].max(initial=newest)))
+
+
+def windows(schema: Schema, logs: Iterable[Sequence[Fetched]], clock: Clock) -> Rows:
+    """Every window row of a topic, from the logs of its partitions."""
+    sums: dict[Key, _Sums] = {}
+    for log in logs:
+        once: dict[Key, np.void] = {}
+        for row in kept(log, clock):
+            once.setdefault((int(row["device"]), int(row["ts"])), row)
+        before: dict[tuple[int, str], tuple[int, int]] = {}
+        for (device, ts), row in sorted(once.items(), key=lambda item: item[0][1]):
+            start = ts // clock.window * clock.window
+            into = sums.setdefault((device, start), _Sums(node=int(row["node"])))
+            _add(schema, into, row, ts, before, clock)
+    return {key: _row(schema, one) for key, one in sums.items()}
+
+
+def _add(  # noqa: PLR0917 - one obvious loop
+    schema: Schema,
+    into: _Sums,
+    row: np.void,
+    ts: int,
+    before: dict[tuple[int, str], tuple[int, int]],
+    clock: Clock,
+) -> None:
+    into.samples += 1
+    for name in schema.of_kind(Kind.GAUGE):
+        if not math.isnan(row[name]):
+            into.gauges[name].append(float(row[name]))
+    for name in schema.of_kind(Kind.COUNTER):
+        value = int(row[name])
+        if value in (MISSING_COUNTER, SATURATED_32):
+            continue
+        last = before.get((int(row["device"]), name))
+        if last is not None and ts - last[0] <= clock.gap:
+            into.increases[name].append(value - last[1] if value >= last[1] else value)
+        before[int(row["device"]), name] = (ts, value)
+    for name in schema.of_kind(Kind.STATE):
+        if int(row[name]) != MISSING_STATE:
+            into.states[name] = int(row[name])
+    for name in schema.of_kind(Kind.FLAGS):
+        if int(row[name]) != MISSING_STATE:
+            into.flags[name] = into.flags.get(name, 0) | int(row[name])
+
+
+def _row(schema: Schema, sums: _Sums) -> Row:
+    out: Row = {"node": sums.node, "samples": sums.samples}
+    for f in schema.window_fields:
+        values = sums.gauges.get(f.column, [])
+        match f.how:
+            case "avg":
+                out[f.name] = math.fsum(values) / len(values) if values else math.nan
+            case "min" | "max":
+                out[f.name] = {"min": min, "max": max}[f.how](values, default=math.nan)
+            case "inc":
+                found = sums.increases.get(f.column)
+                out[f.name] = math.nan if found is None else math.fsum(found)
+            case "last":
+                out[f.name] = sums.states.get(f.column, MISSING_STATE)
+            case _:
+                out[f.name] = sums.flags.get(f.column, MISSING_STATE)
+    return out
+
+
+def rolled(schema: Schema, rows: Mapping[Key, Row], step_ms: int) -> Rows:
+    """Windows folded into minutes, or minutes into hours."""
+    groups: dict[Key, list[tuple[int, Row]]] = defaultdict(list)
+    for (device, start), row in rows.items():
+        groups[device, start // step_ms * step_ms].append((start, row))
+    return {
+        key: _fold(schema, [row for _, row in sorted(g, key=lambda p: p[0])])
+        for key, g in groups.items()
+    }
+
+
+def _fold(schema: Schema, rows: list[Row]) -> Row:
+    out: Row = {"node": rows[-1]["node"], "samples": sum(r["samples"] for r in rows)}
+    for f in schema.window_fields:
+        missing = math.nan if f.numpy.startswith("<f") else float(MISSING_STATE)
+        known = [r for r in rows if not math.isnan(r[f.name]) and r[f.name] != MISSING_STATE]
+        values = [r[f.name] for r in known]
+        if not values:
+            out[f.name] = missing
+        elif f.how == "avg":
+            total = sum(r["samples"] for r in known)
+            out[f.name] = math.fsum(r[f.name] * r["samples"] for r in known) / total
+        elif f.how == "or":
+            out[f.name] = float(np.bitwise_or.reduce([int(v) for v in values]))
+        else:
+            folds: dict[str, Any] = {"min": min, "max": max, "inc": math.fsum}
+            out[f.name] = values[-1] if f.how == "last" else folds[f.how](values)
+    return out
+
+
+def detections(
+    schema: Schema,
+    logs: Mapping[int, Sequence[Fetched]],
+    items: Iterable[InventoryItem],
+    clock: Clock,
+    policy: Policy,
+) -> list[Detection]:
+    """What a worker says that reads each partition once, from beginning to end, alone."""
+    board = Board()
+    board.inventory.load(items)
+    out: list[Detection] = []
+    for number, log in logs.items():
+        partition = Partition(schema, number, clock, policy, board, {})
+        for message in log:
+            batch = Batch(topic=schema.topic, partition=number, messages=[message])
+            for output in partition.take(batch, 10**15):
+                out += [e for e in output.events if isinstance(e, Detection)]
+    return out
+
+
+def differences(want: Mapping[Key, Row], found: Mapping[Key, Row]) -> list[str]:
+    """How two sets of rows differ, but for the rounding of 32-bit averages; at most a few."""
+    out = [f"missing {key}" for key in sorted(want.keys() - found.keys())]
+    out += [f"not wanted {key}" for key in sorted(found.keys() - want.keys())]
+    for key in want.keys() & found.keys():
+        for name, value in want[key].items():
+            other = found[key][name]
+            close = math.isclose(value, other, rel_tol=1e-5, abs_tol=1e-5)
+            if not close and not (math.isnan(value) and math.isnan(other)):
+                out.append(f"{key} {name}: want {value}, found {other}")
+    return out

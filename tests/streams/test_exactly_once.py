@@ -1,0 +1,166 @@
+"""Exactly-once effect with everything in memory: killed between any two writes, replayed, equal."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from functools import cache
+
+import pytest
+
+from benchmarks.chaos import offline, scenario
+from ridgeline.events import Detection, Event
+from ridgeline.frames import watermark_headers
+from ridgeline.schema import SCHEMAS
+from ridgeline.settings import StreamsSettings
+from streams.batches import APPEND_TIME, Batch, Message
+from streams.episodes import Policy
+from streams.processor import Processor, clock_of
+from streams.sink import Sink
+from streams.testing import MemoryStore
+
+START_MS = 1_790_000_040_000
+SECONDS, PARTITIONS, SCENARIOS = 130, 2, 2
+SETTINGS = StreamsSettings(remember_seconds=30)
+Tp = tuple[str, int]
+
+
+class Killed(BaseException):
+    """The worker is dead; nothing after this line happened."""
+
+
+class MortalStore(MemoryStore):
+    """A store whose writer dies before or after some of its writes."""
+
+    def __init__(self, chance: random.Random, share: float) -> None:
+        super().__init__()
+        self.chance, self.share = chance, share
+
+    def maybe_die(self) -> None:
+        """Perhaps die."""
+        if self.chance.random() < self.share:
+            raise Killed
+
+    def _write(self) -> None:
+        self.maybe_die()
+        super()._write()
+
+
+@cache
+def logs(seed: int) -> dict[Tp, list[Message]]:
+    """The log of every partition."""
+    out: dict[Tp, list[Message]] = {
+        (s.topic, p): [] for s in SCHEMAS.values() for p in range(PARTITIONS)
+    }
+    for sent in scenario.messages(seed, START_MS, SECONDS):
+        log = out[sent.schema.topic, sent.node % PARTITIONS]
+        log.append(
+            Message(len(log), sent.headers, None, sent.value, sent.taken_ms + 30_000, APPEND_TIME)
+        )
+    end = watermark_headers(START_MS + (SECONDS + 30) * 1000)
+    for log in out.values():
+        log.append(Message(len(log), end, None, b""))
+    return out
+
+
+class Life:
+    """One worker from its start to its death or to the end of the log."""
+
+    def __init__(self, store: MortalStore, committed: dict[Tp, int], said: list[Detection]) -> None:
+        self.store, self.committed = store, committed
+
+        async def publish(events: Sequence[Event]) -> None:
+            store.maybe_die()
+            said.extend(e for e in events if isinstance(e, Detection))
+
+        async def append_mark(topic: str, partition: int, ms: int) -> None:
+            raise AssertionError
+
+        def release(topic: str, partition: int, offset: int) -> None:
+            committed[topic, partition] = offset + 1
+
+        self.sink = Sink(store, publish, release, pause_seconds=0)
+        self.processor = Processor(SETTINGS, store, self.sink, append_mark)
+        self.processor.board.inventory.load(scenario.inventory(START_MS))
+
+    async def run(self, chance: random.Random, log: dict[Tp, list[Message]]) -> None:
+        """Read every partition from where it is committed, in pieces, in any order."""
+        at = {tp: self.committed.get(tp, 0) for tp in log}
+        while open_ := [tp for tp in log if at[tp] < len(log[tp])]:
+            tp = chance.choice(open_)
+            size = chance.choice((1, 7, 60, 300))
+            batch = Batch(topic=tp[0], partition=tp[1], messages=log[tp][at[tp] : at[tp] + size])
+            at[tp] += size
+            await self.processor.take(batch)
+            if chance.random() < 0.3:
+                await self.sink.flush()
+        await self.sink.flush()
+
+
+def lives(seed: int, share: float) -> tuple[MortalStore, list[Detection], int]:
+    """Workers one after the other until one sees the end; the store, what was said, the deaths."""
+    chance = random.Random(seed)
+    store, committed, said = MortalStore(chance, share), dict[Tp, int](), list[Detection]()
+    deaths = 0
+    while True:
+        try:
+            asyncio.run(Life(store, committed, said).run(chance, logs(seed % SCENARIOS)))
+        except Killed:
+            deaths += 1
+        else:
+            return store, said, deaths
+
+
+def finals(events: Sequence[Event]) -> dict[str, tuple[object, ...]]:
+    """The last word about every episode."""
+    out: dict[str, tuple[object, ...]] = {}
+    for e in sorted((e for e in events if isinstance(e, Detection)), key=lambda e: e.updated_ms):
+        out[e.id] = (e.detector, e.condition, e.state, e.opened_ms, e.closed_ms, e.windows)
+    return out
+
+
+@cache
+def plain(seed: int) -> list[Detection]:
+    """What is said when nobody dies."""
+    out = []
+    for schema in SCHEMAS.values():
+        mine = {p: log for (topic, p), log in logs(seed).items() if topic == schema.topic}
+        out += offline.detections(
+            schema, mine, scenario.inventory(START_MS), clock_of(SETTINGS), Policy()
+        )
+    return out
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_anywhere_and_replayed_the_result_is_the_same(seed: int) -> None:
+    """Every window row and every episode; what is said twice is said with the same words."""
+    store, said, deaths = lives(seed, share=0.03 * (seed % 4))
+    want = plain(seed % SCENARIOS)
+
+    assert (seed % 4 > 0) == (deaths > 0)
+    assert finals(want) == finals(store.events)
+    assert {(d.id, d.state, d.updated_ms) for d in want} == {
+        (d.id, d.state, d.updated_ms) for d in said
+    }
+    assert len({d.condition for d in want}) > 3
+
+
+def test_the_windows_of_a_memory_store_equal_the_plain_computation() -> None:
+    """One sample at a time, in plain Python, over the same log."""
+    store, _, deaths = lives(7, share=0.06)
+    clock = clock_of(SETTINGS)
+
+    assert deaths > 0
+    for schema in SCHEMAS.values():
+        mine = [log for (topic, _), log in logs(1).items() if topic == schema.topic]
+        found = {
+            (device, start): {
+                f: float(row[f])
+                for f in ("node", "samples", *(w.name for w in schema.window_fields))
+            }
+            for (family, device, start), row in store.windows.items()
+            if family == schema.family
+        }
+        want = offline.windows(schema, mine, clock)
+        assert [] == offline.differences(want, found)
