@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from advisor.facts import Facts
-from advisor.rules import accelerator, burst, consolidate, cooling, disaggregate, fabric
+from advisor.rules import (
+    accelerator,
+    burst,
+    consolidate,
+    cooling,
+    disaggregate,
+    fabric,
+    reasoning,
+)
 from advisor.rules.pricing import Catalog
 from ridgeline.events import Advice
 from ridgeline.settings import AdvisorSettings
@@ -16,7 +24,8 @@ RULES: tuple[tuple[str, Rule], ...] = (
     (disaggregate.RULE, disaggregate.rule),
     (accelerator.RULE, accelerator.rule),
     (cooling.RULE, cooling.rule),
-    (burst.RULE, burst.rule),
     (consolidate.RULE, consolidate.rule),
+    (reasoning.RULE, reasoning.rule),
+    (burst.RULE, burst.rule),
     (fabric.RULE, fabric.rule),
 )

@@ -1,16 +1,24 @@
-"""capacity.consolidate: GPUs that did nothing for the whole history."""
+"""capacity.consolidate: GPUs that did nothing for the whole history, before any are bought."""
 
 from __future__ import annotations
 
+import math
+
 from advisor.facts import Facts, IdleGpus
+from advisor.models import packing
+from advisor.models.interval import Interval
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, gpu_hour, monthly, seen
 from ridgeline.events import Action, Advice, Confidence, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
 RULE = "capacity.consolidate"
-VERSION = "consolidate/1"
 IDLE_RATIO = 0.10
 LEAST_SECONDS = 300.0
+SERVING = frozenset({"prefill", "decode", "mixed"})
+DAY_MINUTES = 24 * 60
+HEADROOM = 1.25  # a serving pool is kept large enough for its peak at 80 % load
+RESERVE = Interval(low=0.5, mid=0.8, high=1.0)
+"""Share of idle GPUs of other work that nobody keeps as a reserve: assumed."""
 
 
 def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Advice, ...]:
@@ -22,14 +30,18 @@ def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Adv
 def _judge(
     pool: IdleGpus, facts: Facts, catalog: Catalog, settings: AdvisorSettings
 ) -> Draft | None:
-    share = pool.idle / pool.gpus
     serving, gpus = facts.serving_of(pool.pool), facts.gpus_of(pool.pool)
     queueing = serving is not None and bool(serving.waiting and serving.waiting >= 1)
-    if share < IDLE_RATIO or pool.seconds < LEAST_SECONDS or queueing or gpus is None:
+    if pool.gpus < 1 or pool.seconds < LEAST_SECONDS or queueing or gpus is None:
+        return None
+    spare = _spare(pool, facts)
+    if spare is None or spare.mid / pool.gpus < IDLE_RATIO:
         return None
     price = gpu_hour(accelerator_of(gpus), catalog, settings)
-    source = "GPUs with every SM idle through the history"
-    spread = (0.5, 0.8, 1.0)  # some of the idle ones are wanted as reserve: assumed
+    count = math.floor(spare.high)
+    idle = packing.idle_ratio(float(pool.gpus), [float(pool.gpus - pool.idle)])
+    shares = (spare.low / spare.high, spare.mid / spare.high, 1.0)
+    source = "GPUs with every SM idle through the history; idle cost as OpenCost defines it"
     return Draft(
         rule=RULE,
         action=Action.CONSOLIDATE,
@@ -38,23 +50,54 @@ def _judge(
         title=f"{pool.idle} of {pool.gpus} GPUs of the {pool.pool} pool do nothing",
         reason=(
             f"{pool.idle} GPUs had idle SMs for {pool.seconds / 60:.0f} minutes while nothing "
-            "waited: give them to other work or switch their nodes off."
+            f"waited: give {_some(count, pool.idle)} to other work or switch their nodes off."
         ),
         evidence=(
-            *seen("idle GPUs", share, "ratio", IDLE_RATIO),
+            *seen("idle GPUs", idle, "ratio", IDLE_RATIO),
             *seen("power of an idle GPU", pool.idle_power_watts, "W"),
         ),
-        counter_evidence=(
-            Evidence(
-                name="history",
-                value=pool.seconds,
-                unit="s",
-                note="a reserve for bursts looks idle too: look at a whole day before acting",
-            ),
-        ),
-        gain=monthly(pool.idle, spread, price, Confidence.MEASURED, source) if price else None,
+        counter_evidence=_against(pool, facts),
+        gain=monthly(count, shares, price, Confidence.MEASURED, source) if price else None,
         needs=Needs(lead_time_days=1),
         confidence=Confidence.MEASURED,
         verify="Idle GPUs of the pool fall below 10 %; queues stay empty for a week.",
-        model_version=VERSION,
+        model_version=packing.VERSION,
+    )
+
+
+def _some(count: int, idle: int) -> str:
+    return "them" if count >= idle else f"{count} of them"
+
+
+def _spare(pool: IdleGpus, facts: Facts) -> Interval | None:
+    """Idle GPUs that may go; of a serving pool only what its highest load of a day leaves over.
+
+    None for a serving pool with less than a day of history: a reserve for bursts looks idle too.
+    """
+    if pool.pool not in SERVING:
+        return RESERVE.scaled(pool.idle)
+    demand, serving = facts.demand.get(pool.pool, ()), facts.serving_of(pool.pool)
+    now = (serving.running or 0.0) + (serving.waiting or 0.0) if serving else 0.0
+    if len(demand) < DAY_MINUTES or now <= 0:
+        return None
+    at_peak = (pool.gpus - pool.idle) * max(demand) / now  # load moves with busy GPUs
+    kept = min(float(pool.gpus), HEADROOM * at_peak)
+    spare = min(float(pool.idle), pool.gpus - kept)
+    return Interval(low=0.8 * spare, mid=spare, high=min(float(pool.idle), 1.2 * spare))
+
+
+def _against(pool: IdleGpus, facts: Facts) -> tuple[Evidence, ...]:
+    note = "a reserve for bursts looks idle too: look at a whole day before acting"
+    history = Evidence(name="history", value=pool.seconds, unit="s", note=note)
+    demand = facts.demand.get(pool.pool, ())
+    if not demand:
+        return (history,)
+    return (
+        history,
+        Evidence(
+            name="highest demand in the history",
+            value=max(demand),
+            unit="1",
+            note=f"concurrent requests, {len(demand) / DAY_MINUTES:.1f} days",
+        ),
     )

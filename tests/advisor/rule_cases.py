@@ -123,6 +123,16 @@ BROKEN_MIXED = serving("mixed", ttft_p99_seconds=9.0, tpot_p99_seconds=0.2)
 HOT = gpus("loop-a", thermal_ratio=0.2, clock_ratio=0.7)
 QUEUE = serving("decode", waiting=80, overload_ratio=0.4, ttft_p99_seconds=9)
 IDLE = f.IdleGpus(pool="training", gpus=64, idle=32, idle_power_watts=75, seconds=600)
+FULL = serving(
+    "decode",
+    waiting=40,
+    kv_usage_ratio=0.98,
+    output_tokens_p50=1014,
+    output_tokens_p99=15063,
+    preemptions_per_second=0.2,
+)
+DAY_OF_QUIET = {"decode": (100.0,) * 1440}
+IDLE_DECODE = f.IdleGpus(pool="decode", gpus=64, idle=32, idle_power_watts=75, seconds=600)
 CONGESTED = found("incast_receiver", "fabric_congestion")
 
 POSITIVE: dict[str, tuple[f.Facts, ...]] = {
@@ -150,7 +160,19 @@ POSITIVE: dict[str, tuple[f.Facts, ...]] = {
             demand={"decode": (100.0,) * 1300 + (400.0,) * 300},
         ),
     ),
-    "capacity.consolidate": (facts(idle=(IDLE,), pools=(gpus("training"),)),),
+    "capacity.consolidate": (
+        facts(idle=(IDLE,), pools=(gpus("training"),)),
+        facts(
+            idle=(IDLE_DECODE,),
+            pools=(gpus("decode"),),
+            serving=(serving("decode"),),
+            demand=DAY_OF_QUIET,
+        ),
+    ),
+    "capacity.reasoning": (
+        facts(serving=(FULL,), pools=(gpus("decode"),)),
+        facts(serving=(FULL,), pools=(gpus("decode", model="NVIDIA T4"),)),  # no price: no money
+    ),
     "fabric.congestion": (
         facts(found=(CONGESTED,), rails=(rail(),), pools=(gpus("decode"),)),
         facts(found=(CONGESTED,)),
@@ -181,8 +203,38 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
         facts(serving=(replace(QUEUE, overload_ratio=None),), pools=(gpus("decode"),)),
         facts(serving=(QUEUE,), pools=(gpus("decode", model="NVIDIA T4"),)),  # nobody rents it
         facts(serving=(QUEUE,)),
+        facts(  # 64 idle H100 elsewhere come first
+            serving=(QUEUE,),
+            pools=(gpus("decode"), gpus("training")),
+            idle=(replace(IDLE, idle=64),),
+        ),
+        facts(  # two peaks of four minutes in a day
+            serving=(QUEUE,),
+            pools=(gpus("decode"),),
+            demand={"decode": ((100.0,) * 716 + (400.0,) * 4) * 2},
+        ),
+    ),
+    "capacity.reasoning": (
+        facts(serving=(replace(FULL, kv_usage_ratio=0.5),), pools=(gpus("decode"),)),
+        facts(serving=(replace(FULL, kv_usage_ratio=None),), pools=(gpus("decode"),)),
+        facts(serving=(replace(FULL, output_tokens_p99=2000),), pools=(gpus("decode"),)),  # no tail
+        facts(serving=(replace(FULL, output_tokens_p50=None),), pools=(gpus("decode"),)),
+        facts(
+            serving=(replace(FULL, waiting=0, preemptions_per_second=0),), pools=(gpus("decode"),)
+        ),
+        facts(serving=(replace(FULL, seconds=60),), pools=(gpus("decode"),)),
+        facts(serving=(FULL,)),  # whose GPUs?
     ),
     "capacity.consolidate": (
+        facts(  # a serving pool whose day is not known keeps its reserve
+            idle=(IDLE_DECODE,), pools=(gpus("decode"),), serving=(serving("decode"),)
+        ),
+        facts(  # and one whose peak needs them
+            idle=(IDLE_DECODE,),
+            pools=(gpus("decode"),),
+            serving=(serving("decode"),),
+            demand={"decode": (100.0,) * 1400 + (400.0,) * 40},
+        ),
         facts(idle=(replace(IDLE, idle=2),), pools=(gpus("training"),)),
         facts(idle=(replace(IDLE, seconds=60),), pools=(gpus("training"),)),
         facts(idle=(replace(IDLE, pool="decode"),), pools=(gpus("decode"),), serving=(QUEUE,)),

@@ -207,6 +207,64 @@ def test_residency_forbids_before_cost() -> None:
     )
 
 
+def test_a_plan_to_rent_says_where_how_long_and_what_is_not_known() -> None:
+    """The reason names place, GPUs and hours; rent is an effect; the unknown region is said."""
+    (rent,) = BY_ID["capacity.cloud_burst"](
+        cases.POSITIVE["capacity.cloud_burst"][1], CATALOG, SETTINGS
+    )
+
+    assert "verda" in rent.reason
+    assert "5.0 h a peak" in rent.reason
+    assert ["USD/month of rent"] == [e.unit for e in rent.effects]
+    assert any("region" in e.note for e in rent.counter_evidence)
+
+
+@pytest.mark.parametrize(("number", "why"), [(4, "Idle GPUs"), (5, "over before")])
+def test_no_rent_is_reasoned(number: int, why: str) -> None:
+    """Idle GPUs of the same kind, and peaks shorter than provisioning: keep, with the reason."""
+    facts = cases.NEGATIVE["capacity.cloud_burst"][number]
+    (keep,) = BY_ID["capacity.cloud_burst"](facts, CATALOG, SETTINGS)
+
+    assert keep.action is Action.KEEP
+    assert why in keep.reason
+    assert keep.gain is None
+
+
+def test_idle_gpus_with_a_queue_are_no_reserve_for_others() -> None:
+    """A pool that waits for its own work lends nothing."""
+    facts = cases.NEGATIVE["capacity.cloud_burst"][4]
+    waiting = replace(cases.serving("training"), waiting=5)
+    busy = replace(facts, serving=(*facts.serving, waiting))
+
+    (advice,) = BY_ID["capacity.cloud_burst"](busy, CATALOG, SETTINGS)
+
+    assert advice.action is Action.BURST_TO_CLOUD
+
+
+def test_long_answers_want_cache() -> None:
+    """R1's tail at a full cache: GPUs as an interval of whole servers, FP8 cache named first."""
+    (advice,) = BY_ID["capacity.reasoning"](
+        cases.POSITIVE["capacity.reasoning"][0], CATALOG, SETTINGS
+    )
+    gpus, usd = advice.effects
+
+    assert advice.action is Action.ADD_CAPACITY
+    assert "FP8 KV cache first" in advice.reason
+    assert gpus.low < gpus.high
+    assert {0} == {gpus.low % 8, gpus.mid % 8, gpus.high % 8}
+    assert gpus.mid * 4 * 730 == pytest.approx(usd.mid)
+
+
+def test_a_serving_pool_gives_up_only_what_its_peak_leaves() -> None:
+    """Busy GPUs grow with demand: a day at 100 of 160 concurrent requests leaves most idle ones."""
+    (advice,) = BY_ID["capacity.consolidate"](
+        cases.POSITIVE["capacity.consolidate"][1], CATALOG, SETTINGS
+    )
+
+    assert advice.gain is not None
+    assert 0 < advice.gain.low < advice.gain.high <= 32 * 4 * 730
+
+
 def test_lossy_links_are_inspected() -> None:
     """A cable is no tuning problem."""
     facts = cases.facts(found=(cases.found("lossy_link", "fabric_congestion"),))
