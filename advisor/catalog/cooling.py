@@ -1,8 +1,16 @@
-"""How much heat a rack may give off by cooling technology, and what changing it takes."""
+"""How much heat a rack may give off by cooling technology, what changing it takes, and PUE."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from advisor.catalog.files import Entry, FileHead, Positive, parsed, shipped
+
+FILE = "cooling.yaml"
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,35 +22,67 @@ class Technology:
     high_kw_per_rack: float
     lead_time_months: tuple[float, float]  # assumed from project practice, 18 to 36 for a retrofit
     source: str
+    air_ratio: tuple[float, float] = (1.0, 1.0)  # of the heat, that air still carries
+    water: str = ""  # warmest ASHRAE facility water class it takes; empty: needs none
+    max_supply_celsius: float | None = None
+    approach_kelvin: float | None = None  # coolant at the rack above facility water
+
+    @property
+    def liquid(self) -> bool:
+        """Whether facility water has to come to the row."""
+        return bool(self.water)
 
 
-TECHNOLOGIES: tuple[Technology, ...] = (
-    Technology(
-        name="perimeter air",
-        low_kw_per_rack=0,
-        high_kw_per_rack=10,
-        lead_time_months=(0, 0),
-        source="vendor guides, secondary",
-    ),
-    Technology(
-        name="contained air, in-row",
-        low_kw_per_rack=10,
-        high_kw_per_rack=30,
-        lead_time_months=(3, 9),
-        source="vendor guides, secondary",
-    ),
-    Technology(
-        name="rear-door heat exchanger",
-        low_kw_per_rack=20,
-        high_kw_per_rack=80,
-        lead_time_months=(6, 18),
-        source="vendor guides, secondary",
-    ),
-    Technology(
-        name="direct-to-chip liquid",
-        low_kw_per_rack=50,
-        high_kw_per_rack=150,
-        lead_time_months=(18, 36),
-        source="vendor guides, secondary; air still carries 20 to 30 % of the heat",
-    ),
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PueRow:
+    """Median PUE of one cooling system."""
+
+    system: str
+    pue: float
+    source: str
+    liquid: bool = False
+    litres_per_kwh: float | None = None  # water use
+
+
+class _TechnologyEntry(Entry):
+    name: str
+    low_kw_per_rack: Annotated[float, Field(ge=0)]
+    high_kw_per_rack: Positive
+    lead_time_months: tuple[float, float]
+    air_ratio: tuple[Share, Share]
+    source: str
+    water: str = ""
+    max_supply_celsius: Positive | None = None
+    approach_kelvin: Positive | None = None
+
+
+class _PueEntry(Entry):
+    system: str
+    pue: Annotated[float, Field(ge=1)]
+    source: str
+    liquid: bool = False
+    litres_per_kwh: Positive | None = None
+
+
+class _CoolingFile(FileHead):
+    technologies: tuple[_TechnologyEntry, ...]
+    pue: tuple[_PueEntry, ...]
+
+
+def _load() -> tuple[tuple[Technology, ...], tuple[PueRow, ...]]:
+    file = parsed(_CoolingFile, shipped(FILE), FILE)
+    technologies = tuple(
+        Technology(**e.model_dump(exclude={"source"}), source=file.source(e.source).title)
+        for e in file.technologies
+    )
+    rows = tuple(
+        PueRow(**e.model_dump(exclude={"source"}), source=file.source(e.source).title)
+        for e in file.pue
+    )
+    return technologies, rows
+
+
+TECHNOLOGIES, PUE = _load()
+BY_NAME = {t.name: t for t in TECHNOLOGIES}
+CONTAINED_AIR = BY_NAME["contained air, in-row"]
+DIRECT_TO_CHIP = BY_NAME["direct-to-chip liquid"]

@@ -111,11 +111,9 @@ def _evidence(gpus: GpuActivity, loop: LoopHeat | None) -> tuple[Evidence, ...]:
     )
     if loop is None:
         return own
-    heat = None
-    if loop.flow_liters_per_minute is not None and loop.supply_celsius is not None:
-        back = loop.return_celsius
-        if back is not None:
-            heat = model.heat_watts(loop.flow_liters_per_minute, back - loop.supply_celsius) / 1000
+    supply, back = loop.supply_celsius, loop.return_celsius
+    delta = None if supply is None or back is None else back - supply
+    heat = model.heat_watts(loop.flow_liters_per_minute, delta)
     normal_flow, normal = loop.normal_flow_liters_per_minute, loop.normal_supply_celsius
     usual = "" if normal_flow is None else f"usually {normal_flow:.0f}"
     usual_supply = "" if normal is None else f"usually {normal:.1f}"
@@ -123,7 +121,7 @@ def _evidence(gpus: GpuActivity, loop: LoopHeat | None) -> tuple[Evidence, ...]:
         *own,
         *seen("coolant flow", loop.flow_liters_per_minute, "L/min", note=usual),
         *seen("coolant supply", loop.supply_celsius, "degC", note=usual_supply),
-        *seen("heat carried away (rho*cp*Q*dT)", heat, "kW"),
+        *seen("heat carried away (rho*cp*Q*dT)", None if heat is None else heat / 1000, "kW"),
     )
 
 
