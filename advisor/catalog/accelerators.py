@@ -36,9 +36,8 @@ class Accelerator:
     power_w: float | None = None
     measured_bf16_tflops: float | None = None
     measured_bandwidth_ratio: float | None = None  # of peak, streaming weights at batch 1
-    serving_compute_ratio: float | None = None  # of peak at the weights' precision, in an engine
-    serving_bandwidth_ratio: float | None = None
-    serving_error_ratio: float | None = None  # of a rate computed from the two
+    serving_ratio: float | None = None  # speed of whole engines over what their kernels say
+    serving_error_ratio: float | None = None  # of a rate computed with it
     vendor: str = ""
     stack: str = "CUDA"
     scale_up_devices: int = SCALE_UP_DEVICES
@@ -78,8 +77,7 @@ class _AcceleratorEntry(Entry):
     power_w: SourcedPositive | None = None
     measured_bf16_tflops: SourcedPositive | None = None
     measured_bandwidth_ratio: SourcedPositive | None = None
-    serving_compute_ratio: SourcedPositive | None = None
-    serving_bandwidth_ratio: SourcedPositive | None = None
+    serving_ratio: SourcedPositive | None = None
     serving_error_ratio: SourcedPositive | None = None
 
 

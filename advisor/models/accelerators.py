@@ -173,7 +173,7 @@ def _verdict(
         return Verdict.NOT_RUNNABLE
     if least is None:
         return Verdict.DOES_NOT_FIT
-    if accelerator.serving_compute_ratio is None or accelerator.serving_bandwidth_ratio is None:
+    if accelerator.serving_ratio is None:
         return Verdict.UNVERIFIED
     if found is None:
         return Verdict.TOO_SLOW

@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from advisor.catalog.fabric import FITS, CollectiveFit, Op
+from advisor.catalog.fabric import FITS, SAME_LINK, CollectiveFit, Op
 
 VERSION = "network/2"
 Sizes = npt.NDArray[np.float64] | float
@@ -40,6 +40,7 @@ def best_known(system: str, op: Op, ranks: int) -> CollectiveFit | None:
     """
     if ranks < FEWEST_RANKS:
         return None
+    system = SAME_LINK.get(system, system)
     exact = FITS.get((system, op, ranks))
     if exact is not None:
         return exact

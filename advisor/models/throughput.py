@@ -1,67 +1,66 @@
-"""Tokens per second of a served model on an accelerator, from its shape and measured ceilings.
+"""Tokens per second of a served model on an accelerator at its best batch, and what limits it.
 
 One engine, prefill and decode together, as many sequences as its KV cache holds: a request costs
-one prefill and its share of every decode step. Both are the roofline derated by what serving
-engines reach (`serving_*_ratio` of the catalogue), plus collectives. Against 110 published runs of
-dense models (TensorRT-LLM 1.0: 8B to 405B on H100, H200, B200, GB200, RTX PRO 6000, prompts of 128
-to 20,000 tokens) the mean error is 6 %, the worst 22 %; against 18 MLPerf results that (but for
-one number an accelerator where nothing else is published) were not fitted, 13 % and 48 %.
+one prefill and its share of every decode step. Times are those of `phases` (kernels under measured
+ceilings), times `serving_ratio` of the catalogue: what whole engines reached over what their
+kernels say. Where that ratio was never published the answer is None, "unverified".
+
+Against 140 published runs of dense models (TensorRT-LLM 1.0: 8B to 405B on H100, H200, B200, GB200,
+RTX PRO 6000, prompts of 128 to 20,000 tokens), 27 of a mixture of experts and 17 MLPerf results the
+errors are in `docs/models.md` and held by tests.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import numpy as np
+
+from advisor.catalog import ceilings
 from advisor.catalog.accelerators import Accelerator
-from advisor.catalog.fabric import SAME_LINK, CollectiveFit, Op
-from advisor.catalog.files import Source
-from advisor.models import network
+from advisor.catalog.models import Format, Model
+from advisor.models import phases
+from advisor.models.arrays import Floats
 from advisor.models.interval import Interval
-from advisor.models.llm import Model, prefill_flops
+from advisor.models.replica import Layout, Replica
 
-VERSION = "throughput/1"
-MEMORY_RATIO = 0.9  # engines' default share of memory
-RESERVE_BYTES_PER_DEVICE = 3.5e9  # AIC's "other_mem"
-STEP_OVERHEAD_SECONDS = 2e-3  # launch and scheduling, fitted
-ATTENTION_RATIO = 0.5  # of bf16 peak that prefill attention reaches, fitted
+VERSION = "throughput/2"
 ADMITTED_OUTPUT_SHARE = 0.75  # of its output that a sequence holds cache for on average, fitted
-PREFILL_CHUNK_TOKENS = 8192.0
-EXPERT_RATIO = 0.6  # of the rate its shape says; fitted to Qwen3-235B and DeepSeek-R1, 30 runs
-EXPERT_ERROR = 0.5
+PREFILL_PASS_TOKENS = 8192.0  # prompts are computed together up to this (TensorRT-LLM's default)
 MOST_BATCH = 2048  # sequences; of a mixture of experts on each device (attention data-parallel)
-STAGE_COST = 0.155  # time a further pipeline stage adds (bubbles); fitted to RTX PRO 6000, 30 runs
+LEAST_SEQUENCES = 4
+EXPERT_RATIO = 0.9  # engines over kernels for mixtures; fitted to Qwen3-235B, 27 runs
+EXPERT_ERROR = 0.4
+STAGE_COST = 0.1  # time a further pipeline stage adds (bubbles); fitted to RTX PRO 6000, 30 runs
 P99_RATIO = 0.6  # mean time between tokens that holds a limit at p99; fitted to MLPerf interactive
 UNTESTED_ERROR = 0.4  # where few published runs test the model: objectives, pipelines
-SLOW_LINK_GB_S = 64.0  # PCIe 5.0: below it engines split by layers (pipeline), not by tensors
+SLOW_LINK_GB_S = 64.0  # PCIe 5.0: up to it engines split by layers (pipeline), not by tensors
+BATCHES = 64  # steps between one sequence and the largest batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What is served. `bytes_per_weight` None: as the model was published."""
+    """What is served. `weights` None: as the model was published."""
 
     model: Model
     prompt_tokens: float
     output_tokens: float
-    bytes_per_weight: float | None = None
+    weights: Format | None = None
     prefix_hit_ratio: float = 0.0
     tpot_limit_seconds: float | None = None
     most_batch: float = MOST_BATCH
 
     @property
-    def width_bytes(self) -> float:
-        """Bytes of one weight."""
-        return self.bytes_per_weight or self.model.weight_bytes_per_param
+    def cache(self) -> Format:
+        """Format of the cache: 8 bit beside weights of 8 bits or fewer, else 16."""
+        narrow = (self.weights or self.model.format).bytes_per_element <= 1
+        return Format.FP8 if narrow else Format.BF16
 
     @property
-    def weight_bytes(self) -> float:
-        """Bytes of all weights."""
-        return self.model.params * self.width_bytes
-
-    @property
-    def kv_bytes_per_token(self) -> float:
-        """Cache of a token: 8 bit beside weights of 8 bits or fewer, else 16."""
-        return self.model.kv_bytes_per_token(1.0 if self.width_bytes <= 1 else 2.0)
+    def mixture(self) -> bool:
+        """Whether the model is a mixture of experts."""
+        return self.model.experts is not None
 
     @property
     def valid(self) -> bool:
@@ -69,25 +68,47 @@ class Job:
         lengths = (self.prompt_tokens, self.output_tokens, self.most_batch)
         return all(math.isfinite(v) and v > 0 for v in lengths) and 0 <= self.prefix_hit_ratio < 1
 
+    @property
+    def held_tokens(self) -> float:
+        """Tokens of cache one running sequence takes on average of its admission."""
+        return self.prompt_tokens + ADMITTED_OUTPUT_SHARE * self.output_tokens
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """What one engine on `devices` accelerators gives at its best batch."""
+    """What one engine on `layout.gpus` accelerators gives at its best batch."""
 
-    devices: int
+    layout: Layout
     batch: float
     tokens_per_second_per_device: Interval
     tpot_seconds: float
-    prefill_seconds: float
+    prefill_seconds: float  # of one prompt, computed with others
     prefill_share: float  # of the time
     bandwidth_bound: bool  # decode reads longer than it computes
-    capacity_tokens: float
+    capacity_sequences: float
+
+    @property
+    def devices(self) -> int:
+        """Accelerators of the engine."""
+        return self.layout.gpus
 
 
-def cache_tokens(job: Job, accelerator: Accelerator, devices: int) -> float:
-    """Tokens whose cache fits beside the weights on `devices`, never below 0."""
-    free = (accelerator.memory_gb * 1e9 * MEMORY_RATIO - RESERVE_BYTES_PER_DEVICE) * devices
-    return max(0.0, (free - job.weight_bytes) / job.kv_bytes_per_token)
+def layout(job: Job, accelerator: Accelerator, devices: int) -> Layout:
+    """How an engine is spread: by layers over PCIe, experts whole where there are any, else TP."""
+    if (accelerator.link_gb_s or 0.0) <= SLOW_LINK_GB_S:
+        return Layout(pipeline=devices)
+    return Layout(data=devices, expert=devices) if job.mixture else Layout(tensor=devices)
+
+
+def replica(job: Job, accelerator: Accelerator, devices: int) -> Replica:
+    """The engine of a job on `devices` accelerators."""
+    return Replica(
+        model=job.model,
+        accelerator=accelerator,
+        layout=layout(job, accelerator, devices),
+        weights=job.weights,
+        cache=job.cache,
+    )
 
 
 def least_devices(job: Job, accelerator: Accelerator) -> int | None:
@@ -95,10 +116,9 @@ def least_devices(job: Job, accelerator: Accelerator) -> int | None:
 
     None when not even the accelerator's scale-up domain does.
     """
-    needed = 4 * (job.prompt_tokens + job.output_tokens)
-    devices = 1
+    devices, tokens = 1, job.prompt_tokens + job.output_tokens
     while devices <= accelerator.scale_up_devices:
-        if cache_tokens(job, accelerator, devices) >= needed:
+        if phases.most_sequences(replica(job, accelerator, devices), tokens) >= LEAST_SEQUENCES:
             return devices
         devices *= 2
     return None
@@ -107,46 +127,46 @@ def least_devices(job: Job, accelerator: Accelerator) -> int | None:
 def rate(job: Job, accelerator: Accelerator, devices: int) -> Rate | None:
     """Rate at the largest batch that fits memory and TPOT limit.
 
-    None: nobody measured what the accelerator reaches ("unverified"), nothing fits, or the limit
-    cannot be held even by one sequence.
+    None: nobody published what engines reach on the accelerator ("unverified"), nothing fits, or
+    the limit cannot be held even by one sequence.
     """
-    engine = _engine(job, accelerator, devices)
-    if engine is None or not job.valid:
+    ratio = accelerator.serving_ratio
+    if ratio is None or accelerator.bandwidth_tb_s is None or not job.valid:
         return None
-    capacity = cache_tokens(job, accelerator, devices)
-    held = job.prompt_tokens + ADMITTED_OUTPUT_SHARE * job.output_tokens
-    batch = min(job.most_batch * (devices if engine.mixture else 1), capacity / held)
-    limit = None if job.tpot_limit_seconds is None else job.tpot_limit_seconds * P99_RATIO
-    if batch < 1 or (limit is not None and engine.tpot_seconds(1) > limit):
+    engine = replica(job, accelerator, devices)
+    capacity = float(phases.most_sequences(engine, job.held_tokens))
+    most = min(job.most_batch * (devices if job.mixture else 1), capacity)
+    if most < 1:
         return None
-    if limit is not None:
-        batch = _largest(engine, batch, limit)
-    tpot = engine.tpot_seconds(batch)
-    reached = (EXPERT_RATIO if engine.mixture else 1.0) / (1 + STAGE_COST * (engine.stages - 1))
-    mid = batch / tpot / devices * reached
-    doubts = (
-        accelerator.serving_error_ratio or UNTESTED_ERROR,
-        EXPERT_ERROR if engine.mixture else 0.0,
-        UNTESTED_ERROR if engine.stages > 1 or limit is not None else 0.0,
-    )
-    error = max(doubts)
+    reached = ratio * (EXPERT_RATIO if job.mixture else 1.0)
+    reached /= 1 + STAGE_COST * (engine.layout.pipeline - 1)
+    prefill = prefill_seconds(job, engine) / reached
+    batches = np.geomspace(1.0, most, BATCHES)
+    tpot = _steps(job, engine, batches) / reached + batches * prefill / job.output_tokens
+    limit = job.tpot_limit_seconds
+    fine = tpot <= (math.inf if limit is None else limit * P99_RATIO)
+    if not fine[0]:
+        return None
+    best = int(np.flatnonzero(fine)[-1])
+    batch, seconds = float(batches[best]), float(tpot[best])
+    mid, error = batch / seconds / devices, _error(job, accelerator, engine)
     return Rate(
-        devices=devices,
+        layout=engine.layout,
         batch=batch,
         tokens_per_second_per_device=Interval(
             low=mid / (1 + error), mid=mid, high=mid * (1 + error)
         ),
-        tpot_seconds=tpot / reached,
-        prefill_seconds=engine.prefill_seconds,
-        prefill_share=min(1.0, batch * engine.prefill_seconds / job.output_tokens / tpot),
-        bandwidth_bound=engine.read_seconds(batch) > engine.compute_seconds(batch),
-        capacity_tokens=capacity,
+        tpot_seconds=seconds,
+        prefill_seconds=prefill,
+        prefill_share=min(1.0, batch * prefill / job.output_tokens / seconds),
+        bandwidth_bound=_bandwidth_bound(job, engine, batch),
+        capacity_sequences=capacity,
     )
 
 
 def best_rate(job: Job, accelerator: Accelerator) -> Rate | None:
     """The rate on the number of devices that gives most tokens per device."""
-    least = least_devices(job, accelerator)
+    least = least_devices(job, accelerator) if job.valid else None
     if least is None:
         return None
     counts = [n for n in (least, 2 * least, 4 * least) if n <= accelerator.scale_up_devices]
@@ -154,109 +174,32 @@ def best_rate(job: Job, accelerator: Accelerator) -> Rate | None:
     return max(found, key=lambda r: r.tokens_per_second_per_device.mid, default=None)
 
 
-def _largest(engine: _Engine, batch: float, limit_seconds: float) -> float:
-    low, high = 1.0, batch
-    if engine.tpot_seconds(high) <= limit_seconds:
-        return high
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high) if engine.tpot_seconds(middle) <= limit_seconds else (low, middle)
-        )
-    return low
+def prefill_seconds(job: Job, engine: Replica) -> float:
+    """One prompt's share of a pass of several, less what the prefix cache holds."""
+    together = max(1.0, math.floor(PREFILL_PASS_TOKENS / job.prompt_tokens))
+    cached = job.prompt_tokens * job.prefix_hit_ratio
+    seconds = phases.prefill_service_seconds(
+        engine, job.prompt_tokens, cached_tokens=cached, prompts=together
+    )
+    return float(seconds) / together
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Engine:
-    """Times of one engine; `fit` None: split by layers, nothing to reduce."""
-
-    job: Job
-    flops: float
-    attention_flops: float
-    bytes_per_second: float
-    fit: CollectiveFit | None
-    stages: int
-    mixture: bool
-
-    @property
-    def prefill_seconds(self) -> float:
-        """One prompt, less what the prefix cache holds."""
-        model, tokens = self.job.model, self.job.prompt_tokens * (1 - self.job.prefix_hit_ratio)
-        linear = 2 * model.active_params * tokens
-        attention = prefill_flops(model, self.job.prompt_tokens) - (
-            2 * model.active_params * self.job.prompt_tokens
-        )
-        attention *= 1 - self.job.prefix_hit_ratio**2
-        chunk = self._reduce_seconds(PREFILL_CHUNK_TOKENS) * tokens / PREFILL_CHUNK_TOKENS
-        return linear / self.flops + attention / self.attention_flops + chunk
-
-    def read_seconds(self, batch: float) -> float:
-        """Reading weights (of a mixture: of the experts in use) and every sequence's cache."""
-        share = self.job.model.active_params / self.job.model.params
-        touched = share + (1 - share) * (1 - math.pow(1 - share, batch))
-        context = self.job.prompt_tokens + self.job.output_tokens / 2
-        cache = batch * context * self.job.kv_bytes_per_token
-        return (self.job.weight_bytes * touched + cache) / self.bytes_per_second
-
-    def compute_seconds(self, batch: float) -> float:
-        """Matrix work of a step; latent attention computes for each token of the context too."""
-        model = self.job.model
-        context = self.job.prompt_tokens + self.job.output_tokens / 2
-        latent = 4 * model.layers * model.kv_heads * model.latent_dim * context
-        work = 2 * model.active_params / self.flops + latent / self.attention_flops
-        return batch * work
-
-    def _reduce_seconds(self, tokens: float) -> float:
-        if self.fit is None:
-            return 0.0
-        model = self.job.model
-        seconds = network.tensor_parallel_seconds(
-            self.fit, layers=model.layers, hidden=model.hidden, tokens=tokens
-        )
-        return float(seconds)
-
-    def tpot_seconds(self, batch: float) -> float:
-        """Time between a sequence's tokens: a step, and the prefills that come between."""
-        step = STEP_OVERHEAD_SECONDS + self.read_seconds(batch) + self.compute_seconds(batch)
-        stalled = batch * self.prefill_seconds / self.job.output_tokens
-        return step + self._reduce_seconds(batch) + stalled
+def _steps(job: Job, engine: Replica, batches: Floats) -> Floats:
+    context = job.prompt_tokens + job.output_tokens / 2
+    return phases.decode_step_seconds(engine, batches, context)
 
 
-def _engine(job: Job, accelerator: Accelerator, devices: int) -> _Engine | None:
-    compute, bandwidth = accelerator.serving_compute_ratio, accelerator.serving_bandwidth_ratio
-    peak, bf16 = accelerator.tflops(job.width_bytes), accelerator.bf16_tflops
-    if not (compute and bandwidth and peak and accelerator.bandwidth_tb_s):
-        return None
-    fit = tensor_fit(accelerator, devices)
-    return _Engine(
-        job=job,
-        flops=peak * compute * devices * 1e12,
-        attention_flops=(bf16 or peak / 2) * ATTENTION_RATIO * devices * 1e12,
-        bytes_per_second=accelerator.bandwidth_tb_s * bandwidth * devices * 1e12,
-        fit=fit,
-        stages=devices if fit is None else 1,
-        mixture=job.model.active_params < job.model.params,
+def _error(job: Job, accelerator: Accelerator, engine: Replica) -> float:
+    few = engine.layout.pipeline > 1 or job.tpot_limit_seconds is not None
+    return max(
+        accelerator.serving_error_ratio or UNTESTED_ERROR,
+        EXPERT_ERROR if job.mixture else 0.0,
+        UNTESTED_ERROR if few else 0.0,
     )
 
 
-def tensor_fit(accelerator: Accelerator, devices: int) -> CollectiveFit | None:
-    """How tensor parallelism reduces here; None for one device or a link too slow for it.
-
-    A link nobody measured collectives on is taken at half of its rate, with NCCL's start of 20 us.
-    """
-    link = accelerator.link_gb_s
-    if devices < network.FEWEST_RANKS or link is None or link <= SLOW_LINK_GB_S:
-        return None
-    system = SAME_LINK.get(accelerator.name, accelerator.name)
-    found = network.best_known(system, Op.ALL_REDUCE, devices)
-    if found is not None:
-        return replace(found, ranks=devices)
-    return CollectiveFit(
-        system=accelerator.name,
-        op=Op.ALL_REDUCE,
-        ranks=devices,
-        start_seconds=20e-6,
-        bus_bytes_per_second=link * 0.5e9,
-        ramp_seconds_per_sqrt_byte=6e-9,
-        source=Source(title="assumed: half of the link's rate", as_of="2026-11"),
-    )
+def _bandwidth_bound(job: Job, engine: Replica, batch: float) -> bool:
+    work = phases.decode_work(engine, batch, job.prompt_tokens + job.output_tokens / 2)
+    reading = float(work.traffic_bytes) / engine.peak_bytes_per_second
+    computing = float(work.flops) / ceilings.peak_flops(engine.accelerator, engine.computed_format)
+    return reading > computing / engine.gpus

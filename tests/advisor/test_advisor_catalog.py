@@ -64,8 +64,8 @@ def test_peaks_are_ordered_and_shares_are_shares() -> None:
     for a in ACCELERATORS:
         assert a.bf16_tflops is None or (a.fp8_tflops or a.bf16_tflops) >= a.bf16_tflops
         assert a.fp8_tflops is None or (a.fp4_tflops or a.fp8_tflops) >= a.fp8_tflops
-        for share in (a.measured_bandwidth_ratio, a.serving_compute_ratio):
-            assert share is None or 0 < share < 1
+        assert a.measured_bandwidth_ratio is None or 0 < a.measured_bandwidth_ratio < 1
+        assert a.serving_ratio is None or 0.5 < a.serving_ratio < 1.5
 
 
 def test_peak_by_width_of_weights() -> None:
@@ -101,7 +101,7 @@ def test_operators_file_corrects_and_extends() -> None:
         "as_of": "2026-11-01",
         "sources": {"lab": {"title": "our lab", "as_of": "2026-10"}},
         "accelerators": [
-            {"name": "B300-SXM", "serving_compute_ratio": 0.5, "power_w": [1050.0, "lab"]},
+            {"name": "B300-SXM", "serving_ratio": 0.5, "power_w": [1050.0, "lab"]},
             {"name": "NPU-1", "memory_gb": 64, "bandwidth_tb_s": 1.0},
         ],
         "prices": [
@@ -112,10 +112,10 @@ def test_operators_file_corrects_and_extends() -> None:
     found = {a.name: a for a in accelerators.load(own)}
     sold = {(p.provider, p.accelerator): p for p in prices.load(own)}
 
-    assert found["B300-SXM"].serving_compute_ratio == 0.5
+    assert found["B300-SXM"].serving_ratio == 0.5
     assert found["B300-SXM"].bf16_tflops == BY_NAME["B300-SXM"].bf16_tflops
     assert found["B300-SXM"].sources["power_w"].title == "our lab"
-    assert found["B300-SXM"].sources["serving_compute_ratio"].as_of == "2026-11-01"
+    assert found["B300-SXM"].sources["serving_ratio"].as_of == "2026-11-01"
     assert found["NPU-1"].bf16_tflops is None
     assert found["H100-SXM"] == BY_NAME["H100-SXM"]
     assert sold["verda", "H100-SXM"].usd_per_hour == 1.99

@@ -6,32 +6,23 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.catalog.accelerators import ACCELERATORS, BY_NAME, Accelerator
 from advisor.catalog.measured import MEASURED, Measurement, near
+from advisor.catalog.models import MODELS, Format
 from advisor.catalog.prices import street
 from advisor.catalog.software import Support, maturity
 from advisor.models import accelerators, throughput
 from advisor.models.accelerators import Verdict
 from advisor.models.interval import Interval, exactly, of
-from advisor.models.llm import MODELS, Model
 from advisor.models.throughput import Job
 
-# Qwen3-235B-A22B model card: 94 layers, hidden 4096, 4 KV heads of 128, 22 of 235 billion active
-QWEN = Model(
-    name="qwen3-235b-a22b",
-    params=235e9,
-    active_params=22e9,
-    layers=94,
-    hidden=4096,
-    kv_heads=4,
-    head_dim=128,
-)
-SHAPES = {QWEN.name: QWEN, **MODELS}
+QWEN = MODELS["qwen3-235b-a22b"]
+WIDTHS = {0.5: Format.FP4, 1.0: Format.FP8, 2.0: Format.BF16}
 LLAMA_70B = MODELS["llama3-70b"]
-CHAT = Job(model=LLAMA_70B, prompt_tokens=2000, output_tokens=300, bytes_per_weight=1)
+CHAT = Job(model=LLAMA_70B, prompt_tokens=2000, output_tokens=300, weights=Format.FP8)
 
 
 def street_price(accelerator: Accelerator) -> Interval | None:
@@ -43,10 +34,10 @@ def street_price(accelerator: Accelerator) -> Interval | None:
 def log_error(m: Measurement, devices: int | None) -> float:
     """Logarithm of modelled over measured tokens per second per device."""
     job = Job(
-        model=SHAPES[m.model],
+        model=MODELS[m.model],
         prompt_tokens=m.prompt_tokens,
         output_tokens=m.output_tokens,
-        bytes_per_weight=m.bytes_per_weight,
+        weights=WIDTHS[m.bytes_per_weight],
         tpot_limit_seconds=m.tpot_seconds,
     )
     system = BY_NAME[m.accelerator]
@@ -70,11 +61,11 @@ def test_dense_models_on_nvlink_systems() -> None:
 
 
 def test_405b_is_predicted_though_smaller_models_set_the_ceilings() -> None:
-    """The 405B runs alone, which need tensor parallelism: mean error and bias below 8 %."""
+    """The 405B runs alone, which need tensor parallelism: mean error below 10 %, bias below 5 %."""
     errors = [log_error(m, m.devices) for m in DENSE if m.model == "llama3-405b"]
 
-    assert sum(map(abs, errors)) / len(errors) < 0.08
-    assert abs(sum(errors) / len(errors)) < 0.08
+    assert sum(map(abs, errors)) / len(errors) < 0.10
+    assert abs(sum(errors) / len(errors)) < 0.05
 
 
 def test_mlperf_results_it_was_not_fitted_to() -> None:
@@ -111,7 +102,7 @@ def test_order_of_published_405b_interactive_results() -> None:
         model=MODELS["llama3-405b"],
         prompt_tokens=9428,
         output_tokens=684,
-        bytes_per_weight=0.5,
+        weights=Format.FP4,
         tpot_limit_seconds=0.08,
     )
     gb200, b200 = (throughput.best_rate(job, BY_NAME[n]) for n in ("GB200", "B200-SXM"))
@@ -125,10 +116,10 @@ def test_energy_against_mlperf_power() -> None:
     """8x B200: 9.9 tokens/J on llama2-70b, 15.6 on 8B, 0.165 on 405B: in the interval."""
     for m in (m for m in MEASURED if m.system_watts is not None and "capped" not in m.scenario):
         job = Job(
-            model=SHAPES[m.model],
+            model=MODELS[m.model],
             prompt_tokens=m.prompt_tokens,
             output_tokens=m.output_tokens,
-            bytes_per_weight=m.bytes_per_weight,
+            weights=WIDTHS[m.bytes_per_weight],
         )
         found = accelerators.choice(job, BY_NAME[m.accelerator], street_price)
         assert m.system_watts is not None
@@ -138,17 +129,18 @@ def test_energy_against_mlperf_power() -> None:
         assert found.joules_per_token.mid == pytest.approx(measured, rel=0.35)
 
 
+@settings(max_examples=40, deadline=None)
 @given(
-    st.sampled_from([a for a in ACCELERATORS if a.serving_compute_ratio is not None]),
+    st.sampled_from([a for a in ACCELERATORS if a.serving_ratio is not None]),
     st.floats(16, 50_000),
     st.floats(16, 8_000),
-    st.sampled_from([0.5, 1.0, 2.0]),
+    st.sampled_from(list(Format)),
 )
 def test_rates_hold_together(
-    system: Accelerator, prompt: float, output: float, width: float
+    system: Accelerator, prompt: float, output: float, width: Format
 ) -> None:
     """Positive, ordered, within memory, shares below 1; a longer prompt is never faster."""
-    job = Job(model=LLAMA_70B, prompt_tokens=prompt, output_tokens=output, bytes_per_weight=width)
+    job = Job(model=LLAMA_70B, prompt_tokens=prompt, output_tokens=output, weights=width)
     least = throughput.least_devices(job, system)
     if least is None:
         return
@@ -158,8 +150,7 @@ def test_rates_hold_together(
     assert found is not None
     interval = found.tokens_per_second_per_device
     assert 0 < interval.low < interval.mid < interval.high
-    held = prompt + throughput.ADMITTED_OUTPUT_SHARE * output
-    assert found.batch * held <= found.capacity_tokens * 1.000001
+    assert found.batch <= found.capacity_sequences * 1.000001
     assert 0 <= found.prefill_share <= 1
     if longer is not None:
         assert longer.tokens_per_second_per_device.mid <= interval.mid * 1.000001
@@ -193,7 +184,7 @@ def test_a_warm_prefix_cache_is_faster() -> None:
 
 def test_capacity_fit() -> None:
     """70B in bf16 needs 4 H100 but one MI300X; 405B in bf16 no server of L4 at all."""
-    bf16 = replace(CHAT, bytes_per_weight=2)
+    bf16 = replace(CHAT, weights=Format.BF16)
     large = replace(bf16, model=MODELS["llama3-405b"])
 
     assert throughput.least_devices(bf16, BY_NAME["H100-SXM"]) == 4
