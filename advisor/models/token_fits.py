@@ -148,3 +148,35 @@ def _judged(law: LognormalMixture, histogram: Histogram, samples: float | None) 
         quantile_errors=tuple(errors),
         bic=bic,
     )
+
+
+R1_OUTPUT = LognormalMixture(weights=(0.580, 0.420), mus=(6.309, 8.009), sigmas=(0.663, 0.817))
+"""DeepSeek-R1's answers in production: own fit of ServeGen's histogram, KS 0.017, p50 -5 %."""
+
+
+def histogram_of(law: LognormalMixture, buckets: int = 160) -> Histogram:
+    """The law as a histogram by equal steps of the log, without the outermost 0.01 %."""
+    low, high = law.quantile(1e-4), law.quantile(1 - 1e-4)
+    edges = np.geomspace(low, max(high, low * 1.0001), buckets + 1)
+    return Histogram(edges, np.clip(np.diff(law.cdf(edges)), 0.0, None))
+
+
+def lognormal_of(mean: float, cv: float) -> LognormalMixture:
+    """The lognormal of a mean in tokens and a coefficient of variation.
+
+    Raises:
+        ValueError: the mean is not above 0 or the CV is below 0.
+    """
+    if mean <= 0 or cv < 0:
+        raise ValueError(f"mean={mean:g} cv={cv:g}: need mean > 0, cv not below 0")
+    variance = math.log1p(cv**2)
+    sigma = max(math.sqrt(variance), _LEAST_SIGMA)
+    return LognormalMixture(weights=(1.0,), mus=(math.log(mean) - sigma**2 / 2,), sigmas=(sigma,))
+
+
+def scaled_to(law: LognormalMixture, mean: float) -> LognormalMixture:
+    """The same shape with another mean in tokens."""
+    shift = math.log(mean / law.mean)
+    return LognormalMixture(
+        weights=law.weights, mus=tuple(m + shift for m in law.mus), sigmas=law.sigmas
+    )

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from advisor.plan import disaggregate
+from advisor.plan import capacity, disaggregate
+from advisor.plan.capacity_case import CapacityOptions
 from advisor.plan.options import Options
 from advisor.plan.report import Report
 
@@ -40,4 +41,5 @@ def plan_of(name: str, options: type[OptionsT], answer: Callable[[OptionsT], Rep
 
 PLANS: tuple[Plan, ...] = (
     plan_of("disaggregate", disaggregate.DisaggregateOptions, disaggregate.disaggregate),
+    plan_of("capacity", CapacityOptions, capacity.capacity),
 )

@@ -14,7 +14,10 @@ from advisor.plan.command import main
 from advisor.plan.plans import PLANS
 
 FLAGS = ("--requests-per-second=4", "--prompt-tokens=2000", "--output-tokens=300")
-CASES: dict[str, tuple[str, ...]] = {"disaggregate": FLAGS}
+CASES: dict[str, tuple[str, ...]] = {
+    "disaggregate": FLAGS,
+    "capacity": FLAGS,
+}
 """Arguments that every plan must answer without a store; a new plan adds its line."""
 
 

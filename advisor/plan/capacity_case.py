@@ -1,0 +1,152 @@
+"""The question of `plan capacity`: its options, and load, engine and price made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from advisor.catalog.accelerators import BY_NAME
+from advisor.catalog.prices import street
+from advisor.facts import Facts
+from advisor.models import concurrency, scenarios, token_fits
+from advisor.models.interval import Interval, of
+from advisor.models.llm import MODELS, Replica
+from advisor.models.sizing import Objectives, Service
+from advisor.models.token_sources import from_samples
+from advisor.models.tokens import Histogram
+from advisor.models.traffic import Kind
+from advisor.plan.inputs import Demand
+from advisor.plan.options import AcceleratorName, ModelName, WorkloadOptions
+from ridgeline.errors import Misconfigured
+
+WINDOW_SECONDS = 60.0
+BUSY_SHARE = 0.95
+
+
+class CapacityOptions(WorkloadOptions):
+    """How many GPUs does this load take, what does a query cost, what would more reasoning do?"""
+
+    panel = "Serving"
+
+    model: ModelName = Field("llama3-70b", description="served model, as the catalogue names it")
+    accelerator: AcceleratorName = Field("H100-SXM", description="accelerator of every engine")
+    gpus_per_engine: Annotated[int, Field(ge=1, le=1024)] = Field(
+        8, description="GPUs of one engine, tensor-parallel"
+    )
+    max_sequences: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        256, description="sequences an engine runs at once (max_num_seqs)"
+    )
+    tpot_seconds: Annotated[float, Field(gt=0)] = Field(
+        0.1, description="objective: time per output token"
+    )
+    waiting_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.05, description="share of requests that may find no free slot"
+    )
+    gpu_usd_per_hour: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="price of a GPU-hour; default: the catalogue's"
+    )
+    output_cv: Annotated[float, Field(ge=0, le=20)] = Field(
+        1.0, description="without trace: variation of answer length, standard deviation over mean"
+    )
+    samples: Annotated[int, Field(ge=1, le=4096)] = Field(
+        1, description="answers sampled a query (best-of-N, self-consistency)"
+    )
+    correlation: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="likeness in length of the samples of one prompt"
+    )
+    reasoning_share: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="what if this share of queries were answered with long thought"
+    )
+    reasoning_tokens: Annotated[float, Field(gt=0, le=1e7)] = Field(
+        2133.0, description="mean answer with long thought; shaped like DeepSeek-R1's"
+    )
+    coverage: str | None = Field(
+        None, description="measured share of tasks solved by samples, e.g. 1:0.159,5:0.296"
+    )
+    solved_usd: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="with --coverage: what a solved task is worth"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A load that can be carried, and everything the parts of the report are made of."""
+
+    options: CapacityOptions
+    asked: Demand
+    kind: Kind
+    service: Service
+    price: Interval
+    rate: Interval
+    found: scenarios.Range
+
+
+def answer_lengths(asked: Demand, options: CapacityOptions, seen: Facts | None) -> Histogram:
+    """Measured lengths; else a lognormal through live p50 and p99; else of mean and variation."""
+    if asked.trace is not None:
+        return from_samples(np.maximum(asked.trace.output_tokens, 1.0))
+    cv = options.output_cv
+    load = None if seen is None else seen.serving_of(options.pool or "mixed")
+    load = load or (None if seen is None else seen.serving_of("decode"))
+    if load and load.output_tokens_p50 and load.output_tokens_p99:
+        tail = np.log(load.output_tokens_p99 / load.output_tokens_p50) / 2.326
+        cv = float(np.sqrt(np.expm1(tail**2)))
+    return token_fits.histogram_of(token_fits.lognormal_of(asked.output_tokens, cv))
+
+
+def service_of(options: CapacityOptions, asked: Demand, price: Interval) -> Service:
+    """The engine of the options at its price, under arrivals as bursty as they are."""
+    replica = Replica(
+        model=MODELS[options.model],
+        accelerator=BY_NAME[options.accelerator],
+        gpus=options.gpus_per_engine,
+    )
+    return Service(
+        engine=concurrency.of_replica(replica, options.max_sequences),
+        usd_per_gpu_hour=price.mid,
+        objectives=Objectives(
+            tpot_seconds=options.tpot_seconds, waiting_share=options.waiting_share
+        ),
+        arrival_cv=1.0 if asked.arrival_cv is None else asked.arrival_cv,
+    )
+
+
+def kind_of(options: CapacityOptions, asked: Demand, answers: Histogram) -> Kind:
+    """The load as one kind of query."""
+    return Kind(
+        name="this load",
+        share=1.0,
+        prompt_tokens=asked.prompt_tokens,
+        answer=answers,
+        samples=options.samples,
+        correlation=options.correlation,
+        prefix_hit_ratio=asked.prefix_hit_ratio or 0.0,
+    )
+
+
+def gpu_price(options: CapacityOptions) -> Interval:
+    """USD per GPU-hour: given, or what the street pays; Misconfigured without either."""
+    if options.gpu_usd_per_hour is not None:
+        return of(*(options.gpu_usd_per_hour,) * 3)
+    known = street(options.accelerator)
+    if known is None:
+        problem = f"is needed: no price of {options.accelerator} is in the catalogue"
+        raise Misconfigured("--gpu-usd-per-hour", problem)
+    return of(*known)
+
+
+def busy_rate(asked: Demand) -> Interval:
+    """The rate to carry: of the busy minutes of a trace, else the one given."""
+    rate = asked.requests_per_second
+    if asked.trace is None:
+        return of(rate, rate, rate)
+    times = asked.trace.arrival_seconds
+    windows = int(times[-1] // WINDOW_SECONDS)
+    if windows < 10:
+        return of(rate, rate, rate)
+    counts, _ = np.histogram(times, windows, (0.0, windows * WINDOW_SECONDS))
+    low, mid, high = np.quantile(counts / WINDOW_SECONDS, (0.5, BUSY_SHARE, 1.0))
+    return of(float(low), float(mid), float(high))

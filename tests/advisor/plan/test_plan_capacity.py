@@ -1,0 +1,141 @@
+"""`ridgeline plan capacity`: from flags, traces and live facts; what it refuses and warns of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advisor.plan import capacity as plan
+from advisor.plan.capacity_case import CapacityOptions, answer_lengths
+from advisor.plan.inputs import demand
+from advisor.plan.report import Report, Table
+from ridgeline.errors import Misconfigured
+from tests import published
+from tests.advisor import rule_cases as cases
+
+FLAGS = {"requests_per_second": 20.0, "prompt_tokens": 1000.0, "output_tokens": 500.0}
+
+
+def answered(**options: object) -> Report:
+    """The report of the flags above and some more options."""
+    return plan.capacity(CapacityOptions.checked(FLAGS | options))
+
+
+def table(report: Report, word: str) -> Table:
+    """The table whose title holds a word."""
+    return next(t for t in report.tables if word in t.title)
+
+
+def test_longer_tails_cost_the_same_and_wait_longer() -> None:
+    """At one mean, a larger variation moves the p99 query, not the mean cost."""
+    even, heavy = answered(output_cv=0.1), answered(output_cv=3.0)
+
+    one, other = table(even, "its length").rows[-1], table(heavy, "its length").rows[-1]
+    assert float(other[1] or 0) > 5 * float(one[1] or 0)
+    assert any("assumed" in w for w in heavy.warnings)
+
+
+def test_samples_are_paid_by_the_sum() -> None:
+    """Tokens of N samples are N times one's, the longest is less than that."""
+    rows = table(answered(samples=6), "Samples").rows
+    by_n = {row[0]: row for row in rows}
+
+    assert 6 in by_n
+    assert 6 * float(by_n[1][1] or 0) == pytest.approx(float(by_n[6][1] or 0))
+    assert float(by_n[1][3] or 0) < float(by_n[6][3] or 0) < float(by_n[6][1] or 0)
+
+
+def test_a_share_of_reasoning_has_its_price() -> None:
+    """From none to 40 % of long thought: more GPUs and cache, a longer p99."""
+    rows = table(answered(reasoning_share=0.4), "long thought").rows
+    none, all_of_it = rows[0], rows[-1]
+
+    assert (0.0, 0.4) == (none[0], all_of_it[0])
+    assert all(float(b or 0) > float(a or 0) for a, b in zip(none[1:], all_of_it[1:], strict=True))
+
+
+def test_coverage_says_where_to_stop() -> None:
+    """Large Language Monkeys' points and what a task is worth give a number of samples."""
+    found = table(answered(coverage="1:0.159,5:0.2962,250:0.56", solved_usd=0.1), "Tasks solved")
+
+    assert "worth paying" in found.note
+    likely = [float(row[2] or 0) for row in found.rows]
+    assert likely == sorted(likely)
+
+
+def test_a_trace_brings_its_lengths_and_its_busy_minutes() -> None:
+    """Azure conv 2023: the measured median and the busiest minutes, not the mean rate."""
+    path = published.data("azure-llm-2023/AzureLLMInferenceTrace_conv.csv")
+    report = plan.capacity(CapacityOptions.checked({"trace": path}))
+
+    assert 129 == pytest.approx(float(table(report, "its length").rows[0][1] or 0), rel=0.03)
+    rate = report.numbers["rate to carry"]
+    assert rate.low < rate.mid <= rate.high
+    assert rate.mid > 19_366 / 3600
+    assert "poor" in [row[-1] for row in table(report, "Fits").rows]
+
+
+def test_a_short_trace_has_a_plain_rate(tmp_path: Path) -> None:
+    """Five minutes have no busy minute to speak of: the mean is carried."""
+    rows = [f"{t},100,50" for t in range(0, 300, 3)]
+    path = tmp_path / "trace.csv"
+    path.write_text("\n".join(["timestamp,input_tokens,output_tokens", *rows]))
+    report = plan.capacity(CapacityOptions.checked({"trace": path}))
+
+    assert report.numbers["rate to carry"].low == report.numbers["rate to carry"].high
+
+
+def test_live_tails_come_from_the_engines_quantiles() -> None:
+    """A pool's p50 and p99 of answers give the variation, the measured mean the place."""
+    load = cases.serving(
+        "mixed",
+        requests_per_second=10,
+        generation_tokens_per_second=21_330,
+        output_tokens_p50=1014,
+        output_tokens_p99=15_063,
+    )
+    facts = cases.facts(serving=(load,))
+    options = CapacityOptions.checked({"live": True})
+    lengths = answer_lengths(demand(options, facts), options, facts)
+
+    assert 2133 == pytest.approx(lengths.mean, rel=0.02)
+    assert lengths.quantile(0.99) > 5 * lengths.quantile(0.5)
+
+
+def test_what_cannot_be_carried_is_said() -> None:
+    """An objective below one step alone: no engines, the limit as the reason."""
+    report = answered(tpot_seconds=0.0005)
+
+    assert "No number of such engines" in report.answer
+    assert report.refusals
+    assert report.numbers
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"coverage": "1:0.2"}, "--coverage: ks: need at least two"),
+        ({"coverage": "nonsense"}, "allowed: samples:share"),
+        ({"accelerator": "WSE-3"}, "--gpu-usd-per-hour: is needed"),
+        ({"reasoning_share": 1.5}, "--reasoning-share"),
+        ({"samples": 0}, "--samples"),
+    ],
+)
+def test_wrong_input_says_what_is_allowed(options: dict[str, object], said: str) -> None:
+    """Each mistake names its option."""
+    with pytest.raises(Misconfigured, match=said):
+        answered(**options)
+
+
+def test_lengths_of_zero_in_a_trace_are_one_token(tmp_path: Path) -> None:
+    """An answer of no token (cancelled) counts as one, and nothing divides by zero."""
+    path = tmp_path / "trace.csv"
+    path.write_text("timestamp,input_tokens,output_tokens\n0,10,0\n1,10,0\n2,10,0\n")
+    options = CapacityOptions.checked({"trace": path})
+    lengths = answer_lengths(demand(options), options, None)
+
+    assert np.isfinite(lengths.mean)
+    assert 1 == pytest.approx(lengths.quantile(0.5), abs=0.5)
+    assert plan.capacity(options).numbers
