@@ -97,7 +97,7 @@ def dead_letter(batch: Batch, message: Fetched, error: Reject) -> DeadLetter:
         headers={k: v.decode("utf-8", "replace")[:1000] for k, v in message.headers},
         value_base64=base64.b64encode(value[:LETTER_BYTES]).decode(),
         value_bytes=len(value),
-        ts=int(time.time() * 1000),
+        ts=message.timestamp or int(time.time() * 1000),  # a replay writes the same letter
     )
 
 

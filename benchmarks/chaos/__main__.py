@@ -1,0 +1,76 @@
+"""Runs under fire: `python -m benchmarks.chaos --runs 50 --seed 1`.
+
+Each run starts Apache Kafka, the store's gateway and workers of its own, sends known samples, kills
+and freezes parts at seeded moments and compares every window, minute, hour and episode with a plain
+computation over the same log. Seeds that are in the results file with no difference are skipped,
+so a broken-off series goes on. Exit status 1 when any run differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.chaos.run import run
+
+
+def commit() -> str:
+    """The commit these runs are of."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],  # noqa: S607 - a benchmark in a checkout
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()
+
+
+def done(results: Path) -> set[int]:
+    """Seeds that a results file has without a difference."""
+    if not results.exists():
+        return set()
+    lines = map(json.loads, results.read_text(encoding="utf-8").splitlines())
+    return {line["seed"] for line in lines if not line["differences"]}
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1, help="of the first run")
+    parser.add_argument("--results", type=Path, default=Path("chaos-results.jsonl"))
+    parser.add_argument("--keep", action="store_true", help="keep the folder of a failed run")
+    options = parser.parse_args()
+    skip, failed = done(options.results), 0
+    for seed in range(options.seed, options.seed + options.runs):
+        if seed in skip:
+            continue
+        folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
+        result = run(seed, folder)
+        with options.results.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(asdict(result) | {"commit": commit()}) + "\n")
+        verdict = "DIFFERS" if result.differences else "equal"
+        print(
+            f"seed {seed}: {verdict}; {result.rows} rows, {result.episodes} episodes,"
+            f" {result.lives} worker lives, {result.replayed} events said again,"
+            f" faults: {', '.join(result.faults)}; {result.seconds:.0f} s",
+            flush=True,
+        )
+        for line in result.differences[:20]:
+            print(f"    {line}", flush=True)
+        failed += bool(result.differences)
+        if options.keep and result.differences:
+            print(f"    kept {folder}", flush=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,338 @@
+"""One seeded run: known samples through real parts that are killed, then compared."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from benchmarks.chaos import offline, scenario
+from benchmarks.chaos.parts import PARTITIONS, SETTINGS, Part, Parts
+from ridgeline.errors import Reject, Retry
+from ridgeline.events import Detection, InventoryItem
+from ridgeline.frames import watermark_headers
+from ridgeline.ids import node_key
+from ridgeline.kafka import ensure_topics, producer
+from ridgeline.schema import SCHEMAS, Schema
+from ridgeline.store import Store
+from ridgeline.topics import BY_NAME, DETECTIONS, INVENTORY
+from streams.batches import Fetched
+from streams.episodes import Policy
+from streams.processor import clock_of
+
+SECONDS, SPEED = 150, 8
+SETTLE_SECONDS = 150.0
+CLOCK = clock_of(SETTINGS)
+Logs = dict[str, dict[int, list[Fetched]]]
+
+
+@dataclass(slots=True)
+class Result:
+    """What happened in a run, and how it differs from the plain computation."""
+
+    seed: int
+    faults: list[str] = field(default_factory=list)
+    lives: int = 0
+    rows: int = 0
+    episodes: int = 0
+    replayed: int = 0
+    seconds: float = 0.0
+    differences: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def running(folder: Path, seed: int) -> Iterator[Parts]:
+    """Parts that are dead at the end."""
+    parts = Parts(folder, seed)
+    try:
+        parts.start()
+        yield parts
+    finally:
+        parts.stop()
+
+
+def run(seed: int, folder: Path) -> Result:
+    """Do it all; never raises for what the run is meant to find."""
+    began = time.monotonic()
+    result = Result(seed)
+    with running(folder, seed) as parts:
+        asyncio.run(_play(parts, seed, result))
+    result.seconds = round(time.monotonic() - began, 1)
+    return result
+
+
+async def _play(parts: Parts, seed: int, result: Result) -> None:
+    chance = random.Random(seed)
+    await ensure_topics(parts.kafka)
+    start_ms = int(time.time() - 7200) // 60 * 60_000
+    items = scenario.inventory(start_ms)
+    parts.calm.touch()
+    parts.add_worker()
+    await _introduce(parts, items)
+    parts.add_worker()
+    parts.calm.unlink()
+    fed = asyncio.create_task(_feed(parts, scenario.messages(seed, start_ms, SECONDS)))
+    nurse = asyncio.create_task(_nurse(parts))
+    try:
+        await _strike(parts, chance, result, SECONDS / SPEED)
+        await fed
+        parts.calm.touch()
+        if seed % 4:  # otherwise the workers themselves find that it is silent
+            await _mark(parts, start_ms + (SECONDS + 30) * 1000)
+        logs = await _read(parts, [s.topic for s in SCHEMAS.values()])
+        if not seed % 4:
+            logs = await _read_marked(parts)
+        await _compare(parts, logs, items, result)
+    finally:
+        nurse.cancel()
+        await asyncio.gather(nurse, return_exceptions=True)
+        fed.cancel()
+    result.lives = sum(worker.lives for worker in parts.workers)
+
+
+async def _introduce(parts: Parts, items: Sequence[InventoryItem]) -> None:
+    async with producer(parts.kafka) as to:
+        for item in items:
+            await to.send(INVENTORY.name, item.to_bytes(), key=item.device.to_bytes(8, "little"))
+        await to.flush()
+    for _ in range(240):
+        with contextlib.suppress(Retry, Reject):
+            if len(await asyncio.to_thread(_query, parts, "SELECT 1 FROM inventory")) == len(items):
+                return
+        await asyncio.sleep(0.5)
+    raise RuntimeError(f"no inventory in the store: {parts.workers[0].text()[-3000:]}")
+
+
+def _query(parts: Parts, sql: str) -> list[dict[str, Any]]:
+    store = Store.connect(parts.store)
+    try:
+        return store.query(sql)
+    finally:
+        store.close()
+
+
+async def _feed(parts: Parts, sent: Sequence[scenario.Sent]) -> None:
+    began, first = time.monotonic(), sent[0].taken_ms
+    async with producer(parts.kafka, request_timeout_ms=120_000, linger_ms=5) as to:
+        for message in sent:
+            ahead = (message.taken_ms - first) / 1000 / SPEED - (time.monotonic() - began)
+            if ahead > 0.05:
+                await asyncio.sleep(ahead)
+            key, headers = node_key(message.node), list(message.headers)
+            await to.send(message.schema.topic, message.value, key=key, headers=headers)
+        await to.flush()
+
+
+async def _mark(parts: Parts, ms: int) -> None:
+    async with producer(parts.kafka) as to:
+        for schema in SCHEMAS.values():
+            for number in range(PARTITIONS):
+                headers = watermark_headers(ms)
+                await to.send_and_wait(schema.topic, b"", partition=number, headers=headers)
+
+
+async def _nurse(parts: Parts) -> None:
+    """Start again what died, as a supervisor would."""
+    while True:
+        for worker in parts.workers:
+            if worker.wanted and not worker.alive:
+                worker.start()
+        await asyncio.sleep(0.3)
+
+
+async def _strike(parts: Parts, chance: random.Random, result: Result, seconds: float) -> None:
+    at = sorted(chance.uniform(0, seconds) for _ in range(chance.randint(4, 8)))
+    began = time.monotonic()
+    frozen: list[asyncio.Task[None]] = []
+    for moment in at:
+        await asyncio.sleep(max(0.0, moment - (time.monotonic() - began)))
+        alive = [w for w in parts.workers if w.wanted]
+        what = chance.choices(
+            ("kill worker", "freeze worker", "kill broker", "kill store", "add", "remove"),
+            (5, 3, 2, 2, 2, 2),
+        )[0]
+        victim, pause = chance.choice(alive), chance.uniform(0, 4)
+        result.faults.append(f"{moment:.1f} s {what}")
+        if what == "kill worker":
+            victim.kill()
+        elif what == "freeze worker":
+            frozen.append(asyncio.create_task(_freeze(victim, chance.uniform(1, 15))))
+        elif what == "kill broker":
+            await _restart(parts.broker, pause)
+            await asyncio.to_thread(parts.await_broker)
+        elif what == "kill store":
+            await _restart(parts.gateway, pause)
+            await asyncio.to_thread(parts.await_gateway)
+        elif what == "add" and len(alive) < 3:
+            parts.add_worker()
+        elif what == "remove" and len(alive) > 1:
+            victim.wanted = False
+            victim.signal(signal.SIGTERM)
+    for task in frozen:
+        await task
+
+
+async def _freeze(part: Part, seconds: float) -> None:
+    part.signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    part.signal(signal.SIGCONT)
+
+
+async def _restart(part: Part, pause: float) -> None:
+    part.kill()
+    await asyncio.sleep(pause)
+    part.start()
+
+
+async def _read_marked(parts: Parts) -> Logs:
+    """The logs once the workers have marked every partition that anything is in."""
+    for _ in range(60):
+        await asyncio.sleep(2)
+        logs = await _read(parts, [s.topic for s in SCHEMAS.values()])
+        if all(not log[-1].value for topic in logs.values() for log in topic.values() if log):
+            return logs
+    raise RuntimeError("the workers have not marked the silent partitions")
+
+
+async def _read(parts: Parts, topics: Sequence[str]) -> Logs:
+    """Everything in some topics, by partition."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=parts.kafka.servers,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    out: Logs = {}
+    async with consumer:
+        tps = [
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in range(BY_NAME[topic].partitions or PARTITIONS)
+        ]
+        consumer.assign(tps)
+        ends = await consumer.end_offsets(tps)
+        for tp in tps:
+            log: list[Fetched] = []
+            out.setdefault(tp.topic, {})[tp.partition] = log
+        behind = {tp for tp in tps if ends[tp]}
+        while behind:
+            for tp, records in (await consumer.getmany(timeout_ms=500)).items():
+                out[tp.topic][tp.partition] += records
+                if records[-1].offset + 1 >= ends[tp]:
+                    behind.discard(tp)
+    return out
+
+
+async def _compare(
+    parts: Parts, logs: Logs, items: Sequence[InventoryItem], result: Result
+) -> None:
+    """Wait until everything is as it has to be, or for long enough."""
+    want: dict[str, offline.Rows] = {}
+    said: list[Detection] = []
+    for schema in SCHEMAS.values():
+        mine = logs[schema.topic]
+        rows = offline.windows(schema, mine.values(), CLOCK)
+        minutes = offline.rolled(schema, rows, 60_000)
+        want |= {
+            f"{schema.family}_windows": rows,
+            f"{schema.family}_1m": minutes,
+            f"{schema.family}_1h": offline.rolled(schema, minutes, 3_600_000),
+        }
+        said += offline.detections(schema, mine, items, CLOCK, Policy())
+    letters = {
+        (topic, number, m.offset)
+        for topic, log in logs.items()
+        for number, messages in log.items()
+        for m in messages
+        if m.value == scenario.BROKEN
+    }
+    result.rows, result.episodes = sum(map(len, want.values())), len({d.id for d in said})
+    end = time.monotonic() + SETTLE_SECONDS
+    for attempt in ("wait", "final"):
+        while True:
+            with contextlib.suppress(Retry):
+                result.differences = await asyncio.to_thread(
+                    _differences, parts, want, said, letters
+                )
+                if not result.differences:
+                    break
+            if time.monotonic() > end:
+                return
+            await asyncio.sleep(2)
+        if attempt == "wait":  # nobody may spoil it afterwards, not even on the way out
+            for worker in parts.workers:
+                worker.wanted = False
+                worker.signal(signal.SIGTERM)
+            for worker in parts.workers:
+                if worker.process is not None:
+                    await asyncio.to_thread(worker.process.wait, 20)
+            end = time.monotonic()
+    events = await _read(parts, [DETECTIONS.name])
+    found = [
+        Detection.model_validate_json(m.value or b"")
+        for log in events[DETECTIONS.name].values()
+        for m in log
+    ]
+    result.replayed = len(found) - len(said)
+    result.differences += _spoken(said, found)
+
+
+def _spoken(said: Sequence[Detection], found: Sequence[Detection]) -> list[str]:
+    want, got = ({(d.id, d.state.value, d.updated_ms) for d in side} for side in (said, found))
+    return [f"never said on Kafka: {one}" for one in sorted(want - got)] + [
+        f"wrongly said on Kafka: {one}" for one in sorted(got - want)
+    ]
+
+
+def _differences(
+    parts: Parts,
+    want: dict[str, offline.Rows],
+    said: Sequence[Detection],
+    letters: set[tuple[str, int, int]],
+) -> list[str]:
+    out: list[str] = []
+    store = Store.connect(parts.store)
+    try:
+        for table, rows in want.items():
+            found = _stored(store, table, SCHEMAS[table.split("_")[0]])
+            out += [f"{table}: {line}" for line in offline.differences(rows, found)]
+        bodies = store.query("SELECT body FROM detections")
+        out += _episodes(said, [Detection.model_validate_json(row["body"]) for row in bodies])
+        kept = store.query("SELECT topic, partition, offset FROM dead_letters")
+        found_letters = [(row["topic"], row["partition"], row["offset"]) for row in kept]
+        if sorted(found_letters) != sorted(letters):
+            out.append(f"dead letters: want {sorted(letters)}, found {sorted(found_letters)}")
+    finally:
+        store.close()
+    return out
+
+
+def _stored(store: Store, table: str, schema: Schema) -> offline.Rows:
+    names = ("node", "samples", *(f.name for f in schema.window_fields))
+    rows = store.query(
+        f"SELECT device, toUnixTimestamp64Milli(window_start) AS at, {', '.join(names)}"
+        f" FROM {table}"
+    )
+    return {(r["device"], r["at"]): {name: float(r[name]) for name in names} for r in rows}
+
+
+def _episodes(said: Sequence[Detection], found: Sequence[Detection]) -> list[str]:
+    last = {d.id: d for d in sorted(said, key=lambda d: d.updated_ms)}
+    want, got = ({d.id: _facts(d) for d in side} for side in (last.values(), found))
+    return [
+        f"episode {one}: want {want.get(one)}, found {got.get(one)}"
+        for one in sorted(want.keys() | got.keys())
+        if want.get(one) != got.get(one)
+    ]
+
+
+def _facts(d: Detection) -> tuple[Any, ...]:
+    return d.condition, d.device, d.state.value, d.severity, d.opened_ms, d.closed_ms, d.windows
