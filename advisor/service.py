@@ -45,7 +45,7 @@ def engine_of(
     store: Store, span: Callable[[int], facts.Span], settings: AdvisorSettings
 ) -> Engine[facts.Facts]:
     """The engine with all rules, over a store."""
-    catalog = Catalog()
+    catalog = Catalog.of(settings)
     bound = {name: partial(_applied, rule, catalog, settings) for name, rule in RULES}
     return Engine(store, lambda now: facts.read(store, span(now)), bound, measured)
 

@@ -192,6 +192,24 @@ class AdvisorSettings(Settings):
     model: str = Field("llama3-70b", description="served model, as the catalogue names it")
     network_gbps: PositiveFloat = Field(400.0, description="network for KV transfer, per node")
     regions: Words = Field((), description="cloud regions that data may go to; empty: any")
+    catalog: str = Field(
+        "", description="YAML file that corrects or extends accelerators, prices and grids"
+    )
+    hall_kw: NonNegativeFloat = Field(
+        0.0, description="IT power the hall's feed carries; 0: unknown, no forecast"
+    )
+    facility_water_celsius: NonNegativeFloat = Field(
+        0.0, description="supply temperature of the facility's water; 0: unknown"
+    )
+    retrofit_usd_per_kw: NonNegativeFloat = Field(
+        0.0, description="quoted price of new cooling for each kW of heat; 0: unknown"
+    )
+    grid: str = Field(
+        "", description="grid the hall draws from, as the catalogue names it; empty: unknown"
+    )
+    carbon_free_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of the year's energy under carbon-free contracts (PPA)"
+    )
     host: str = Field("127.0.0.1", description="address the HTTP API and the console bind")
     port: Port = Field(8080, description="port of the HTTP API and the console")
     token: SecretStr = Field(SecretStr(""), description="bearer token of the API; empty: none")

@@ -11,7 +11,7 @@ from typing import Any
 
 from advisor.facts.detections import open_detections
 from advisor.facts.fabric import rail_traffic
-from advisor.facts.facility import loop_heat, rack_load
+from advisor.facts.facility import hall_watts_hourly, loop_heat, rack_load
 from advisor.facts.gpus import gpu_activity, idle_gpus
 from advisor.facts.serving import demand_per_hour, demand_per_minute, serving_load
 from advisor.facts.span import HEAT_MS, Reader, Span, span_of
@@ -39,6 +39,7 @@ QUERIES: tuple[tuple[str, Callable[[Reader, Span], Any]], ...] = (
     ("found", open_detections),
     ("demand", demand_per_minute),
     ("demand_hourly", demand_per_hour),
+    ("hall_watts_hourly", hall_watts_hourly),
 )
 
 
@@ -69,6 +70,7 @@ __all__ = [
     "demand_per_hour",
     "demand_per_minute",
     "gpu_activity",
+    "hall_watts_hourly",
     "idle_gpus",
     "loop_heat",
     "open_detections",

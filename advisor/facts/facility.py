@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from advisor.facts.span import HOUR_MS, Column, Reader, Span, grouped, largest, mean, without
+import math
+
+from advisor.facts.span import (
+    DAY_MS,
+    HOUR_MS,
+    IN_SPAN,
+    Column,
+    Reader,
+    Span,
+    grouped,
+    largest,
+    mean,
+    without,
+)
 from advisor.facts.values import LoopHeat, RackLoad
 
 
@@ -40,3 +53,29 @@ def rack_load(store: Reader, span: Span) -> tuple[RackLoad, ...]:
     }
     rows = grouped(store, span, "facility_windows", "rack", columns)
     return tuple(RackLoad(rack=group, **without(row, "seconds")) for group, row in rows)
+
+
+def hall_watts_hourly(store: Reader, span: Span) -> tuple[float, ...]:
+    """Power of all racks together by full hour, newest last, of 180 days; NaN where none was read.
+
+    An hour in which fewer racks reported than nine tenths of the usual number counts as not read.
+    """
+    sql = f"""
+        SELECT toUnixTimestamp64Milli(w.window_start) AS hour_ms,
+            sum(w.power_watts_avg) AS watts, uniqExact(w.device) AS racks
+        FROM facility_1h AS w
+        INNER JOIN (SELECT device FROM inventory WHERE rack != '') AS i ON w.device = i.device
+        WHERE {IN_SPAN} AND isFinite(w.power_watts_avg)
+        GROUP BY hour_ms ORDER BY hour_ms
+    """
+    until = span.now_ms // HOUR_MS * HOUR_MS - 1
+    rows = store.query(sql, {"since": span.now_ms - 180 * DAY_MS, "until": until})
+    if not rows:
+        return ()
+    usual = sorted(row["racks"] for row in rows)[len(rows) // 2]
+    first, last = rows[0]["hour_ms"], rows[-1]["hour_ms"]
+    watts = [math.nan] * ((last - first) // HOUR_MS + 1)
+    for row in rows:
+        if row["racks"] >= 0.9 * usual:
+            watts[(row["hour_ms"] - first) // HOUR_MS] = float(row["watts"])
+    return tuple(watts)

@@ -143,6 +143,9 @@ class Facts:
     demand_hourly: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Concurrent requests of each pool by hour, of the last four weeks."""
 
+    hall_watts_hourly: tuple[float, ...] = ()
+    """Power of all racks together by hour, newest last, of 180 days; NaN where none was read."""
+
     @property
     def stale(self) -> bool:
         """True when no family has fresh rows."""

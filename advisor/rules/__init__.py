@@ -12,6 +12,7 @@ from advisor.rules import (
     cooling,
     disaggregate,
     fabric,
+    headroom,
     reasoning,
 )
 from advisor.rules.pricing import Catalog
@@ -28,4 +29,5 @@ RULES: tuple[tuple[str, Rule], ...] = (
     (reasoning.RULE, reasoning.rule),
     (burst.RULE, burst.rule),
     (fabric.RULE, fabric.rule),
+    (headroom.RULE, headroom.rule),
 )

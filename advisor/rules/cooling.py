@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from advisor.catalog.cooling import TECHNOLOGIES
-from advisor.facts import Facts, GpuActivity, LoopHeat, RackLoad
+from advisor.catalog.cooling import CONTAINED_AIR, DIRECT_TO_CHIP
+from advisor.facts import Facts, Found, GpuActivity, LoopHeat, RackLoad
 from advisor.models import cooling as model
+from advisor.models.interval import Interval
+from advisor.models.power import Phase
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, gpu_hour, monthly, seen
 from ridgeline.events import Action, Advice, Confidence, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
@@ -40,9 +42,11 @@ def _judge(
         f for f in facts.found if f.loop == gpus.group and f.detection.condition in _HOT_CONDITIONS
     ]
     conditions = {f.detection.condition for f in found}
-    remedies = model.remedies(_state(loop, racks, conditions), throttling=True)
+    state = _state(loop, racks, conditions)
+    remedies = model.remedies(state, throttling=True)
+    phase = _phase(found)
     price = gpu_hour(accelerator_of(gpus), catalog, settings)
-    lost = model.lost_work_ratio(gpus.thermal_ratio or 0.0, gpus.clock_ratio)
+    lost = model.lost_work_ratio(gpus.thermal_ratio or 0.0, gpus.clock_ratio, phase)
     first = remedies[0]
     source = "throttle time and clocks measured; lost work by clock (cooling model)"
     # clocks were measured, what they cost in work is modelled
@@ -56,17 +60,17 @@ def _judge(
         title=f"{gpus.group}: {first}",
         reason=(
             f"{gpus.gpus} GPUs on {gpus.group} run {gpus.thermal_ratio or 0:.1%} of the time with "
-            f"clocks held down by heat. Cheapest first: " + "; then ".join(remedies) + "."
+            f"clocks held down by heat: {', '.join(model.causes(state))}. Cheapest first: "
+            + "; then ".join(remedies)
+            + "."
+            + (_options(racks, settings) if retrofit else "")
         ),
         evidence=_evidence(gpus, loop),
         counter_evidence=_against(gpus),
         detections=tuple(f.detection.id for f in found),
         cost_today=gain,
         gain=gain,
-        needs=Needs(
-            lead_time_days=_LEAD_DAYS.get(first, 0.0),
-            note="18 to 36 months for a retrofit" if retrofit else "an operator's change",
-        ),
+        needs=_needs(first, racks, settings),
         confidence=Confidence.MODELLED,
         verify=(
             f"Throttled time of {gpus.group} falls below {THROTTLED_RATIO:.0%} within 15 minutes "
@@ -76,15 +80,66 @@ def _judge(
     )
 
 
+def _phase(found: list[Found]) -> Phase | None:
+    """The phase all throttled GPUs work on; None when mixed or not known."""
+    pools = {f.detection.pool.value for f in found}
+    one = pools.pop() if len(pools) == 1 else ""
+    return Phase(one) if one in set(Phase) else None
+
+
+def _quoted(settings: AdvisorSettings) -> Interval | None:
+    quote = settings.retrofit_usd_per_kw
+    return Interval(low=0.8 * quote, mid=quote, high=1.3 * quote) if quote > 0 else None
+
+
+def _retrofits(racks: list[RackLoad], settings: AdvisorSettings) -> tuple[model.Retrofit, ...]:
+    powers = [r.power_watts for r in racks if r.power_watts is not None]
+    water = settings.facility_water_celsius or None
+    return (
+        model.retrofits(max(powers) / 1000, len(racks), water, _quoted(settings)) if powers else ()
+    )
+
+
+def _options(racks: list[RackLoad], settings: AdvisorSettings) -> str:
+    said = []
+    for option in _retrofits(racks, settings):
+        low, high = option.lead_time_months
+        text = f"{option.technology.name}: {low:.0f} to {high:.0f} months"
+        if option.technology.liquid:
+            text += f", water {option.technology.water}, {option.air_kw[1]:.0f} kW a rack stay air"
+        if option.water_warm_enough is False:
+            text += ", needs colder water than there is"
+        said.append(text)
+    return f" Options: {'; '.join(said)}." if said else ""
+
+
+def _needs(first: model.Remedy, racks: list[RackLoad], settings: AdvisorSettings) -> Needs:
+    if first is not model.Remedy.RETROFIT:
+        return Needs(lead_time_days=_LEAD_DAYS.get(first, 0.0), note="an operator's change")
+    offers = _retrofits(racks, settings)
+    capex = offers[0].capex_usd if offers else None
+    return Needs(
+        lead_time_days=_LEAD_DAYS[first],
+        capex_usd=0.0 if capex is None else capex.mid,
+        note="18 to 36 months for a retrofit; "
+        + (
+            "no price known: set RIDGELINE_ADVISOR_RETROFIT_USD_PER_KW"
+            if capex is None
+            else "quoted"
+        ),
+    )
+
+
 def _state(loop: LoopHeat | None, racks: list[RackLoad], conditions: set[str]) -> model.Loop:
     powers = [r.power_watts for r in racks if r.power_watts is not None]
     fans = [r.fan_speed_ratio for r in racks if r.fan_speed_ratio is not None]
+    inlets = [r.inlet_celsius for r in racks if r.inlet_celsius is not None]
     if loop is None:
-        air = TECHNOLOGIES[1]  # a loop without coolant readings is air
         return model.Loop(
             fan_speed_ratio=min(fans, default=None),
             rack_kw=max(powers) / 1000 if powers else None,
-            technology=air,
+            inlet_celsius=max(inlets, default=None),
+            technology=CONTAINED_AIR,  # a loop without coolant readings is air
         )
     flow, supply = loop.flow_liters_per_minute, loop.supply_celsius
     normal_flow, normal_supply = loop.normal_flow_liters_per_minute, loop.normal_supply_celsius
@@ -98,7 +153,7 @@ def _state(loop: LoopHeat | None, racks: list[RackLoad], conditions: set[str]) -
         flow_liters_per_minute=flow,
         normal_flow_liters_per_minute=normal_flow,
         rack_kw=max(powers) / 1000 if powers else None,
-        technology=TECHNOLOGIES[3],
+        technology=DIRECT_TO_CHIP,
     )
 
 

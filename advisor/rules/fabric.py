@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
+from advisor.catalog.fabric import SETTINGS
 from advisor.facts import Facts, Found, RailTraffic
+from advisor.models import network
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, gpu_hour, monthly, seen
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
 RULE = "fabric.congestion"
-VERSION = "fabric/1"
+VERSION = "fabric/2"
 _HARDWARE = frozenset({"lossy_link"})
 _LOOK = {
     "incast_receiver": "spread the senders or raise the number of rails a collective uses",
@@ -57,10 +59,14 @@ def _judge(
         scope_kind="cluster",
         scope=rail,
         title=f"{rail}: {main.replace('_', ' ')} on {_some(hosts)}",
-        reason=f"{len(found)} open episodes on {rail}: {_LOOK.get(main, 'see the detections')}.",
+        reason=(
+            f"{len(found)} open episodes on {rail}: {_LOOK.get(main, 'see the detections')}."
+            f"{_settings(main)}"
+        ),
         evidence=(
             *seen("open episodes", float(len(found)), "1", 1.0),
             *_seen(traffic),
+            *_imbalance(facts),
         ),
         counter_evidence=(
             Evidence(
@@ -76,6 +82,23 @@ def _judge(
         confidence=Confidence.MEASURED,
         verify=f"No open episode and no pause time on {rail} for an hour at the same traffic.",
         model_version=VERSION,
+    )
+
+
+def _settings(condition: str) -> str:
+    """Where to look, as a sentence; empty for a condition nobody described."""
+    found = [f"{s.name} ({s.where}): {s.look_for}" for s in SETTINGS.get(condition, ())]
+    return f" Look at {'; '.join(found)}." if found else ""
+
+
+def _imbalance(facts: Facts) -> tuple[Evidence, ...]:
+    used = [r.utilisation_ratio for r in facts.rails if r.utilisation_ratio is not None]
+    note = "0: all rails carry the same; rail-optimised placement keeps collectives on their rail"
+    return seen(
+        "busiest rail over the mean, less one",
+        network.rail_imbalance_ratio(used),
+        "ratio",
+        note=note,
     )
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
-from advisor.catalog.accelerators import Accelerator, by_device_name
+from advisor.catalog import accelerators, carbon, files, prices
+from advisor.catalog.accelerators import ACCELERATORS, Accelerator, by_device_name
+from advisor.catalog.carbon import GRIDS, Grid
 from advisor.catalog.prices import PRICES, Price, street
 from advisor.facts import Facts, GpuActivity
 from advisor.lifecycle import advice_id
 from advisor.models.cost import HOURS_PER_MONTH
+from ridgeline.errors import Misconfigured
 from ridgeline.events import (
     Action,
     Advice,
@@ -23,6 +27,8 @@ from ridgeline.events import (
 from ridgeline.settings import AdvisorSettings
 
 USD_PER_MONTH = "USD/month"
+SECTIONS = frozenset({"as_of", "sources", "accelerators", "prices", "grids"})
+VERSIONS = {"accelerators": "2026-11", "prices": "2026-11", "grids": "2026-11"}
 ScopeKind = Literal["cluster", "pool", "rack", "cooling_loop", "node", "device"]
 _ORDER = tuple(Confidence)
 
@@ -32,9 +38,28 @@ class Catalog:
     """The data that rules price by."""
 
     prices: tuple[Price, ...] = PRICES
-    versions: Mapping[str, str] = field(
-        default_factory=lambda: {"accelerators": "2026-11", "prices": "2026-11"}
-    )
+    accelerators: tuple[Accelerator, ...] = ACCELERATORS
+    grids: Mapping[str, Grid] = field(default_factory=lambda: GRIDS)
+    versions: Mapping[str, str] = field(default_factory=lambda: dict(VERSIONS))
+
+    @classmethod
+    def of(cls, settings: AdvisorSettings) -> Catalog:
+        """Our data with the operator's corrections. Raises Misconfigured with field and value."""
+        if not settings.catalog:
+            return cls()
+        own = files.operators(Path(settings.catalog))
+        unknown = sorted(set(own) - SECTIONS)
+        if unknown:
+            raise Misconfigured(
+                files.SETTING,
+                f"{unknown[0]}: no such section (known: {', '.join(sorted(SECTIONS))})",
+            )
+        return cls(
+            prices=prices.load(own),
+            accelerators=accelerators.load(own),
+            grids=carbon.load(own),
+            versions=VERSIONS | {"operator's catalogue": str(own.get("as_of", "not stated"))},
+        )
 
 
 def estimate(  # noqa: PLR0917 - reads as one line of a table
@@ -73,9 +98,10 @@ def gpu_hour(
     return estimate(*prices, "USD/h", Confidence.PUBLISHED, "public price lists, see catalogue")
 
 
-def accelerator_of(gpus: GpuActivity) -> Accelerator | None:
+def accelerator_of(gpus: GpuActivity, catalog: Catalog | None = None) -> Accelerator | None:
     """The catalogue's entry of a pool's GPUs; None when unknown or mixed."""
-    return by_device_name(gpus.model) if gpus.model else None
+    known = catalog.accelerators if catalog else ACCELERATORS
+    return by_device_name(gpus.model, known) if gpus.model else None
 
 
 def monthly(

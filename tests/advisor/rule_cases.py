@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from advisor import facts as f
@@ -135,6 +136,16 @@ DAY_OF_QUIET = {"decode": (100.0,) * 1440}
 IDLE_DECODE = f.IdleGpus(pool="decode", gpus=64, idle=32, idle_power_watts=75, seconds=600)
 CONGESTED = found("incast_receiver", "fabric_congestion")
 
+
+def hall(days: int, growth_kw_per_day: float) -> tuple[float, ...]:
+    """A hall of 900 kW that breathes by day and week, and grows."""
+    hours = range(days * 24)
+    weekend = [60e3 if (h // 24) % 7 >= 5 else 0.0 for h in hours]
+    day = [30e3 * math.sin(h / 24 * 2 * math.pi) for h in hours]
+    grown = [growth_kw_per_day * 1000 * h / 24 for h in hours]
+    return tuple(900e3 + d - w + g for d, w, g in zip(day, weekend, grown, strict=True))
+
+
 POSITIVE: dict[str, tuple[f.Facts, ...]] = {
     "serving.disaggregate": (
         facts(serving=(BROKEN_MIXED,), pools=(gpus("mixed"),)),
@@ -172,6 +183,10 @@ POSITIVE: dict[str, tuple[f.Facts, ...]] = {
     "capacity.reasoning": (
         facts(serving=(FULL,), pools=(gpus("decode"),)),
         facts(serving=(FULL,), pools=(gpus("decode", model="NVIDIA T4"),)),  # no price: no money
+    ),
+    "power.headroom": (
+        facts(hall_watts_hourly=hall(90, 0.5)),
+        facts(hall_watts_hourly=hall(90, 0.5), pools=(gpus("decode", power_watts=600),)),
     ),
     "fabric.congestion": (
         facts(found=(CONGESTED,), rails=(rail(),), pools=(gpus("decode"),)),
@@ -238,6 +253,12 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
         facts(idle=(replace(IDLE, idle=2),), pools=(gpus("training"),)),
         facts(idle=(replace(IDLE, seconds=60),), pools=(gpus("training"),)),
         facts(idle=(replace(IDLE, pool="decode"),), pools=(gpus("decode"),), serving=(QUEUE,)),
+    ),
+    "power.headroom": (
+        facts(hall_watts_hourly=hall(20, 0.5)),  # three weeks are no history
+        facts(hall_watts_hourly=hall(90, 0.0)),  # no growth
+        facts(hall_watts_hourly=hall(90, 0.01)),  # full in decades
+        facts(hall_watts_hourly=(math.nan,) * 24 * 90),
     ),
     "fabric.congestion": (
         facts(found=(found("thermal_throttle", "thermal_limit"),)),

@@ -221,3 +221,36 @@ def test_demand_by_minute_counts_running_and_waiting(store: Store) -> None:
 
     assert len(demand["mixed"]) >= 3
     assert set(demand["mixed"]) == {35.0}
+
+
+def test_hall_power_by_hour_has_gaps_where_racks_were_silent(store: Store) -> None:
+    """Two racks of 40 kW over three hours; an hour with one rack only is not read, not a dip."""
+    racks = [item("facility", DeviceKind.FACILITY, f"rack{i}", rack=f"rack{i}") for i in range(2)]
+    store.insert_events(racks)
+    hour_ms = 3_600_000
+    end_ms = NOW_MS // hour_ms * hour_ms
+    for i, rack in enumerate(racks):
+        for back in range(1, 5):
+            if (i, back) == (1, 2):
+                continue  # silent in the second hour from the end
+            rows = windows(
+                FACILITY,
+                rack.device,
+                rack.node,
+                minutes=60,
+                end_ms=end_ms - (back - 1) * hour_ms,
+                power_watts_avg=40e3,
+            )
+            store.insert_windows(FACILITY, rows)
+    store.roll_up(FACILITY, end_ms - 5 * hour_ms, end_ms)
+
+    found = facts.hall_watts_hourly(store, SPAN)
+
+    assert [80e3, 80e3, 80e3] == pytest.approx([found[0], found[1], found[3]])
+    assert np.isnan(found[2])
+    assert len(found) == 4
+
+
+def test_no_hall_power_is_no_history(store: Store) -> None:
+    """Nothing rolled up: an empty history, which forecasts nothing."""
+    assert () == facts.hall_watts_hourly(store, SPAN)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
 
-from advisor.facts import Facts
+from advisor.facts import Facts, RackLoad
 from advisor.rules import RULES, Rule
 from advisor.rules.pricing import Catalog, estimate, weaker
-from ridgeline.events import Action, Advice, Confidence, Estimate
+from ridgeline.errors import Misconfigured
+from ridgeline.events import Action, Advice, Confidence, Estimate, Pool
 from ridgeline.settings import AdvisorSettings
 from tests.advisor import rule_cases as cases
 
 BY_ID = dict(RULES)
 CATALOG = Catalog()
 # above the street price, so that a better offer exists for the accelerator rule
-SETTINGS = AdvisorSettings(gpu_usd_per_hour=4.0, slo_ttft_seconds=3.0, slo_tpot_seconds=0.02)
+SETTINGS = AdvisorSettings(
+    gpu_usd_per_hour=4.0, slo_ttft_seconds=3.0, slo_tpot_seconds=0.02, hall_kw=1200.0
+)
 
 
 def changing(rule: Rule, facts: Facts, settings: AdvisorSettings = SETTINGS) -> list[Advice]:
@@ -281,3 +285,79 @@ def test_estimates_are_put_in_order_and_products_are_no_surer() -> None:
 
     assert (1, 2, 3) == (made.low, made.mid, made.high)
     assert weaker(Confidence.MEASURED, Confidence.PUBLISHED) is Confidence.PUBLISHED
+
+
+def test_a_full_hall_is_said_with_its_interval_and_lead_time() -> None:
+    """Months with their interval, 18 to 36 months of lead time, what capping decode frees."""
+    rule = BY_ID["power.headroom"]
+    (advice,) = rule(cases.POSITIVE["power.headroom"][1], CATALOG, SETTINGS)
+
+    assert advice.action is Action.ADD_CAPACITY
+    assert "months" in advice.title
+    assert "order power now" in advice.title
+    assert "18 to 36 months" in advice.reason
+    assert advice.needs.lead_time_days > 500
+    # 64 decode GPUs at 600 W, capped at 0.65 x 700 W
+    freed = next(e for e in advice.effects if e.unit == "kW freed")
+    assert freed.mid == pytest.approx(64 * (600 - 455) / 1000)
+    unknown = SETTINGS.model_copy(update={"hall_kw": 0.0})
+    assert () == rule(cases.POSITIVE["power.headroom"][1], CATALOG, unknown)
+
+
+def test_a_retrofit_names_options_lead_time_and_price() -> None:
+    """60 kW in contained air that throttles: options by density, a price only when quoted."""
+    rack = RackLoad(
+        rack="rack01",
+        loop="loop-a",
+        newest_ms=cases.NOW_MS,
+        power_watts=60e3,
+        inlet_celsius=25,
+        fan_speed_ratio=0.99,
+    )
+    facts = cases.facts(gpu_loops=(cases.HOT,), racks=(rack,), pools=(cases.HOT,))
+    quoted = SETTINGS.model_copy(update={"retrofit_usd_per_kw": 2000.0})
+    rule = BY_ID["cooling.throttling"]
+
+    (advice,) = rule(facts, CATALOG, quoted)
+    assert "gives off more than its cooling technology carries" in advice.reason
+    # the cheap remedy leads; the retrofit comes last in the list
+    assert advice.action is Action.CAP_POWER
+    assert advice.reason.index("cap the power") < advice.reason.index("change the cooling")
+
+
+def test_a_decode_pool_loses_less_to_heat_than_a_prefill_pool() -> None:
+    """The same throttling costs less where detections say that decode runs there."""
+    rule = BY_ID["cooling.throttling"]
+
+    def gain(pool: Pool) -> float:
+        hot = cases.found("thermal_throttle", "thermal_limit")
+        hot = replace(hot, detection=hot.detection.model_copy(update={"pool": pool}))
+        (advice,) = rule(cases.facts(gpu_loops=(cases.HOT,), found=(hot,)), CATALOG, SETTINGS)
+        assert advice.gain is not None
+        return advice.gain.mid
+
+    assert gain(Pool.DECODE) < 0.2 * gain(Pool.PREFILL)
+
+
+def test_fabric_advice_names_settings_and_where_they_live() -> None:
+    """An incast names ECN thresholds, DCQCN and the rails a collective uses."""
+    (advice,) = BY_ID["fabric.congestion"](
+        cases.POSITIVE["fabric.congestion"][0], CATALOG, SETTINGS
+    )
+
+    assert "ECN thresholds" in advice.reason
+    assert "DCQCN" in advice.reason
+
+
+def test_operators_catalogue_prices_the_rules(tmp_path: Path) -> None:
+    """A file named by the setting corrects prices; a misspelt section is said."""
+    own = tmp_path / "own.yaml"
+    own.write_text("prices: [{provider: own, accelerator: L4, usd_per_hour: 0.2}]")
+    made = Catalog.of(AdvisorSettings(catalog=str(own)))
+
+    assert [p.usd_per_hour for p in made.prices if p.provider == "own"] == [0.2]
+    assert "operator's catalogue" in made.versions
+    assert Catalog.of(AdvisorSettings()).versions == CATALOG.versions
+    own.write_text("price: []")
+    with pytest.raises(Misconfigured, match="price: no such section"):
+        Catalog.of(AdvisorSettings(catalog=str(own)))

@@ -1,0 +1,112 @@
+"""power.headroom: when the hall's feed is full, and whether there is time to order more."""
+
+from __future__ import annotations
+
+from advisor.facts import Facts, GpuActivity
+from advisor.models import headroom as model
+from advisor.models import power
+from advisor.models.interval import Interval
+from advisor.rules.pricing import Catalog, Draft, estimate, seen
+from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
+from ridgeline.settings import AdvisorSettings
+
+RULE = "power.headroom"
+LEAD_MONTHS = (18.0, 36.0)  # feeds, transformers and cooling of a hall; project practice, assumed
+CAP_RATIO = 0.65  # of the power limit: what MLPerf's MaxQ runs used (450 of 700 W)
+WATTS_A_KW = 1000
+
+
+def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Advice, ...]:
+    """One piece of advice for the hall, where its feed and enough history are known."""
+    if settings.hall_kw <= 0:
+        return ()
+    found = model.headroom(facts.hall_watts_hourly, settings.hall_kw * WATTS_A_KW)
+    return () if found is None else (_draft(found, facts).advice(facts, catalog),)
+
+
+def _draft(found: model.Headroom, facts: Facts) -> Draft:
+    late = found.months is not None and found.months.low < LEAD_MONTHS[1]
+    freed = freed_watts(facts.pools)
+    return Draft(
+        rule=RULE,
+        action=Action.ADD_CAPACITY if late else Action.KEEP,
+        scope_kind="cluster",
+        scope="hall",
+        title=_title(found, late=late),
+        reason=_reason(found, freed, late=late),
+        evidence=(
+            *seen("peak of the last week (p99)", found.peak_watts / WATTS_A_KW, "kW"),
+            *seen("feed", found.capacity_watts / WATTS_A_KW, "kW"),
+            *seen("growth", found.growth_watts_per_month.mid / WATTS_A_KW, "kW/month"),
+            *seen("history", float(found.days_of_history), "days", float(model.LEAST_DAYS)),
+        ),
+        counter_evidence=(
+            Evidence(
+                name="share of the feed still free",
+                value=found.free_ratio,
+                unit="ratio",
+                note="a trend knows nothing of orders placed or projects ended",
+            ),
+        ),
+        effects=_effects(found, freed),
+        needs=Needs(
+            lead_time_days=LEAD_MONTHS[0] * model.DAYS_PER_MONTH,
+            note="18 to 36 months for a feed and its cooling; its price: ask the utility",
+        )
+        if late
+        else Needs(),
+        confidence=Confidence.MODELLED,
+        verify="The next month's p99 lies within the growth named here.",
+        model_version=model.VERSION,
+    )
+
+
+def _title(found: model.Headroom, *, late: bool) -> str:
+    if found.months is None:
+        return "The hall's power feed is not full within five years at today's growth"
+    m = found.months
+    span = f"{m.mid:.0f} months ({m.low:.0f} to {m.high:.0f})"
+    return f"The hall is full in {span}" + (": order power now" if late else "")
+
+
+def _reason(found: model.Headroom, freed: Interval | None, *, late: bool) -> str:
+    growth = found.growth_watts_per_month.scaled(1 / WATTS_A_KW)
+    text = (
+        f"The hall peaks at {found.peak_watts / WATTS_A_KW:.0f} of "
+        f"{found.capacity_watts / WATTS_A_KW:.0f} kW and grows by {growth.mid:.1f} kW a month "
+        f"({growth.low:.1f} to {growth.high:.1f}), by {found.days_of_history} days of history."
+    )
+    if not late:
+        return text
+    text += " More power takes 18 to 36 months."
+    if freed is None or freed.mid <= 0:
+        return text
+    return (
+        f"{text} Until then, capping the decode pools at {CAP_RATIO:.0%} of their limit frees "
+        f"{freed.mid / WATTS_A_KW:.0f} kW and costs decode little (Splitwise: none at half)."
+    )
+
+
+def freed_watts(pools: tuple[GpuActivity, ...]) -> Interval | None:
+    """Power that capping the decode pools would free now; None without a decode pool's power."""
+    total, known = Interval(low=0.0, mid=0.0, high=0.0), False
+    for pool in pools:
+        drawn, limit = pool.power_watts, pool.power_limit_watts
+        if pool.group != power.Phase.DECODE or drawn is None or limit is None:
+            continue
+        cut = max(0.0, drawn - CAP_RATIO * limit) * pool.gpus
+        total, known = total.plus(Interval(low=0.8 * cut, mid=cut, high=cut)), True
+    return total if known else None
+
+
+def _effects(found: model.Headroom, freed: Interval | None) -> tuple[Estimate, ...]:
+    effects = []
+    if found.months is not None:
+        m = found.months
+        source = "Theil-Sen trend of daily peaks, weekdays taken out"
+        effects.append(estimate(m.low, m.mid, m.high, "months", Confidence.MODELLED, source))
+    if freed is not None:
+        kw = freed.scaled(1 / WATTS_A_KW)
+        source = f"decode pools' power above {CAP_RATIO:.0%} of their limit, measured"
+        effects.append(estimate(kw.low, kw.mid, kw.high, "kW freed", Confidence.MODELLED, source))
+    return tuple(effects)
