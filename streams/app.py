@@ -18,6 +18,7 @@ from streams.processor import EVENT_TOPICS, Processor
 from streams.transport import BatchTransport
 
 log = structlog.get_logger()
+FETCH_BYTES = 4 * 1024 * 1024  # of one partition; larger fetches are fewer, each costs the same
 CONSUMED = tuple(t.name for t in TOPICS if t.schema is not None or t.name in EVENT_TOPICS)
 
 
@@ -36,7 +37,8 @@ def make_app(settings: StreamsSettings, kafka: KafkaSettings) -> Any:
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=1.0,
         broker_max_poll_interval=90.0,
-        broker_max_poll_records=2000,
+        broker_max_poll_records=20_000,
+        consumer_max_fetch_size=FETCH_BYTES,
         broker_session_timeout=10.0,
         broker_heartbeat_interval=3.0,
         stream_buffer_maxsize=8,

@@ -67,6 +67,8 @@ class Batch:
 
     def clocks_ms(self, now_ms: int) -> np.ndarray:
         """When each message was appended, which a replay sees again; `now_ms` where not known."""
+        if self.messages[0].timestamp_type != APPEND_TIME != self.messages[-1].timestamp_type:
+            return np.full(len(self.messages), now_ms, dtype=np.int64)
         at = [m.timestamp if m.timestamp_type == APPEND_TIME else now_ms for m in self.messages]
         return np.array(at, dtype=np.int64)
 
@@ -107,7 +109,7 @@ def decoded(batch: Batch, schema: Schema) -> Rows:
     values = [message.value for message in batch.messages]
     version = _version(batch.messages[0], schema)
     size = schema.dtype_of(version).itemsize if isinstance(version, int) else 0
-    lengths = np.array([len(value or b"") for value in values], dtype=np.int64)
+    lengths = np.array([0 if value is None else len(value) for value in values], dtype=np.int64)
     plain = size and headers.count(headers[0]) == len(headers) and (lengths > 0).all()
     if isinstance(version, int) and plain and not (lengths % size).any():
         rows = decode_many(cast("list[bytes]", values), schema, version)

@@ -63,6 +63,13 @@ Publish = Callable[[Sequence[Event]], Awaitable[None]]
 Release = Callable[[str, int, int], None]
 
 
+def together(parts: Sequence[np.ndarray], dtype: np.dtype[np.void]) -> np.ndarray:
+    """Packed rows of one layout one after the other; as bytes, or numpy would copy by field."""
+    if not parts:
+        return np.zeros(0, dtype=dtype)
+    return np.concatenate([part.view(np.uint8) for part in parts]).view(dtype)
+
+
 class Sink:
     """Writes what partitions hand out, in order, at most every `pause_seconds`.
 
@@ -124,7 +131,7 @@ class Sink:
     async def _write(self, outputs: Sequence[Output]) -> None:
         for schema in {o.schema.family: o.schema for o in outputs if o.schema is not None}.values():
             parts = [o.rows for o in outputs if o.schema is schema and o.rows is not None]
-            rows = np.concatenate(parts) if parts else np.zeros(0, dtype=schema.window_dtype)
+            rows = together(parts, schema.window_dtype)
             if len(rows):
                 await self._durable(schema.family, self._store.insert_windows, schema, rows)
                 metrics.STREAM_WINDOWS.labels(schema.topic).inc(len(rows))
