@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from advisor import state
+from advisor import pipeline, state
 from advisor.engine import Engine, now_ms
 from advisor.facts import Facts, Reader, Span
 from advisor.source import ClusterState
@@ -21,6 +21,7 @@ class LiveSource:
         span: Makes the stretch of time of a "now".
         clock: Wall clock in ms.
         keep_ms: How long a state is served before it is read again.
+        dead_letter_limit: Dead letters a minute past which it is an alarm.
     """
 
     def __init__(
@@ -29,13 +30,16 @@ class LiveSource:
         store: Reader,
         span: Callable[[int], Span],
         clock: Callable[[], int] = now_ms,
+        *,
         keep_ms: int = 2_000,
+        dead_letter_limit: int = 1000,
     ) -> None:
         self._engine = engine
         self._store = store
         self._span = span
         self._clock = clock
         self._keep_ms = keep_ms
+        self._dead_letter_limit = dead_letter_limit
         self._state: tuple[int, ClusterState] | None = None
         self._reading = asyncio.Lock()
 
@@ -51,7 +55,12 @@ class LiveSource:
         span = self._span(now)
         facts = self._engine.facts or Facts(now_ms=now)
         nodes = state.nodes(self._store, span, facts)
-        return state.cluster_state(facts, nodes, state.collector_health(self._store, span))
+        return state.cluster_state(
+            facts,
+            nodes,
+            pipeline.collectors(self._store, span),
+            pipeline.topics(self._store, span, self._dead_letter_limit),
+        )
 
     async def detections(self) -> list[Detection]:
         """Open detections and those of the last hour, newest first."""

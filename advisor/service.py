@@ -147,7 +147,8 @@ async def run(settings: AdvisorSettings) -> None:
         Misconfigured: a setting of any part is wrong; raised before anything starts.
     """
     store_settings, kafka_settings = StoreSettings.load(), KafkaSettings.load()
-    span = facts.span_of(settings, StreamsSettings.load())
+    streams = StreamsSettings.load()
+    span = facts.span_of(settings, streams)
     chat = Chat(sender(settings.notify), settings)
     annotate = annotator(GrafanaSettings.load())
     stop = _stop_signal()
@@ -164,7 +165,9 @@ async def run(settings: AdvisorSettings) -> None:
         publisher = Publisher(kafka_settings)
         stack.push_async_callback(publisher.close)
         loop = Loop(engine, publisher, chat, annotate, settings.interval_seconds)
-        app = application(LiveSource(engine, store, span), settings)
+        limit = streams.dead_letter_limit
+        source = LiveSource(engine, store, span, dead_letter_limit=limit)
+        app = application(source, settings)
         await stack.enter_async_context(_background(loop))
         await stack.enter_async_context(_serving(app, settings))
         log.info("advisor runs", address=f"http://{settings.host}:{settings.port}")

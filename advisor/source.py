@@ -68,6 +68,35 @@ class NodeState(_State):
     last_seen_ms: int | None = None
 
 
+class TopicState(_State):
+    """How the stream workers keep up with one topic; counts are of the last hour."""
+
+    name: str
+    workers: int = 0
+    devices: int = 0
+    samples_per_second: float | None = None
+    lag_frames: float | None = None
+    watermark_delay_seconds: float | None = None
+    late: int = 0
+    future: int = 0
+    resets: int = 0
+    dead_letters: int = 0
+    dead_letters_minute: int = 0
+    dead_letters_over: bool = False
+    rebalances: int = 0
+
+
+class CollectorState(_State):
+    """One collector over all nodes, by its newest report; `absent`: nothing there to read."""
+
+    name: str
+    well: int = 0
+    failing: int = 0
+    absent: int = 0
+    error: str = ""
+    reported_ms: int | None = None
+
+
 class ClusterState(_State):
     """The whole cluster now; `updated_ms` is the newest window read, None before the first."""
 
@@ -78,6 +107,8 @@ class ClusterState(_State):
     collectors_ok: int = 0
     collectors_failing: int = 0
     nodes: list[NodeState] = []
+    topics: list[TopicState] = []
+    collectors: list[CollectorState] = []
 
 
 class ConsoleSource(Protocol):

@@ -6,14 +6,27 @@ from collections import Counter
 from typing import Any
 
 from advisor.facts import Facts, Reader, Span
-from advisor.source import ClusterState, LoopState, NodeState, PoolState, RailState
+from advisor.source import (
+    ClusterState,
+    CollectorState,
+    LoopState,
+    NodeState,
+    PoolState,
+    RailState,
+    TopicState,
+)
 from ridgeline.events import Detection, Pool
 
 _ORDER = {pool.value: i for i, pool in enumerate(Pool)}
 
 
-def cluster_state(facts: Facts, nodes: list[NodeState], health: tuple[int, int]) -> ClusterState:
-    """State from facts; `health` is (collectors well, collectors failing)."""
+def cluster_state(
+    facts: Facts,
+    nodes: list[NodeState],
+    collectors: list[CollectorState],
+    topics: list[TopicState],
+) -> ClusterState:
+    """State from facts and the health of what brings them."""
     return ClusterState(
         updated_ms=facts.newest_ms,
         pools=_pools(facts),
@@ -37,9 +50,11 @@ def cluster_state(facts: Facts, nodes: list[NodeState], health: tuple[int, int])
             )
             for rail in facts.rails
         ],
-        collectors_ok=health[0],
-        collectors_failing=health[1],
+        collectors_ok=sum(c.well for c in collectors),
+        collectors_failing=sum(c.failing for c in collectors),
         nodes=nodes,
+        topics=topics,
+        collectors=collectors,
     )
 
 
@@ -127,18 +142,6 @@ def _node(row: dict[str, Any], open_detections: int) -> NodeState:
 def _known(value: float | None, newest_ms: int | None) -> float | None:
     nothing = value is None or newest_ms is None or value != value  # noqa: PLR0124 - NaN
     return None if nothing else value
-
-
-def collector_health(store: Reader, span: Span) -> tuple[int, int]:
-    """Collectors well and failing by their newest report of the last five minutes."""
-    sql = """
-        SELECT countIf(worked) AS well, countIf(NOT worked) AS failing FROM (
-            SELECT node, collector, argMax(success, ts) AS worked FROM collector_health
-            WHERE ts >= fromUnixTimestamp64Milli({since:Int64}) GROUP BY node, collector
-        )
-    """
-    row = store.query(sql, {"since": span.now_ms - 300_000})[0]
-    return int(row["well"]), int(row["failing"])
 
 
 def recent_detections(store: Reader, now_ms: int) -> list[Detection]:

@@ -23,7 +23,7 @@ def build() -> builders.Dashboard:
     )
     for variable in variables():
         board = board.with_variable(variable)
-    for part in (_freshness, _collectors, _refused, _store):
+    for part in (_freshness, _pipeline, _collectors, _refused, _store):
         board = part(board)
     return board
 
@@ -93,6 +93,71 @@ def _freshness(board: builders.Dashboard) -> builders.Dashboard:
                 width=12,
                 empty="every device reports",
             )
+        )
+    )
+
+
+def _by_topic(value: str) -> str:
+    """A worker's reports over time: within an interval by worker, then over workers."""
+    return (
+        "SELECT time, topic AS series, sum(of_worker) AS value\nFROM (\n"
+        "    SELECT toStartOfInterval(ts, INTERVAL $__interval_s SECOND) AS time, topic, worker,\n"
+        f"        {value} AS of_worker\n"
+        "    FROM pipeline_health FINAL\n    WHERE $__timeFilter(ts)\n"
+        "    GROUP BY time, topic, worker\n)\n"
+        "WHERE isFinite(of_worker)\nGROUP BY time, series\nORDER BY time, series"
+    )
+
+
+def _pipeline(board: builders.Dashboard) -> builders.Dashboard:
+    delay = (
+        "SELECT toStartOfInterval(ts, INTERVAL $__interval_s SECOND) AS time, topic AS series,\n"
+        "    max(watermark_delay_seconds) AS delay\nFROM pipeline_health FINAL\n"
+        "WHERE $__timeFilter(ts) AND isFinite(watermark_delay_seconds)\n"
+        "GROUP BY time, series\nORDER BY time, series"
+    )
+    counts = (
+        "SELECT toStartOfInterval(ts, INTERVAL $__interval_s SECOND) AS time,\n"
+        "    sum(late) AS Late, sum(future) AS Future, sum(resets) AS `Counter resets`\n"
+        "FROM pipeline_health FINAL\nWHERE $__timeFilter(ts)\nGROUP BY time\nORDER BY time"
+    )
+    panels = (
+        ("Lag, by topic", _by_topic("max(lag_frames)"), "short", "Frames not read yet."),
+        ("Watermark delay, by topic", delay, "s", "Wall clock minus the slowest watermark."),
+        (
+            "Samples read, by topic",
+            _by_topic("sum(samples) / nullIf(sum(seconds), 0)"),
+            "cps",
+            "Rows a second over all workers.",
+        ),
+        (
+            "Rebalances, by topic",
+            _by_topic("sum(rebalances)"),
+            "short",
+            "Times partitions were taken from a worker.",
+        ),
+    )
+    board = board.with_row(builders.Row("Pipeline"))
+    for title, sql, unit, about in panels:
+        board = board.with_panel(series(title, sql, unit, about, labelled=True))
+    return board.with_panel(
+        series(
+            "Late and future samples, counter resets",
+            counts,
+            "short",
+            "Rows that came after their window or from too far ahead; they are in no window.",
+        )
+    ).with_panel(
+        table(
+            "Workers",
+            "SELECT worker, topic, argMax(partitions, ts) AS partition_count,\n"
+            "    argMax(devices, ts) AS device_count,\n"
+            "    dateDiff('second', max(ts), now64(3, 'UTC')) AS age\n"
+            "FROM pipeline_health FINAL\nWHERE $__timeFilter(ts)\n"
+            "GROUP BY worker, topic\nORDER BY worker, topic\nLIMIT 200",
+            "What each stream worker last said it has; age is how long ago.",
+            {"age": "s"},
+            width=12,
         )
     )
 

@@ -87,6 +87,26 @@ class CollectorHealth(Event):
     error: str = ""
 
 
+class PipelineHealth(Event):
+    """What one stream worker did with one topic since its last report."""
+
+    worker: str
+    topic: str
+    ts: int
+    seconds: float  # that the counts below cover
+    partitions: int = 0  # of the topic that the worker has
+    devices: int = 0
+    lag_frames: int | None = None  # sum over the worker's partitions; None: not known
+    watermark_delay_seconds: float | None = None  # of the slowest partition; None: no row waits
+    frames: int = 0
+    samples: int = 0
+    late: int = 0
+    future: int = 0
+    resets: int = 0
+    dead_letters: int = 0
+    rebalances: int = 0
+
+
 class Severity(StrEnum):
     """How soon a person should look."""
 

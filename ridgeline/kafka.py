@@ -17,6 +17,8 @@ from ridgeline.topics import TOPICS, Topic
 
 log = structlog.get_logger()
 T = TypeVar("T")
+METADATA_MS = 10_000
+"""How soon a client notices a topic or a partition that is new; aiokafka's own is five minutes."""
 _ALREADY_EXISTS = 36  # Kafka protocol error code TOPIC_ALREADY_EXISTS
 
 
@@ -29,6 +31,7 @@ def producer(settings: KafkaSettings, **options: Any) -> AIOKafkaProducer:
         "enable_idempotence": settings.idempotent,
         "compression_type": compression,
         "linger_ms": 20,
+        "metadata_max_age_ms": METADATA_MS,
         "max_batch_size": 256 * 1024,
         "max_request_size": 4 * 1024 * 1024,
     }

@@ -51,10 +51,16 @@ STREAM_WATERMARK = _gauge(
     "stream_watermark_delay_seconds", "Wall clock minus watermark", "topic", "partition"
 )
 STREAM_DEVICES = _gauge("stream_devices", "Devices in memory", "topic")
-STREAM_REBALANCES = _counter("stream_rebalances", "Rebalances")
+STREAM_PARTITIONS = _gauge("stream_partitions", "Partitions this worker has", "topic")
+STREAM_REBALANCES = _counter(
+    "stream_rebalances", "Times partitions were taken from this worker", "topic"
+)
 DETECTIONS = _counter("detections", "Episode events", "detector", "state")
 EPISODES_OPEN = _gauge("episodes_open", "Episodes open now", "detector")
 DEAD_LETTERS = _counter("dead_letters", "Messages sent to the dead letter", "topic", "field")
+DEAD_LETTERS_OVER = _gauge(
+    "dead_letters_over_limit", "1 while a minute brought more dead letters than the limit", "topic"
+)
 
 # store
 STORE_ROWS = _counter("store_rows", "Rows inserted", "table")

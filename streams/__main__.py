@@ -21,7 +21,8 @@ from ridgeline.kafka import ensure_topics, producer, with_backoff
 from ridgeline.settings import KafkaSettings, StoreSettings, StreamsSettings
 from ridgeline.store import Store
 from ridgeline.topics import DEAD_LETTER, DETECTIONS
-from streams.app import attach, make_app
+from streams.app import attach, instance_of, make_app
+from streams.health import Reporter, report_for_ever
 from streams.processor import Processor
 from streams.sink import Sink
 from streams.watchdog import Heartbeat, watch
@@ -113,6 +114,11 @@ async def _work(
             sink.run(),
             processor.mark_silent(),
             processor.refresh_inventory(),
+            report_for_ever(
+                Reporter(instance_of(settings), settings.dead_letter_limit),
+                store.insert_events,
+                processor.refresh_watermarks,
+            ),
             _guard(app, processor, sink, kafka, settings, broken),
         )
     ]

@@ -11,6 +11,7 @@ import structlog
 from faust.types import TP
 
 from ridgeline import metrics
+from ridgeline.kafka import METADATA_MS
 from ridgeline.settings import KafkaSettings, StreamsSettings
 from ridgeline.topics import BY_NAME, TOPICS
 from streams.batches import Batch
@@ -35,6 +36,7 @@ def make_app(settings: StreamsSettings, kafka: KafkaSettings) -> Any:
         topic_partitions=kafka.partitions,
         consumer_group_instance_id=instance_of(settings),
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_MS,
         broker_commit_interval=1.0,
         broker_max_poll_interval=90.0,
         broker_max_poll_records=20_000,
@@ -58,7 +60,8 @@ def attach(app: Any, processor: Processor, broken: Callable[[str], None]) -> Non
         app.agent(topic, name=f"read.{name}", concurrency=1)(_reader(app, processor, broken))
 
     async def revoked(_: Any, gone: set[TP], **__: Any) -> None:
-        metrics.STREAM_REBALANCES.inc()
+        for topic in {tp.topic for tp in gone}:
+            metrics.STREAM_REBALANCES.labels(topic).inc()
         processor.forget((tp.topic, tp.partition) for tp in gone)
 
     app.on_partitions_revoked.connect(revoked, weak=False)

@@ -16,7 +16,7 @@ from ridgeline.errors import Reject, Retry
 from ridgeline.events import Detection, Event, InventoryItem
 from ridgeline.kafka import with_backoff
 from ridgeline.settings import StreamsSettings
-from ridgeline.topics import BY_NAME
+from ridgeline.topics import BY_NAME, TOPICS
 from streams.batches import Batch, dead_letter
 from streams.episodes import Policy
 from streams.partition import Output, Partition, Stored
@@ -31,6 +31,7 @@ INVENTORY_SECONDS = 30.0
 CATCH_UP_MS = 600_000
 AppendMark = Callable[[str, int, int], Awaitable[None]]
 """Topic, partition and how far event time has come, in ms."""
+_TELEMETRY = tuple(t.name for t in TOPICS if t.schema is not None)
 
 
 def clock_of(settings: StreamsSettings) -> Clock:
@@ -82,8 +83,11 @@ class Processor:
             self._active.pop(tp, None)
             self._marked.pop(tp, None)
             self.positions.pop(tp, None)
+            metrics.STREAM_LAG.remove(tp[0], str(tp[1]))
+            metrics.STREAM_WATERMARK.remove(tp[0], str(tp[1]))
         self._introduced = False
         self._epoch += 1
+        self._count_devices()
 
     async def take(self, batch: Batch) -> None:
         """Process one fetched batch; waits while the sink is full.
@@ -112,18 +116,28 @@ class Processor:
         self._active[tp] = time.monotonic()
 
     def _measure(self, tp: tuple[str, int], partition: Partition, now_ms: int) -> None:
-        delay = (now_ms - partition.timeline.watermark_ms) / 1000
-        metrics.STREAM_WATERMARK.labels(tp[0], str(tp[1])).set(delay)
-        devices = sum(
-            p.timeline.slots.count for (t, _), p in self._partitions.items() if t == tp[0]
-        )
-        metrics.STREAM_DEVICES.labels(tp[0]).set(devices)
+        _measure_watermark(tp, partition, now_ms)
+        self._count_devices()
         totals: dict[str, int] = {}
         for one in self._partitions.values():
             for detector, count in one.open_episodes.items():
                 totals[detector] = totals.get(detector, 0) + count
         for detector, count in totals.items():
             metrics.EPISODES_OPEN.labels(detector).set(count)
+
+    def _count_devices(self) -> None:
+        devices, partitions = dict.fromkeys(_TELEMETRY, 0), dict.fromkeys(_TELEMETRY, 0)
+        for (topic, _), partition in self._partitions.items():
+            devices[topic] += partition.timeline.slots.count
+            partitions[topic] += 1
+        for topic in _TELEMETRY:
+            metrics.STREAM_DEVICES.labels(topic).set(devices[topic])
+            metrics.STREAM_PARTITIONS.labels(topic).set(partitions[topic])
+
+    def refresh_watermarks(self) -> None:
+        """Let the delays follow the clock; a partition in which no row waits has none."""
+        for tp, partition in self._partitions.items():
+            _measure_watermark(tp, partition, int(time.time() * 1000))
 
     async def _partition(self, tp: tuple[str, int]) -> Partition:
         topic, number = tp
@@ -216,6 +230,14 @@ class Processor:
         while True:
             await asyncio.sleep(INVENTORY_SECONDS)
             self.board.inventory.load(await self._ask(self._inventory))
+
+
+def _measure_watermark(tp: tuple[str, int], partition: Partition, now_ms: int) -> None:
+    timeline, labels = partition.timeline, (tp[0], str(tp[1]))
+    if timeline.closing_ms is None or timeline.watermark_ms < 0:
+        metrics.STREAM_WATERMARK.remove(*labels)
+    else:
+        metrics.STREAM_WATERMARK.labels(*labels).set((now_ms - timeline.watermark_ms) / 1000)
 
 
 def _reject(error: ValidationError) -> Reject:

@@ -9,6 +9,7 @@ from advisor.console.detections_view import is_open
 from advisor.console.feed import Snapshot
 from advisor.console.format import UNKNOWN, age, money
 from advisor.console.parts import box, text
+from advisor.console.pipeline_view import alarm
 from advisor.source import ClusterState
 from ridgeline.events import Detection, Severity
 
@@ -36,6 +37,8 @@ def health(state: ClusterState, detections: Sequence[Detection], now_ms: int) ->
         return ", ".join(found), "critical"
     if state.collectors_failing:
         found.append(f"{state.collectors_failing} collectors failing")
+    if alarm(state.topics):
+        found.append("dead letters")
     return (", ".join(found), "warning") if found else ("healthy", "quiet")
 
 
@@ -83,8 +86,11 @@ class HeaderView:
             (f"{ok} ok, {failing} failing" if failing else f"{ok} ok") if known else UNKNOWN
         )
         self._collectors.classes(replace="rl-value rl-alarm" if failing else "rl-value")
-        self._banner.set_text("Showing the last good answer. " + "; ".join(latest.problems))
-        self._banner.set_visibility(bool(latest.problems))
+        wrong = [alarm(state.topics)] if alarm(state.topics) else []
+        if latest.problems:
+            wrong.append("Showing the last good answer. " + "; ".join(latest.problems))
+        self._banner.set_text(" ".join(wrong))
+        self._banner.set_visibility(bool(wrong))
 
     def _show_total(self, latest: Snapshot) -> None:
         total = open_total(latest.advice)

@@ -17,6 +17,7 @@ from advisor.console.dialogs import NameField, ResolveDialog, ask_token
 from advisor.console.feed import Feed, now_ms
 from advisor.console.header_view import HeaderView
 from advisor.console.parts import box
+from advisor.console.pipeline_view import PipelineView
 from advisor.source import ConsoleSource
 from ridgeline.events import Advice
 
@@ -77,6 +78,7 @@ class _Page:
                     self._detections = DetectionsView()
                 with box("rl-column"):
                     self._cluster = ClusterView()
+                    self._pipeline = PipelineView()
         ui.timer(REFRESH_SECONDS, self._refresh)
 
     def _refresh(self) -> None:
@@ -89,6 +91,7 @@ class _Page:
         self._advice.show(latest.advice, loaded=latest.loaded)
         self._detections.show(latest.detections, now, loaded=latest.loaded)
         self._cluster.show(latest.state, now)
+        self._pipeline.show(latest.state)
 
     async def _acknowledge(self, advice: Advice) -> None:
         doing = self._feed.source.acknowledge(advice.id, self._name.value)

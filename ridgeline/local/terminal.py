@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.text import Text
@@ -14,6 +15,14 @@ _STYLES = (
     ("advice", "bold cyan"),
     ("over", "green"),
 )
+
+
+def _too_many(fields: Mapping[str, str]) -> str:
+    return (
+        f"{fields.get('minute')} dead letters on {fields.get('topic')} in the last minute, more"
+        f" than RIDGELINE_STREAMS_DEAD_LETTER_LIMIT={fields.get('limit')}:"
+        " `ridgeline tail dead.letter` says why"
+    )
 
 
 class Terminal:
@@ -55,14 +64,20 @@ class Terminal:
         self._console.print(Text(line, style=style), soft_wrap=True)
 
     def part_line(self, part: str, line: str) -> None:
-        """A line of a part's log: says once which collectors are off and why."""
-        if "collector is off" not in line:
-            return
+        """A line of a part's log: says what a person has to know, what is absent only once."""
         fields = {name: value.strip('"') for name, value in _FIELD.findall(line)}
-        name = fields.get("collector", part)
-        if name not in self._absent:
-            self._absent.add(name)
-            self._write(f"not here: {name} ({fields.get('reason', 'no reason given')})")
+        match fields.get("event"):
+            case "collector is off":
+                reason = fields.get("reason", f"{fields.get('collector', part)} is off")
+                if reason not in self._absent:
+                    self._absent.add(reason)
+                    self._write(reason)
+            case "too many dead letters":
+                self._write(_too_many(fields))
+            case "dead letters are few again":
+                self._write(f"dead letters on {fields.get('topic')}: few again")
+            case _:
+                pass
 
     def _write(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)

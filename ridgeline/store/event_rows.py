@@ -16,6 +16,7 @@ from ridgeline.events import (
     DeviceEvent,
     Event,
     InventoryItem,
+    PipelineHealth,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -71,6 +72,11 @@ def _health(e: CollectorHealth) -> dict[str, Any]:
     return _pick(e, *names, "error") | {"ts": utc(e.ts)}
 
 
+def _pipeline(e: PipelineHealth) -> dict[str, Any]:
+    fields = e.model_dump(exclude={"ts"}) | {"ts": utc(e.ts)}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def _device_event(e: DeviceEvent) -> dict[str, Any]:
     return _pick(e, "device", "node", "kind", "code", "message") | {"ts": utc(e.ts)}
 
@@ -86,6 +92,7 @@ EVENT_TABLES: Mapping[type[Event], tuple[str, Callable[[Any], dict[str, Any]]]] 
         Advice: ("advice", _advice),
         InventoryItem: ("inventory", _inventory),
         CollectorHealth: ("collector_health", _health),
+        PipelineHealth: ("pipeline_health", _pipeline),
         DeviceEvent: ("device_events", _device_event),
         DeadLetter: ("dead_letters", _dead_letter),
     }

@@ -110,6 +110,7 @@ def kept(settings: StoreSettings) -> dict[str, tuple[str, int]]:
         out[f"{family}_1m"] = ("window_start", settings.minute_days)
         out[f"{family}_1h"] = ("window_start", settings.hour_days)
     out["collector_health"] = ("ts", settings.window_days)
+    out["pipeline_health"] = ("ts", settings.window_days)
     out["dead_letters"] = ("ts", settings.window_days)
     out["device_events"] = ("ts", settings.minute_days)
     return out

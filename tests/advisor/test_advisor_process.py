@@ -89,7 +89,9 @@ def test_advice_reaches_store_kafka_and_api(
 
 async def first_advice(servers: str, advice_id: str) -> Advice:
     """The first advice of that id on the topic."""
-    consumer = AIOKafkaConsumer("advice", bootstrap_servers=servers, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        "advice", bootstrap_servers=servers, auto_offset_reset="earliest", metadata_max_age_ms=500
+    )
     await consumer.start()
     try:
         async with asyncio.timeout(60):

@@ -56,7 +56,9 @@ async def read(
     servers: str, topic: str, enough: Callable[[list[ConsumerRecord]], bool]
 ) -> list[ConsumerRecord]:
     """Everything in a topic, read until it is enough."""
-    consumer = AIOKafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=servers, auto_offset_reset="earliest", metadata_max_age_ms=500
+    )
     await consumer.start()
     found: list[ConsumerRecord] = []
     try:

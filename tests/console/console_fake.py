@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 import time
 
-from advisor.source import ClusterState, LoopState, NodeState, PoolState, RailState
+from advisor.source import (
+    ClusterState,
+    CollectorState,
+    LoopState,
+    NodeState,
+    PoolState,
+    RailState,
+    TopicState,
+)
 from ridgeline.errors import Retry
 from ridgeline.events import (
     Action,
@@ -152,6 +160,20 @@ class FakeSource:
         self.calls: list[tuple[str, ...]] = []
         self.step = 0
         self.age_ms = 3000
+        self.topics = [
+            TopicState(
+                name="telemetry.gpu",
+                workers=2,
+                devices=256,
+                samples_per_second=1280,
+                lag_frames=12,
+                watermark_delay_seconds=6.4,
+                late=3,
+                rebalances=1,
+            ),
+            TopicState(name="telemetry.fabric", workers=2, devices=64),
+            TopicState(name="inventory", workers=2),
+        ]
         self.found = [
             make_detection("d1", "node09 gpu3"),
             make_detection("d2", "node17 gpu0", Severity.CRITICAL, condition="coolant_supply_hot"),
@@ -243,6 +265,12 @@ class FakeSource:
             collectors_ok=127,
             collectors_failing=1,
             nodes=make_nodes(self.step),
+            topics=self.topics,
+            collectors=[
+                CollectorState(name="netdev", well=31, failing=1, error="no answer within 5 s"),
+                CollectorState(name="nvml", well=32),
+                CollectorState(name="infiniband", absent=32, error="no RDMA port"),
+            ],
         )
 
     async def detections(self) -> list[Detection]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from advisor.source import TopicState
 from ridgeline.events import AdviceState, Severity
 from tests.console.console_fake import XSS, FakeSource, make_advice, make_detection
 
@@ -43,6 +44,25 @@ def test_unknown_is_a_dash(console: Page) -> None:
     expect(console.get_by_test_id("node-node30")).to_have_text("—")
     expect(console.get_by_test_id("pool-decode")).to_contain_text("TTFT p99—")
     expect(console.get_by_test_id("pool-training")).to_contain_text("no serving metrics")
+
+
+def test_the_pipelines_own_health_is_there(console: Page, source: FakeSource) -> None:
+    """Every telemetry topic and collector; dead letters past the limit are a banner."""
+    gpu = console.get_by_test_id("topic-telemetry.gpu")
+    expect(gpu).to_contain_text("1.28\u202fk/s")
+    expect(gpu).to_contain_text("6.4\u202fs")
+    expect(console.get_by_test_id("topic-telemetry.fabric")).to_contain_text("fabric—")
+    expect(console.get_by_test_id("topic-inventory")).to_have_count(0)
+    expect(console.get_by_test_id("collector-infiniband")).to_have_text("infiniband: 32 absent")
+    expect(console.get_by_test_id("banner")).to_be_hidden()
+    source.topics = [
+        TopicState(
+            name="inventory", dead_letters=1500, dead_letters_minute=1500, dead_letters_over=True
+        )
+    ]
+
+    expect(console.get_by_test_id("banner")).to_contain_text("1,500 on inventory")
+    expect(console.get_by_test_id("topic-inventory")).to_contain_text("1,500")
 
 
 def test_advice_is_ranked_by_money(console: Page) -> None:

@@ -11,7 +11,7 @@ from advisor.console.detections_view import ranked as ranked_detections
 from advisor.console.feed import Feed
 from advisor.console.header_view import health
 from advisor.console.roofline import points
-from advisor.source import ClusterState, NodeState
+from advisor.source import ClusterState, NodeState, TopicState
 from ridgeline.events import AdviceState, Confidence, Detection, Severity
 from tests.console.console_fake import (
     FakeSource,
@@ -66,6 +66,9 @@ def test_health_needs_fresh_data() -> None:
     assert ("1 warning", "warning") == health(fresh, [make_detection("2", "b")], NOW_MS)
     failing = fresh.model_copy(update={"collectors_failing": 2})
     assert ("2 collectors failing", "warning") == health(failing, quiet, NOW_MS)
+    letters = TopicState(name="telemetry.gpu", dead_letters_over=True, dead_letters_minute=1001)
+    refused = fresh.model_copy(update={"topics": [letters]})
+    assert ("dead letters", "warning") == health(refused, quiet, NOW_MS)
 
 
 def test_heat_of_a_node() -> None:

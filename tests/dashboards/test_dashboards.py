@@ -130,6 +130,15 @@ def findings() -> list[events.Event]:
     items += [
         events.CollectorHealth(collector="nvml", ts=now - 1000, success=True, **health),
         events.CollectorHealth(collector="sysfs", ts=now - 1000, success=False, **health),
+        events.PipelineHealth(
+            worker="w",
+            topic="telemetry.gpu",
+            ts=now - 1000,
+            seconds=10,
+            lag_frames=3,
+            watermark_delay_seconds=6.5,
+            samples=100,
+        ),
         events.DeadLetter(
             topic="telemetry.gpu",
             partition=0,

@@ -299,6 +299,7 @@ def test_every_event_type_round_trips(store: Store) -> None:
         events.CollectorHealth(
             node=6, host="h", collector="nvml", ts=T0, success=True, duration_seconds=0.1, rows=8
         ),
+        events.PipelineHealth(worker="w", topic="t", ts=T0, seconds=10, lag_frames=3),
         events.DeadLetter(
             topic="t",
             partition=1,
