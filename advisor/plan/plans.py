@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from advisor.plan import capacity, disaggregate
+from advisor.plan import accelerator, capacity, cooling, disaggregate, network
 from advisor.plan.capacity_case import CapacityOptions
 from advisor.plan.options import Options
 from advisor.plan.report import Report
@@ -42,4 +42,7 @@ def plan_of(name: str, options: type[OptionsT], answer: Callable[[OptionsT], Rep
 PLANS: tuple[Plan, ...] = (
     plan_of("disaggregate", disaggregate.DisaggregateOptions, disaggregate.disaggregate),
     plan_of("capacity", CapacityOptions, capacity.capacity),
+    plan_of("accelerator", accelerator.AcceleratorOptions, accelerator.accelerator),
+    plan_of("cooling", cooling.CoolingOptions, cooling.cooling),
+    plan_of("network", network.NetworkOptions, network.plan_network),
 )

@@ -17,6 +17,9 @@ FLAGS = ("--requests-per-second=4", "--prompt-tokens=2000", "--output-tokens=300
 CASES: dict[str, tuple[str, ...]] = {
     "disaggregate": FLAGS,
     "capacity": FLAGS,
+    "accelerator": FLAGS,
+    "cooling": ("--throttled-ratio=0.2", "--gpus=64"),
+    "network": ("--nodes=16",),
 }
 """Arguments that every plan must answer without a store; a new plan adds its line."""
 

@@ -1,0 +1,196 @@
+"""`ridgeline plan accelerator`, `cooling` and `network` as an operator types them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from advisor.plan.command import main
+
+WORK = ("--requests-per-second=20", "--prompt-tokens=2000", "--output-tokens=300")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error."""
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    said = capsys.readouterr()
+    return int(stopped.value.code or 0), said.out, said.err
+
+
+def answered(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """The JSON of a plan."""
+    code, out, err = run(capsys, *arguments, "--json")
+    assert (0, "") == (code, err)
+    document: dict[str, Any] = json.loads(out)
+    return document
+
+
+def table(document: dict[str, Any], title: str) -> list[dict[str, Any]]:
+    """Rows of the table whose title begins so, by column name."""
+    found = next(t for t in document["tables"] if t["title"].startswith(title))
+    return [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
+
+
+def test_near_prices_keep_todays_accelerator(capsys: pytest.CaptureFixture[str]) -> None:
+    """At street prices B200 saves less than a tenth against H100: keep, with the reason."""
+    document = answered(capsys, "accelerator", *WORK)
+
+    assert document["action"] == "keep"
+    assert document["refusals"]
+    ranking = table(document, "Measured")
+    costs = [row["USD/M tok"] for row in ranking if row["USD/M tok"] is not None]
+    assert costs == sorted(costs)
+    assert all(row["software"] in {"in_tree", "plugin"} for row in ranking)
+    refused = {row["accelerator"]: row["why"] for row in table(document, "Not ranked")}
+    assert "unverified" in refused["TPU-v7x"]
+    assert "no engine" in refused["Groq-LPU"]
+
+
+def test_a_dear_accelerator_of_today_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """At 12.29 USD an hour for H100 (a launch list price) the move pays."""
+    document = answered(capsys, "accelerator", *WORK, "--usd-per-hour=12.29")
+
+    assert document["action"] == "change_accelerator"
+    assert "costs" in document["answer"]
+
+
+def test_four_bit_weights_favour_blackwell(capsys: pytest.CaptureFixture[str]) -> None:
+    """With FP4 weights a Blackwell part is cheapest by more than the margin."""
+    document = answered(capsys, "accelerator", *WORK, "--weights=fp4")
+
+    assert document["action"] == "change_accelerator"
+    assert table(document, "Measured")[0]["accelerator"] in {"B200-SXM", "B300-SXM"}
+
+
+def test_own_catalogue_changes_the_ranking(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """An own measurement and price lift Gaudi 3 from unverified to first."""
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "accelerators: [{name: Gaudi3, serving_ratio: 0.9}]\n"
+        "prices: [{provider: own, accelerator: Gaudi3, usd_per_hour: 0.1}]\n"
+    )
+    document = answered(capsys, "accelerator", *WORK, f"--catalog={own}")
+
+    assert table(document, "Measured")[0]["accelerator"] == "Gaudi3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("accelerator", *WORK, "--grid=mars"), "no grid 'mars'"),
+        (("accelerator", *WORK, "--today=H100-SMX"), "did you mean H100-SXM"),
+        (("accelerator", *WORK, "--catalog=/nowhere.yaml"), "cannot read"),
+        (("cooling", "--technology=ice"), "contained air"),
+        (("cooling", "--throttled-ratio=2"), "less than or equal to 1"),
+        (("cooling", "--power-history=/nowhere.csv", "--feed-kw=1"), "/nowhere.csv"),
+        (("network", "--accelerator=TPU-v5e"), "measured: A100"),
+    ],
+)
+def test_wrong_input_says_what_is_allowed(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit 2, with the value and what would be right."""
+    code, out, err = run(capsys, *arguments)
+
+    assert (2, "") == (code, out)
+    assert message in err
+
+
+def test_nothing_throttles_nothing_is_promised(capsys: pytest.CaptureFixture[str]) -> None:
+    """Healthy racks: keep, no speed, and MLPerf's air against liquid as the reason."""
+    document = answered(capsys, "cooling", "--rack-kw=25")
+
+    assert document["action"] == "keep"
+    assert document["numbers"]["speed from better cooling"]["high"] == 0
+    assert any("1.003" in reason for reason in document["refusals"])
+
+
+def test_the_cheapest_remedy_leads_even_past_the_density(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """60 kW in air that throttles: cap first, a retrofit is named last, with months and water."""
+    document = answered(
+        capsys,
+        "cooling",
+        "--rack-kw=60",
+        "--throttled-ratio=0.2",
+        "--gpus=64",
+        "--water-celsius=42",
+    )
+
+    assert document["action"] == "cap_power"
+    assert [1, 2] == [row["order"] for row in table(document, "Remedies")]
+    chip = next(r for r in table(document, "Other") if r["technology"].startswith("direct"))
+    assert (chip["months"], chip["water class"], chip["water cold enough"]) == (
+        "18 to 36",
+        "W40",
+        "no",
+    )
+    first = table(document, "Power caps")[0]
+    assert first["phase"] == "decode"
+
+
+def test_a_history_gives_a_date(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Ninety days growing by 0.5 kW a day: months with interval, order now; too little: no date."""
+    hours = [900e3 + 20e3 * math.sin(h / 24 * 2 * math.pi) + 500 * h / 24 for h in range(90 * 24)]
+    history = tmp_path / "watts.csv"
+    history.write_text("\n".join(f"{w:.0f}" for w in hours))
+    document = answered(capsys, "cooling", f"--power-history={history}", "--feed-kw=1200")
+
+    full = document["numbers"]["power is full in"]
+    assert 0 < full["low"] <= full["mid"] <= full["high"] < 36
+    assert "order now" in document["answer"]
+    history.write_text("\n".join("900000" for _ in range(24 * 7)))
+    short = answered(capsys, "cooling", f"--power-history={history}", "--feed-kw=1200")
+    assert "power is full in" not in short["numbers"]
+    assert any("no forecast" in warning for warning in short["warnings"])
+
+
+def test_carbon_of_a_hall(capsys: pytest.CaptureFixture[str]) -> None:
+    """Frankfurt, 80 % under contract of which 68 % of the hours are covered."""
+    document = answered(capsys, "cooling", "--grid=gcp/europe-west3", "--carbon-free-ratio=0.8")
+    by_place, by_volume, by_hour = (r["t CO2e/month"] for r in table(document, "Carbon"))
+
+    assert by_volume == pytest.approx(0.2 * by_place)
+    assert by_hour == pytest.approx(0.32 * by_place)
+
+
+def test_a_slow_all_reduce_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten times the best known asks for a look at settings; as expected does not."""
+    slow = answered(capsys, "network", "--nodes=1", "--message-mb=512", "--measured-ms=20")
+    fine = answered(capsys, "network", "--nodes=1", "--message-mb=512", "--measured-ms=2.2")
+
+    assert slow["action"] == "fix_fabric"
+    assert any(t["title"].startswith("Settings") for t in slow["tables"])
+    assert fine["action"] == "keep"
+    assert fine["refusals"]
+
+
+def test_fabric_decision_needs_both_offers_and_a_clear_difference(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No offers: no decision. A premium below the least loss: InfiniBand. Above the most: RoCE."""
+    none = answered(capsys, "network")
+    dear = answered(capsys, "network", "--infiniband-usd-per-gpu=20000", "--roce-usd-per-gpu=1000")
+    cheap = answered(capsys, "network", "--infiniband-usd-per-gpu=1100", "--roce-usd-per-gpu=1000")
+
+    assert any("without both offers" in reason for reason in none["refusals"])
+    assert "RoCE pays" in dear["answer"]
+    assert "InfiniBand pays" in cheap["answer"]
+
+
+def test_tensor_parallelism_over_pcie_is_nearly_all_waiting(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Over 95 % of the step beside a third over NVLink."""
+    rows = {r["link"]: r for r in table(answered(capsys, "network"), "Tensor")}
+
+    assert rows["PCIe"]["share of the step"] > 0.95
+    assert rows["H100-SXM"]["share of the step"] < 0.5
