@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from aiokafka.errors import KafkaError
 
 from ridgeline import metrics
-from ridgeline.kafka import ensure_topics
+from ridgeline.kafka import ensure_topics, with_backoff
 from ridgeline.local import carry
 from ridgeline.local.parts import STREAMS
 from ridgeline.local.supervisor import Report, Supervisor
@@ -49,7 +50,7 @@ def _holding(hold: Path) -> Iterator[None]:
 async def renew(
     supervisor: Supervisor, settings: KafkaSettings, *, hold: Path, group: str, report: Report
 ) -> None:
-    """Replace the broker by an empty one without losing a sample.
+    """Replace the broker by an empty one without losing a sample; later, when that cannot be.
 
     Raises:
         PartFailed: the fresh broker or the stream processor did not start.
@@ -59,10 +60,15 @@ async def renew(
         with _holding(hold):
             await asyncio.sleep(_SETTLE_SECONDS)
             await supervisor.suspend(STREAMS, grace_seconds=10.0)
-            tail = await carry.unread(settings, group, CARRIED)
+            try:
+                tail = await carry.unread(settings, group, CARRIED)
+            except (KafkaError, OSError) as error:
+                await supervisor.restart(STREAMS)
+                report.note(f"the broker's renewal is put off: {error}")
+                return
             await supervisor.restart("broker")
             await ensure_topics(settings)
-            await carry.put(settings, tail)
+            await with_backoff("kafka", lambda: carry.put(settings, tail))
             await supervisor.restart(STREAMS)
     metrics.LOCAL_RENEWALS.inc()
     seconds = time.monotonic() - begun
