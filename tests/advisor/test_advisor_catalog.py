@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from advisor.catalog import accelerators, files, prices
+from advisor.catalog import accelerators, carbon, files, prices
 from advisor.catalog.accelerators import ACCELERATORS, BY_NAME, by_device_name
 from ridgeline.errors import Misconfigured
 
@@ -159,3 +160,14 @@ def test_operators_spot_above_on_demand_is_refused() -> None:
     row = {"provider": "x", "accelerator": "L4", "usd_per_hour": 3.22, "spot_usd_per_hour": 3.686}
 
     assert not [p for p in prices.load({"prices": [row]}) if p.provider == "x"]
+
+
+def test_the_example_of_the_manual_is_a_catalogue() -> None:
+    """The YAML in docs/models.md loads: an own measurement ranks Gaudi 3, own price and grid."""
+    manual = Path(__file__).parents[2] / "docs" / "models.md"
+    example = yaml.safe_load(manual.read_text("utf-8").split("```yaml")[1].split("```")[0])
+
+    found = {a.name: a for a in accelerators.load(example)}
+    assert found["Gaudi3"].serving_ratio is not None
+    assert "own hall" in {p.provider for p in prices.load(example)}
+    assert "own" in carbon.load(example)
