@@ -1,12 +1,17 @@
-"""accelerator.choice: would another accelerator make the measured workload's tokens cheaper?"""
+"""accelerator.choice: would another accelerator make the measured workload's tokens cheaper?
+
+A mixed pool whose model and lengths are known is compared by the throughput model; any other pool
+by the ceilings of the bound its counters show.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from advisor.catalog.accelerators import ACCELERATORS, Accelerator
+from advisor.catalog.software import maturity
 from advisor.facts import Facts, GpuActivity
 from advisor.models import accelerators as model
+from advisor.rules.accelerator_basis import Basis, by_bound, by_workload
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, monthly, seen
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
@@ -14,93 +19,88 @@ from ridgeline.settings import AdvisorSettings
 RULE = "accelerator.choice"
 LEAST_SECONDS = 60.0
 MARGIN_RATIO = 0.10
-SPREAD_RATIO = 0.15  # worst error of a roofline comparison after calibration (13 %), rounded up
+LOADED_RATIO = 0.4  # of what the pool could make; below it load is what is missing
 
 
 def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Advice, ...]:
     """One piece of advice a serving pool, for its best alternative."""
-    pools = (p for p in facts.pools if p.group in ("prefill", "decode", "mixed"))
-    drafts = (_judge(pool, catalog, settings) for pool in pools)
+    pools = (p for p in facts.pools if p.group in {"prefill", "decode", "mixed"})
+    drafts = (_judge(pool, facts, catalog, settings) for pool in pools)
     return tuple(d.advice(facts, catalog) for d in drafts if d is not None)
 
 
-def _judge(pool: GpuActivity, catalog: Catalog, settings: AdvisorSettings) -> Draft | None:
-    today = accelerator_of(pool)
-    bound = model.measured_bound(pool.dram_ratio, pool.tensor_ratio)
-    if today is None or bound is None or pool.seconds < LEAST_SECONDS:
+def _judge(
+    pool: GpuActivity, facts: Facts, catalog: Catalog, settings: AdvisorSettings
+) -> Draft | None:
+    today = accelerator_of(pool, catalog)
+    if today is None or pool.seconds < LEAST_SECONDS:
         return None
-    found = list(_candidates(today, bound, catalog, settings))
+    load = facts.serving_of(pool.group) if pool.group == "mixed" else None
+    basis = by_workload(today, pool, load, settings) or by_bound(today, pool)
+    if basis is None:
+        return None
+    found = list(_candidates(basis, catalog, settings))
     if not found:
         return None
-    best, now, then = min(found, key=lambda f: f[0].cost_ratio)
-    return _draft(pool, today, bound, best, now, then, found)
+    return _draft(pool, basis, min(found, key=lambda f: f[0].cost_ratio), found, catalog)
 
 
 Found = tuple[model.Comparison, float, float]
 
 
-def _candidates(
-    today: Accelerator, bound: model.Bound, catalog: Catalog, settings: AdvisorSettings
-) -> Iterator[Found]:
+def _candidates(basis: Basis, catalog: Catalog, settings: AdvisorSettings) -> Iterator[Found]:
     """Candidates with verified speed, priced at the same provider: like for like."""
-    allowed = settings.regions
-    own = settings.gpu_usd_per_hour
+    allowed, own, today = settings.regions, settings.gpu_usd_per_hour, basis.today
     sold = [p for p in catalog.prices if not p.launch_list]
     here = {p.provider: p.usd_per_hour for p in sold if p.accelerator == today.name}
     for price in sold:
         now = own or here.get(price.provider, 0.0)
-        candidate = next((a for a in ACCELERATORS if a.name == price.accelerator), None)
+        candidate = next((a for a in catalog.accelerators if a.name == price.accelerator), None)
         forbidden = allowed and price.provider not in allowed and own == 0
-        if not now or candidate is None or candidate is today or forbidden:
+        if not now or candidate is None or candidate.name == today.name or forbidden:
             continue
         if candidate.stack != today.stack or candidate.memory_gb < today.memory_gb:
             continue
-        compared = model.compare(today, candidate, bound, now, price.usd_per_hour)
+        compared = basis.compare(candidate, now, price.usd_per_hour)
         if compared is not None:
             yield compared, now, price.usd_per_hour
 
 
-def _draft(  # noqa: PLR0917 - private, called once
-    pool: GpuActivity,
-    today: Accelerator,
-    bound: model.Bound,
-    best: model.Comparison,
-    now_usd: float,
-    then_usd: float,
-    found: list[Found],
+def _draft(
+    pool: GpuActivity, basis: Basis, best_found: Found, found: list[Found], catalog: Catalog
 ) -> Draft:
-    name, saving = best.candidate.name, 1 - best.cost_ratio
-    low = 1 - best.cost_ratio * (1 + SPREAD_RATIO)
-    high = 1 - best.cost_ratio * (1 - SPREAD_RATIO)
-    source = f"measured {bound} ceilings of the catalogue; {now_usd:g} against {then_usd:g} USD/h"
+    best, now_usd, then_usd = best_found
+    name, saving, spread = best.candidate.name, 1 - best.cost_ratio, basis.spread_ratio
+    low = 1 - best.cost_ratio * (1 + spread)
+    high = 1 - best.cost_ratio * (1 - spread)
+    source = f"{basis.source}; {now_usd:g} against {then_usd:g} USD/h"
     price = _usd(now_usd)
-    cost = monthly(pool.gpus, (1, 1, 1), price, Confidence.MEASURED, "GPU count")
-    pays = low >= MARGIN_RATIO
-    tipping = now_usd * best.speed_ratio * (1 - MARGIN_RATIO) / (1 + SPREAD_RATIO)
-    where = f"{pool.group} pool ({pool.gpus} x {today.name})"
-    reason = (
-        f"The {where} is bound by {bound}. {name} is {best.speed_ratio:.2f} times as fast at that "
-        f"and costs {then_usd / now_usd:.2f} times as much: {best.cost_ratio:.2f} of today's "
-        f"dollars a token."
-    )
+    idle = basis.reached_ratio is not None and basis.reached_ratio < LOADED_RATIO
+    pays = low >= MARGIN_RATIO and not idle
+    where = f"{pool.group} pool ({pool.gpus} x {basis.today.name})"
     return Draft(
         rule=RULE,
         action=Action.CHANGE_ACCELERATOR if pays else Action.KEEP,
         scope_kind="pool",
         scope=pool.group,
-        title=f"Move the {pool.group} pool to {name}" if pays else f"Keep {today.name} ({where})",
-        reason=reason if pays else f"{reason} It would pay below {tipping:.2f} USD/h.",
+        title=(
+            f"Move the {pool.group} pool to {name}"
+            if pays
+            else f"Keep {basis.today.name} ({where})"
+        ),
+        reason=_reason(basis, best, now_usd, then_usd, where, pays=pays, idle=idle),
         evidence=(
             *seen("HBM bandwidth in use", pool.dram_ratio, "ratio", model.BANDWIDTH_BOUND_RATIO),
             *seen("tensor cores active", pool.tensor_ratio, "ratio", model.COMPUTE_BOUND_RATIO),
             *seen("power", pool.power_watts, "W a GPU"),
+            *seen("tokens made over what the pool could make", basis.reached_ratio, "ratio"),
         ),
-        counter_evidence=_against(today, bound, found),
-        cost_today=cost,
+        counter_evidence=_against(basis, found, catalog),
+        cost_today=monthly(pool.gpus, (1, 1, 1), price, Confidence.MEASURED, "GPU count"),
         gain=monthly(pool.gpus, (low, saving, high), price, Confidence.MODELLED, source)
         if pays
         else None,
-        effects=_effects(best, source),
+        effects=_effects(best, spread, source),
         needs=Needs(lead_time_days=90, note="procurement assumed 90 days; rented: days")
         if pays
         else Needs(),
@@ -110,19 +110,45 @@ def _draft(  # noqa: PLR0917 - private, called once
     )
 
 
+def _reason(
+    basis: Basis,
+    best: model.Comparison,
+    now_usd: float,
+    then_usd: float,
+    where: str,
+    *,
+    pays: bool,
+    idle: bool,
+) -> str:
+    text = (
+        f"The {where} is {basis.words}. {best.candidate.name} is {best.speed_ratio:.2f} times as "
+        f"fast at that and costs {then_usd / now_usd:.2f} times as much: {best.cost_ratio:.2f} of "
+        f"today's dollars a token."
+    )
+    if pays:
+        return text
+    if idle and basis.reached_ratio is not None:
+        return (
+            f"{text} But the pool makes {basis.reached_ratio:.0%} of what it could: it lacks load, "
+            "not speed; fewer GPUs come first."
+        )
+    tipping = now_usd * best.speed_ratio * (1 - MARGIN_RATIO) / (1 + basis.spread_ratio)
+    return f"{text} It would pay below {tipping:.2f} USD/h."
+
+
 def _usd(price: float) -> Estimate:
     return estimate(price, price, price, "USD/h", Confidence.PUBLISHED, "price catalogue")
 
 
-def _effects(best: model.Comparison, source: str) -> tuple[Estimate, ...]:
+def _effects(best: model.Comparison, spread: float, source: str) -> tuple[Estimate, ...]:
     ratios = [("dollars a token over today's", best.cost_ratio)]
     if best.energy_ratio is not None:
         ratios.append(("joules a token over today's", best.energy_ratio))
     return tuple(
         estimate(
-            value * (1 - SPREAD_RATIO),
+            value * (1 - spread),
             value,
-            value * (1 + SPREAD_RATIO),
+            value * (1 + spread),
             f"ratio, {unit}",
             Confidence.MODELLED,
             source,
@@ -131,12 +157,13 @@ def _effects(best: model.Comparison, source: str) -> tuple[Estimate, ...]:
     )
 
 
-def _against(today: Accelerator, bound: model.Bound, found: list[Found]) -> tuple[Evidence, ...]:
-    judged = {c.candidate.name for c, _, _ in found} | {today.name}
+def _against(basis: Basis, found: list[Found], catalog: Catalog) -> tuple[Evidence, ...]:
+    judged = {c.candidate.name for c, _, _ in found} | {basis.today.name}
+    others = [a.name for a in catalog.accelerators if a.stack != basis.today.stack]
     unverified = [
-        a.name for a in ACCELERATORS if a.name not in judged and not model.sustained(a, bound)
+        a.name for a in catalog.accelerators if a.name not in judged and a.serving_ratio is None
     ]
-    others = [a.name for a in ACCELERATORS if a.stack != today.stack]
+    closed = [a.name for a in catalog.accelerators if not maturity(a.stack).runnable]
     return (
         Evidence(
             name="unverified accelerators",
@@ -148,6 +175,7 @@ def _against(today: Accelerator, bound: model.Bound, found: list[Found]) -> tupl
             name="other software stacks",
             value=float(len(others)),
             unit="1",
-            note="not compared: moving the serving stack is a project of its own",
+            note="not compared: moving the serving stack is a project of its own; no engine to "
+            "install at all: " + ", ".join(closed),
         ),
     )

@@ -361,3 +361,39 @@ def test_operators_catalogue_prices_the_rules(tmp_path: Path) -> None:
     own.write_text("price: []")
     with pytest.raises(Misconfigured, match="price: no such section"):
         Catalog.of(AdvisorSettings(catalog=str(own)))
+
+
+CHAT = cases.serving(
+    "mixed",
+    engines=16,
+    prompt_tokens_per_second=40_000.0,
+    generation_tokens_per_second=12_000.0,
+    requests_per_second=40.0,
+)
+"""1,000 tokens in, 300 out, 12,000 tokens/s."""
+
+
+def test_a_mixed_pool_is_compared_by_its_workload() -> None:
+    """With model, lengths and rate known the throughput model speaks, not the counters."""
+    facts = cases.facts(serving=(CHAT,), pools=(cases.gpus("mixed", gpus=16),))
+    dear = SETTINGS.model_copy(update={"gpu_usd_per_hour": 8.0, "slo_tpot_seconds": 0.2})
+
+    (move,) = BY_ID["accelerator.choice"](facts, CATALOG, dear)
+
+    assert move.action is Action.CHANGE_ACCELERATOR
+    assert "serving llama3-70b (1,000 tokens in, 300 out)" in move.reason
+    assert move.gain is not None
+    assert 0 < move.gain.low < move.gain.mid
+    assert any("could make" in e.name for e in move.evidence)
+
+
+def test_an_idle_pool_needs_load_not_speed() -> None:
+    """A pool at a tenth of what it could make keeps its accelerator, at any price."""
+    idle = replace(CHAT, generation_tokens_per_second=1_200.0, requests_per_second=4.0)
+    facts = cases.facts(serving=(idle,), pools=(cases.gpus("mixed", gpus=64),))
+    dear = SETTINGS.model_copy(update={"gpu_usd_per_hour": 8.0, "slo_tpot_seconds": 0.2})
+
+    (keep,) = BY_ID["accelerator.choice"](facts, CATALOG, dear)
+
+    assert keep.action is Action.KEEP
+    assert "lacks load, not speed" in keep.reason
