@@ -1,8 +1,9 @@
-"""Frames a CPU-second from Kafka to windows in the store, next to a loop that only counts bytes.
+"""Frames a CPU-second from Kafka to windows and detections in the store, next to two peers.
 
-Usage: `python -m benchmarks.streams.throughput [gpus] [seconds] [repeats]`. One set of topics in one
-Apache Kafka; the raw loop (aiokafka `getmany`, nothing else) and the real worker each read all of
-it, in turns. CPU time is the worker's own, and once more with the store's.
+Usage: `python -m benchmarks.streams.throughput [gpus] [seconds] [repeats] [workers]`. One set of
+topics in one Apache Kafka; a raw loop (aiokafka `getmany`, only counting bytes) and the workers
+each read all of it, in turns; then Debian's Prometheus scrapes the same values every second. CPU
+time is the workers' own, and once more with the store's.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ import asyncio
 import json
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 
 from aiokafka import AIOKafkaConsumer
 
-from benchmarks.streams.fleet import PER_NODE, SCHEMAS, START_MS
+from benchmarks.streams.fleet import PER_NODE, SCHEMAS
 from benchmarks.streams.parts import Parts, cpu_seconds, parts
+from benchmarks.streams.peer import installed, samples_per_cpu_second
 
 FETCH_BYTES = 4 * 1024 * 1024
+FRAMES = "ridgeline_stream_frames_total"
 
 
 async def raw(servers: str, topics: list[str], frames: int) -> None:
@@ -52,31 +57,29 @@ def raw_in_its_own_process(servers: str, topics: list[str], frames: int) -> dict
     return found
 
 
-def worker_run(running: Parts, frames: int, number: int) -> dict[str, float]:
-    """CPU and wall seconds of the worker and the store, from the first frame to the last window."""
-    store_before = cpu_seconds(running.store)
-    worker = running.start_worker(
-        RIDGELINE_STREAMS_APP_ID=f"run{number}", RIDGELINE_STORE_DATABASE=f"run{number}"
-    )
-    name = "ridgeline_stream_frames_total"
-    while worker.metric(name) == 0:
+def worker_run(running: Parts, frames: int, number: int, count: int) -> dict[str, float]:
+    """CPU and wall seconds of workers and store, from the first frame to the last window."""
+    for _ in range(count):
+        running.start_worker(
+            RIDGELINE_STREAMS_APP_ID=f"run{number}", RIDGELINE_STORE_DATABASE=f"run{number}"
+        )
+    workers = [worker.process for worker in running.workers]
+
+    def total(name: str) -> float:
+        return sum(worker.metric(name) for worker in running.workers)
+
+    while (seen := total(FRAMES)) == 0:
         time.sleep(0.02)
-    before, start, seen = cpu_seconds(worker.process), time.perf_counter(), worker.metric(name)
-    while worker.metric(name) < frames:
-        time.sleep(0.2)
-    windows = -1.0
-    while windows != (windows := worker.metric("ridgeline_stream_windows_total")):
+    before, start = cpu_seconds(*workers), time.perf_counter()
+    store_before = cpu_seconds(running.store)
+    while total(FRAMES) < frames:
+        time.sleep(0.5)
+    wall, windows = time.perf_counter() - start, -1.0
+    while windows != (windows := total("ridgeline_stream_windows_total")):
         time.sleep(3.0)  # until nothing more is written
-    spent = cpu_seconds(worker.process) - before
-    wall = time.perf_counter() - start
+    spent, stored = cpu_seconds(*workers) - before, cpu_seconds(running.store) - store_before
     running.stop_workers()
-    return {
-        "cpu": spent,
-        "wall": wall,
-        "frames": frames - seen,
-        "store": cpu_seconds(running.store) - store_before,
-        "windows": windows,
-    }
+    return {"cpu": spent, "wall": wall, "frames": frames - seen, "store": stored}
 
 
 def main() -> None:
@@ -84,35 +87,41 @@ def main() -> None:
     if sys.argv[1:2] == ["--raw"]:
         asyncio.run(raw(sys.argv[2], sys.argv[3].split(","), int(sys.argv[4])))
         return
-    defaults = ("10000", "120", "3")
-    gpus, seconds, repeats = (int(a) for a in (*sys.argv[1:], *defaults[len(sys.argv) - 1 :]))
+    defaults = ("10000", "240", "3", "1")
+    gpus, seconds, repeats, count = (
+        int(a) for a in (*sys.argv[1:], *defaults[len(sys.argv) - 1 :])
+    )
     topics = [s.topic for s in SCHEMAS]
     with parts() as running:
         command = [sys.executable, "-m", "benchmarks.streams.load", running.servers]
-        load = [*command, str(gpus), str(seconds), f"--start-ms={START_MS}"]
+        start = int(time.time()) - seconds - 60  # young enough for the store to keep it
+        load = [*command, str(gpus), str(seconds), f"--start-ms={start * 1000}"]
         sent = json.loads(subprocess.run(load, capture_output=True, check=True).stdout)
-        frames = int(sent["frames"])
-        nodes = gpus // PER_NODE["gpu"]
+        frames, nodes = int(sent["frames"]), gpus // PER_NODE["gpu"]
         samples = sum(len(s.columns) * PER_NODE[s.family] for s in SCHEMAS) * nodes * seconds
         print(f"{frames:,} frames, {sent['bytes'] / 1e6:,.0f} MB, {samples:,} samples")
-        ratios = []
+        found = []
         for number in range(repeats):
             bare = raw_in_its_own_process(running.servers, topics, frames)
-            ours = worker_run(running, frames, number)
-            per_frame = samples / frames
+            ours = worker_run(running, frames, number, count)
             raw_rate, our_rate = frames / bare["cpu"], ours["frames"] / ours["cpu"]
-            all_rate = frames / (ours["cpu"] + ours["store"])
-            ratios.append((our_rate / raw_rate, our_rate * per_frame, all_rate * per_frame))
+            all_rate = ours["frames"] / (ours["cpu"] + ours["store"])
+            found.append((our_rate / raw_rate, our_rate, all_rate))
             print(
-                f"raw {raw_rate:9,.0f} frames/CPU-s | worker {our_rate:9,.0f} frames/CPU-s"
-                f" ({our_rate / raw_rate:.0%} of raw), {our_rate * per_frame / 1e6:.1f} M samples"
-                f"/CPU-s, with the store {all_rate * per_frame / 1e6:.1f} M"
-                f" | wall raw {bare['wall']:.1f} s, worker {ours['wall']:.1f} s"
+                f"raw {raw_rate:,.0f} frames/CPU-s in {bare['wall']:.1f} s | {count} workers"
+                f" {our_rate:,.0f} in {ours['wall']:.1f} s, {our_rate / raw_rate:.0%} of raw"
+                f" | with the store {all_rate:,.0f}"
             )
-        share, own, whole = (median(column) for column in zip(*ratios, strict=True))
+        share, own, whole = (median(column) for column in zip(*found, strict=True))
+    each = samples / frames
+    print(f"median: {share:.0%} of the raw loop's frames a CPU-second")
+    print(f"samples/CPU-s: {own * each / 1e6:.2f} M, with the store {whole * each / 1e6:.2f} M")
+    if installed():
+        with tempfile.TemporaryDirectory() as folder:
+            theirs = samples_per_cpu_second(Path(folder))
         print(
-            f"median: {share:.0%} of raw, {own / 1e6:.1f} M samples/CPU-s,"
-            f" {whole / 1e6:.1f} M with the store"
+            f"Prometheus: {theirs / 1e6:.3f} M samples/CPU-s; ours {own * each / theirs:.1f} times"
+            f" that, with the store {whole * each / theirs:.1f} times"
         )
 
 
