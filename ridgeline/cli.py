@@ -41,6 +41,18 @@ def _service(module: str, *arguments: str) -> None:
     importlib.import_module(f"{module}.__main__").main()
 
 
+def _look_at_local(wanted: bool | None) -> None:  # noqa: FBT001 - what the command line said
+    """Take the local stack's addresses when asked to, or when it runs and nothing else is named."""
+    if wanted is None and "RIDGELINE_KAFKA_SERVERS" not in os.environ:
+        from ridgeline.local.parts import in_use  # noqa: PLC0415 - needs the `local` extra
+
+        wanted = in_use(LocalSettings.load())
+    if wanted:
+        from ridgeline.local.parts import environment  # noqa: PLC0415 - needs the `local` extra
+
+        os.environ.update(environment(LocalSettings.load()))
+
+
 def _run_stack(kafka: str | None, extra: dict[str, str]) -> None:
     from ridgeline.local.stack import Stack  # noqa: PLC0415 - needs the `local` extra
     from ridgeline.local.supervisor import PartFailed  # noqa: PLC0415 - likewise
@@ -110,15 +122,15 @@ def plan(context: typer.Context) -> None:
 
 @app.command()
 def doctor(
-    *, local: Annotated[bool, typer.Option(help="look at the stack that `up` started")] = False
+    *,
+    local: Annotated[
+        bool | None, typer.Option(help="look at the stack that `up` runs here; asked of its lock")
+    ] = None,
 ) -> None:
     """Say of each part whether it is there; exit 1 when something needed is down."""
     from ridgeline.local.doctor import examine  # noqa: PLC0415 - needs httpx
 
-    if local:
-        from ridgeline.local.parts import environment  # noqa: PLC0415 - needs the `local` extra
-
-        os.environ.update(environment(LocalSettings.load()))
+    _look_at_local(local)
 
     async def report() -> bool:
         healthy = True
@@ -138,6 +150,9 @@ def tail(
     ] = None,
     *,
     beginning: Annotated[bool, typer.Option(help="start with the oldest kept")] = False,
+    local: Annotated[
+        bool | None, typer.Option(help="follow the stack that `up` runs here; asked of its lock")
+    ] = None,
 ) -> None:
     """Print events as they happen."""
     from ridgeline.local.follow import print_events  # noqa: PLC0415 - aiokafka is slow to import
@@ -147,6 +162,7 @@ def tail(
     for name in names:
         if name not in BY_NAME:
             raise Misconfigured("TOPICS", f"no topic {name!r}; there are: {', '.join(BY_NAME)}")
+    _look_at_local(local)
     follow = print_events(KafkaSettings.load(), names, typer.echo, from_beginning=beginning)
     asyncio.run(follow)
 

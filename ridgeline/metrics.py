@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from ridgeline import __version__
 from ridgeline.errors import Misconfigured
 from ridgeline.settings import MetricsSettings
 
@@ -25,6 +26,9 @@ def _gauge(name: str, doc: str, *labels: str) -> Gauge:
 def _seconds(name: str, doc: str, *labels: str) -> Histogram:
     return Histogram(_P + name, doc, labels, registry=REGISTRY)
 
+
+BUILD = _gauge("build_info", "Always 1; the version is in the label", "version")
+BUILD.labels(__version__).set(1)
 
 # collectors
 COLLECT_SUCCESS = _gauge("collect_success", "1 when the collector's last run worked", "collector")

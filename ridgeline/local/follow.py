@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
-from ridgeline.events import Advice, Detection, Estimate, Event
+from ridgeline.events import Action, Advice, Detection, Estimate, Event
 from ridgeline.local.digest import Digest, line_of
 from ridgeline.settings import KafkaSettings
 from ridgeline.topics import BY_NAME
@@ -36,7 +36,11 @@ def render(event: Event) -> str | None:
     if isinstance(event, Advice):
         state = "" if event.state == "open" else f" [{event.state.value}]"
         sure = f"{money(event.gain)}, {event.confidence.value}"
-        text = f"{event.scope}: {event.title}{state} ({sure})"
+        if event.action is Action.KEEP:
+            sure = event.confidence.value
+        known = event.title.startswith(event.scope)
+        where = "" if known else f"{event.scope}: "
+        text = f"{where}{event.title}{state} ({sure})"
         return line_of(event.updated_ms, "advice", text)
     return event.model_dump_json()
 

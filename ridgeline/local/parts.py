@@ -173,6 +173,18 @@ def _bindable(port: int) -> bool:
     return True
 
 
+def in_use(local: LocalSettings) -> bool:
+    """Whether a stack runs in the home folder."""
+    try:
+        with (local.home / "lock").open("r", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def lock_home(local: LocalSettings) -> IO[str]:
     """Take the home folder for this process; keep the returned file open.
 

@@ -8,7 +8,7 @@ import pytest
 
 import ridgeline
 from ridgeline import cli
-from ridgeline.events import Advice, Confidence, Estimate
+from ridgeline.events import Action, Advice, Confidence, Estimate
 from ridgeline.local.broker import free_port
 from ridgeline.local.follow import money, render
 from ridgeline.settings import SETTINGS
@@ -79,7 +79,8 @@ def test_migrate_and_doctor(
     assert f"ok    store: {store_url} answers" in text
     assert "ok    gpu_windows: empty" in text
     assert f"{urlsplit(store_url).port}" in text
-    assert f"DOWN  advisor: http://127.0.0.1:{down}/" in text
+    assert f"DOWN  console: http://127.0.0.1:{down}/: nothing listens there" in text
+    assert "DOWN  lag: no stream worker has reported in the last minute" in text
 
 
 def test_advice_reads_as_a_sentence() -> None:
@@ -90,7 +91,7 @@ def test_advice_reads_as_a_sentence() -> None:
     advice = Advice(
         id="a",
         rule="r",
-        action="keep",
+        action="rebalance_pools",
         state="open",
         scope_kind="pool",
         scope="decode",
@@ -107,3 +108,5 @@ def test_advice_reads_as_a_sentence() -> None:
 
     assert line.endswith("advice    decode: Split the pools (12,000 to 18,000 USD/month, modelled)")
     assert money(None) == "gain unknown"
+    keep = advice.model_copy(update={"action": Action.KEEP, "title": "decode: stays as it is"})
+    assert (render(keep) or "").endswith("advice    decode: stays as it is (modelled)")

@@ -59,6 +59,49 @@ def test_openings_and_closings_are_told_apart_and_updates_not_at_all() -> None:
     assert [line.split()[0] for line in found] == ["warning", "over"]
 
 
+def test_what_is_over_says_how_long_it_lasted() -> None:
+    """Not what it looked like while it was there."""
+    one = detection("node01 gpu0", EpisodeState.CLOSED).model_copy(update={"closed_ms": 43_001})
+    two = one.model_copy(update={"subject": "node02 gpu1", "closed_ms": 60_001})
+
+    assert said(one) == ["over      node01 gpu0: bandwidth bound, lasted 43 s"]
+    assert said(one, two) == [
+        "over      bandwidth bound: 2 on 2 nodes (node01, node02), lasted 43 to 60 s"
+    ]
+
+
+def test_a_group_is_as_urgent_as_its_worst() -> None:
+    """One line for both severities, with the worst as its example."""
+    worse = detection("node02 gpu0").model_copy(update={"severity": Severity.CRITICAL})
+
+    (line,) = said(detection("node01 gpu0"), worse)
+
+    assert line.startswith("critical  bandwidth bound: 2 on 2 nodes")
+    assert line.endswith(worse.summary)
+
+
+def test_what_spreads_is_told_again_after_a_while() -> None:
+    """The first at once, all that follow in one more line; after a long silence it is new."""
+    now = [0.0]
+    digest = Digest(quiet_seconds=15, now=lambda: now[0])
+    told = []
+    for second in range(0, 20, 2):
+        now[0] = second
+        digest.add(detection(f"node{second:02} gpu0"))
+        told += digest.lines()
+    now[0] = 100
+    digest.lines()
+    now[0] = 200
+    digest.add(detection("node01 gpu0"))
+    digest.add(detection("node02 gpu0"))
+    told += digest.lines()
+
+    words = [line.partition("  ")[2].split(",")[0] for line in told]
+    assert len(words) == 3
+    assert words[1].startswith("warning   bandwidth bound: 8 more on 8 nodes")
+    assert words[2].startswith("warning   bandwidth bound: 2 on 2 nodes")
+
+
 def test_lines_are_told_once() -> None:
     """A second look finds nothing new."""
     digest = Digest()

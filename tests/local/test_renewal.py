@@ -11,12 +11,10 @@ import pytest
 from ridgeline.kafka import ensure_topics
 from ridgeline.local import parts
 from ridgeline.local.broker import free_port
-from ridgeline.local.lag import group_lag
 from ridgeline.local.parts import STREAMS, Part
 from ridgeline.local.renewal import keep_within, renew, resident_mb
 from ridgeline.local.supervisor import Supervisor
-from ridgeline.settings import KafkaSettings, LocalSettings
-from ridgeline.topics import BY_NAME
+from ridgeline.settings import LocalSettings
 from tests.local.test_supervisor import Notes, until
 
 TOPIC = "telemetry.gpu"
@@ -112,15 +110,6 @@ async def test_no_message_is_lost_by_renewals(local: LocalSettings, tmp_path: Pa
 
     assert len(set(renewals)) == 2
     assert sorted(map(int, seen.read_text().split()))[:total] == list(range(total))
-
-
-async def test_lag_counts_what_is_unread(kafka_servers: str) -> None:
-    """A group that never committed is unknown where there are messages, 0 where there are none."""
-    settings = KafkaSettings(servers=kafka_servers)
-    await ensure_topics(settings, [BY_NAME["telemetry.facility"]])
-    lag = await group_lag(kafka_servers, "nobody", ["telemetry.facility", "no.such.topic"])
-
-    assert lag == {("telemetry.facility", n): 0 for n in range(settings.partitions)}
 
 
 def test_a_gone_process_has_no_memory() -> None:
