@@ -40,9 +40,17 @@ def gpu_activity(store: Reader, span: Span, by: str) -> tuple[GpuActivity, ...]:
         "clock_ratio": mean_of("w.sm_clock_mhz_avg / w.sm_clock_max_mhz_avg", when=hot),
         "hottest_celsius": largest("temperature_celsius_max"),
         "least_margin_celsius": least("tlimit_margin_celsius_min"),
+        "pcie_bytes_per_second": mean_of(_busier("pcie")),
+        "nvlink_bytes_per_second": mean_of(_busier("nvlink")),
     }
     rows = grouped(store, span, "gpu_windows", by, columns)
     return tuple(GpuActivity(group=group, **row) for group, row in rows)
+
+
+def _busier(link: str) -> str:
+    """The busier direction of a link, in bytes per second."""
+    tx, rx = (f"w.{link}_{way}_bytes_per_second_avg" for way in ("tx", "rx"))
+    return f"greatest({tx}, {rx})"
 
 
 def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:

@@ -58,6 +58,8 @@ class GpuActivity:
     clock_ratio: float | None  # SM clock over highest, of windows throttled by heat
     hottest_celsius: float | None
     least_margin_celsius: float | None
+    pcie_bytes_per_second: float | None = None  # of one GPU, the busier direction
+    nvlink_bytes_per_second: float | None = None  # likewise, all links
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

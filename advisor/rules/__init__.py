@@ -14,6 +14,7 @@ from advisor.rules import (
     fabric,
     headroom,
     reasoning,
+    tensor_links,
 )
 from advisor.rules.pricing import Catalog
 from ridgeline.events import Advice
@@ -30,4 +31,5 @@ RULES: tuple[tuple[str, Rule], ...] = (
     (burst.RULE, burst.rule),
     (fabric.RULE, fabric.rule),
     (headroom.RULE, headroom.rule),
+    (tensor_links.RULE, tensor_links.rule),
 )

@@ -146,6 +146,9 @@ def hall(days: int, growth_kw_per_day: float) -> tuple[float, ...]:
     return tuple(900e3 + d - w + g for d, w, g in zip(day, weekend, grown, strict=True))
 
 
+OVER_PCIE = gpus("mixed", model="NVIDIA L40S", pcie_bytes_per_second=1.6e9)
+
+
 POSITIVE: dict[str, tuple[f.Facts, ...]] = {
     "serving.disaggregate": (
         facts(serving=(BROKEN_MIXED,), pools=(gpus("mixed"),)),
@@ -183,6 +186,13 @@ POSITIVE: dict[str, tuple[f.Facts, ...]] = {
     "capacity.reasoning": (
         facts(serving=(FULL,), pools=(gpus("decode"),)),
         facts(serving=(FULL,), pools=(gpus("decode", model="NVIDIA T4"),)),  # no price: no money
+    ),
+    "fabric.tensor_over_pcie": (
+        facts(serving=(serving("mixed"),), pools=(OVER_PCIE,)),
+        facts(  # NVLink there, but unused
+            serving=(serving("mixed"),),
+            pools=(replace(OVER_PCIE, model="NVIDIA H100 80GB HBM3", nvlink_bytes_per_second=0.0),),
+        ),
     ),
     "power.headroom": (
         facts(hall_watts_hourly=hall(90, 0.5)),
@@ -253,6 +263,24 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
         facts(idle=(replace(IDLE, idle=2),), pools=(gpus("training"),)),
         facts(idle=(replace(IDLE, seconds=60),), pools=(gpus("training"),)),
         facts(idle=(replace(IDLE, pool="decode"),), pools=(gpus("decode"),), serving=(QUEUE,)),
+    ),
+    "fabric.tensor_over_pcie": (
+        facts(serving=(serving("mixed"),), pools=(replace(OVER_PCIE, pcie_bytes_per_second=None),)),
+        facts(serving=(serving("mixed"),), pools=(replace(OVER_PCIE, pcie_bytes_per_second=1e8),)),
+        facts(serving=(serving("mixed", engines=64),), pools=(OVER_PCIE,)),  # one GPU an engine
+        facts(serving=(serving("mixed"),), pools=(replace(OVER_PCIE, seconds=60),)),  # loading
+        facts(serving=(serving("mixed"),), pools=(replace(OVER_PCIE, model="NVIDIA T4"),)),
+        facts(  # NVLink carries the reductions
+            serving=(serving("mixed"),),
+            pools=(
+                replace(OVER_PCIE, model="NVIDIA H100 80GB HBM3", nvlink_bytes_per_second=90e9),
+            ),
+        ),
+        facts(  # NVLink is not read: PCIe may be moving cache to the host
+            serving=(serving("mixed"),),
+            pools=(replace(OVER_PCIE, model="NVIDIA H100 80GB HBM3"),),
+        ),
+        facts(pools=(OVER_PCIE,)),
     ),
     "power.headroom": (
         facts(hall_watts_hourly=hall(20, 0.5)),  # three weeks are no history

@@ -109,6 +109,8 @@ def test_gpu_activity_by_pool_and_loop(store: Store) -> None:
             sm_clock_mhz_avg=990,
             sm_clock_max_mhz_avg=1980,
             temperature_celsius_max=88,
+            pcie_tx_bytes_per_second_avg=1e9,
+            pcie_rx_bytes_per_second_avg=2e9,
         )
         store.insert_windows(GPU, rows)
 
@@ -120,6 +122,8 @@ def test_gpu_activity_by_pool_and_loop(store: Store) -> None:
     assert pool.thermal_ratio == pytest.approx(0.1)
     assert pool.clock_ratio == pytest.approx(0.5)
     assert pool.hottest_celsius == 88
+    assert pool.pcie_bytes_per_second == pytest.approx(2e9)
+    assert pool.nvlink_bytes_per_second is None
     assert pool.tensor_ratio is None
     assert pool.least_margin_celsius is None
     assert loop.group == "loop-a"
