@@ -14,6 +14,7 @@ RULE = "fabric.tensor_over_pcie"
 LEAST_SECONDS = 300.0  # loading a model fills PCIe for a minute or two
 LEAST_GPUS_AN_ENGINE = 2.0
 BUSY_BYTES_PER_SECOND = 0.5e9  # a quarter of what an all-reduce over PCIe 4 reaches (AIC, L40S)
+IDLE_NVLINK_RATIO = 0.1  # of the PCIe traffic: below it NVLink is not what engines reduce over
 PCIE_BYTES_PER_SECOND = 32e9  # PCIe 4.0 x16, one direction
 REACHED = FITS[PCIE, Op.ALL_REDUCE, 8].bus_bytes_per_second
 
@@ -31,14 +32,15 @@ def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Adv
 def _judge(
     pool: GpuActivity, load: ServingLoad, catalog: Catalog, settings: AdvisorSettings
 ) -> Draft | None:
-    used = pool.pcie_bytes_per_second
-    which = accelerator_of(pool, catalog)
-    if used is None or which is None or not load.engines or pool.seconds < LEAST_SECONDS:
+    which, carried = accelerator_of(pool, catalog), pool.pcie_bytes_per_second
+    if carried is None or which is None or not load.engines or pool.seconds < LEAST_SECONDS:
         return None
+    # a hand-over of cache to another pool leaves through the network adapter, over PCIe
+    used = carried - (load.kv_transfer_bytes_per_second or 0.0) / pool.gpus
     each = pool.gpus / load.engines
     slow = which.link_gb_s is not None and which.link_gb_s <= SLOW_LINK_GB_S
     fast = pool.nvlink_bytes_per_second
-    bypassed = fast is not None and used > fast
+    bypassed = fast is not None and fast < IDLE_NVLINK_RATIO * used
     if each < LEAST_GPUS_AN_ENGINE or used < BUSY_BYTES_PER_SECOND or not (slow or bypassed):
         return None
     price = gpu_hour(which, catalog, settings)

@@ -276,6 +276,10 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
                 replace(OVER_PCIE, model="NVIDIA H100 80GB HBM3", nvlink_bytes_per_second=90e9),
             ),
         ),
+        facts(  # the cache is handed over through the network adapter
+            serving=(serving("mixed", kv_transfer_bytes_per_second=1.5e9 * 64),),
+            pools=(OVER_PCIE,),
+        ),
         facts(  # NVLink is not read: PCIe may be moving cache to the host
             serving=(serving("mixed"),),
             pools=(replace(OVER_PCIE, model="NVIDIA H100 80GB HBM3"),),
