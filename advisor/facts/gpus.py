@@ -53,6 +53,7 @@ def gpu_activity(store: Reader, span: Span, by: str) -> tuple[GpuActivity, ...]:
         "clock_ratio": mean_of("w.sm_clock_mhz_avg / w.sm_clock_max_mhz_avg", when=hot),
         "hottest_celsius": largest("temperature_celsius_max"),
         "least_margin_celsius": least("tlimit_margin_celsius_min"),
+        "memory_used_ratio": mean_of("w.memory_used_bytes_avg / w.memory_total_bytes_avg"),
         "pcie_bytes_per_second": mean_of(_busier("pcie")),
         "nvlink_bytes_per_second": mean_of(_busier("nvlink")),
     }

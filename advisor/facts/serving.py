@@ -10,6 +10,7 @@ from advisor.facts.span import (
     IN_SPAN,
     Reader,
     Span,
+    clean,
     grouped,
     mean,
     mean_of,
@@ -18,6 +19,9 @@ from advisor.facts.span import (
     total,
 )
 from advisor.facts.values import ServingLoad
+
+LEAST_ARRIVAL_WINDOWS = 18
+"""Three minutes of 10 s windows: with fewer a variance says nothing."""
 
 
 def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
@@ -50,7 +54,33 @@ def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
         "prefix_hit_ratio": per("prefix_cache_hits_inc", "prefix_cache_queries_inc", 1),
     }
     rows = grouped(store, span, "serving_windows", "pool", columns)
-    return tuple(ServingLoad(pool=group, **row) for group, row in rows)
+    bursts = _arrival_dispersion(store, span)
+    return tuple(
+        ServingLoad(pool=group, arrival_dispersion=bursts.get(group), **row) for group, row in rows
+    )
+
+
+def _arrival_dispersion(store: Reader, span: Span) -> Mapping[str, float | None]:
+    """Variance over mean of a pool's first tokens a window; None when too few windows.
+
+    An engine whose window is missing counts as the mean of the others: a gap is no lull.
+    """
+    sql = f"""
+        SELECT pool, if(count() >= {LEAST_ARRIVAL_WINDOWS} AND avg(arrivals) > 0,
+            varSamp(arrivals) / avg(arrivals), nan) AS dispersion
+        FROM (
+            SELECT i.pool AS pool, avg(w.ttft_count_inc) * max(i.engines) AS arrivals
+            FROM serving_windows AS w
+            INNER JOIN (
+                SELECT device, toString(pool) AS pool, count() OVER (PARTITION BY pool) AS engines
+                FROM inventory WHERE kind = 'serving'
+            ) AS i ON w.device = i.device
+            WHERE {IN_SPAN} AND isFinite(w.ttft_count_inc)
+            GROUP BY pool, w.window_start
+        ) GROUP BY pool
+    """
+    rows = store.query(sql, span.parameters())
+    return {row["pool"]: clean(row)["dispersion"] for row in rows}
 
 
 def demand_per_minute(store: Reader, span: Span) -> Mapping[str, tuple[float, ...]]:

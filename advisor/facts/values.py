@@ -37,6 +37,7 @@ class ServingLoad:
     overload_ratio: float | None  # share of windows with a queue longer than a tenth of the batch
     kv_transfer_bytes_per_second: float | None
     prefix_hit_ratio: float | None = None  # prompt tokens found in the prefix cache
+    arrival_dispersion: float | None = None  # variance over mean of arrivals a window; Poisson: 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class GpuActivity:
     clock_ratio: float | None  # SM clock over highest, of windows throttled by heat
     hottest_celsius: float | None
     least_margin_celsius: float | None
+    memory_used_ratio: float | None = None  # of the framebuffer
     pcie_bytes_per_second: float | None = None  # of one GPU, the busier direction
     nvlink_bytes_per_second: float | None = None  # likewise, all links
 
@@ -164,6 +166,15 @@ class Facts:
     def serving_of(self, pool: str) -> ServingLoad | None:
         """Serving load of a pool."""
         return next((s for s in self.serving if s.pool == pool), None)
+
+    def joules_per_token(self, pool: str) -> float | None:
+        """Energy of a pool's GPUs for each token it worked on, prompt and output alike."""
+        gpus, load = self.gpus_of(pool), self.serving_of(pool)
+        if gpus is None or load is None or gpus.power_watts is None:
+            return None
+        rates = (load.prompt_tokens_per_second, load.generation_tokens_per_second)
+        tokens = sum(rate for rate in rates if rate is not None)
+        return gpus.power_watts * gpus.gpus / tokens if tokens else None
 
     def gpus_of(self, pool: str) -> GpuActivity | None:
         """GPU activity of a pool."""

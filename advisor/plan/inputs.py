@@ -146,7 +146,8 @@ def _of_facts(seen: Facts, pool: str | None) -> Demand:
         requests_per_second=rate,
         prompt_tokens=prompt_rate / rate,
         output_tokens=output_rate / rate,
-        arrival_cv=None,
+        # for a renewal process the dispersion of counts tends to the square of the gaps' CV
+        arrival_cv=None if prompts.arrival_dispersion is None else prompts.arrival_dispersion**0.5,
         prefix_hit_ratio=prompts.prefix_hit_ratio,
         trace=None,
         confidence=Confidence.MEASURED,

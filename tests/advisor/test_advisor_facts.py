@@ -91,6 +91,27 @@ def test_pool_serving_load_sums_engines_and_gaps_are_no_dips(store: Store) -> No
     assert pool.overload_ratio == 1.0
 
 
+def test_burstiness_memory_and_energy_a_token(store: Store) -> None:
+    """Arrivals that alternate 0 and 40 a window over two engines, one with a gap: no lull."""
+    engines = [item(f"n{i}", DeviceKind.SERVING, "http://a", pool="mixed") for i in range(2)]
+    gpu = item("n0", DeviceKind.GPU, "GPU-0", pool="mixed")
+    store.insert_events([*engines, gpu])
+    for engine, minutes in zip(engines, (10, 5), strict=True):
+        rows = windows(SERVING, engine.device, engine.node, minutes, generation_tokens_inc=500)
+        rows["ttft_count_inc"] = 40.0 * (rows["window_start"] // 10_000 % 2)
+        store.insert_windows(SERVING, rows)
+    memory = {"memory_used_bytes_avg": 60e9, "memory_total_bytes_avg": 80e9}
+    store.insert_windows(GPU, windows(GPU, gpu.device, gpu.node, power_watts_avg=500, **memory))
+
+    read = facts.read(store, SPAN)
+
+    (load,) = read.serving
+    assert load.arrival_dispersion == pytest.approx(40 * 60 / 59)  # mean 40, variance 40^2
+    assert read.pools[0].memory_used_ratio == pytest.approx(0.75)
+    assert read.joules_per_token("mixed") == pytest.approx(500 / 100)
+    assert read.joules_per_token("decode") is None
+
+
 def test_gpu_activity_by_pool_and_loop(store: Store) -> None:
     """Means over GPUs, throttled share of the window, model named when all agree."""
     gpus = [
