@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from advisor.models import cost
 from advisor.models.disaggregation import LEAST_NETWORK_GBPS, kv_transfer_gbps
 from advisor.models.interval import Interval, of
+from advisor.models.peaks import Rented
 
 VERSION = "burst/1"
 PROVISION_SECONDS = of(150.0, 300.0, 600.0)  # Slurm's ResumeTimeout advice for cloud nodes
@@ -81,6 +82,7 @@ class Need:
     interruptible: bool = False  # spot nodes may vanish without breaking an objective
     egress_gb_per_hour: float = 0.0
     drain_seconds: float | None = None  # until own capacity has worked off the queue; None: never
+    rented: Rented | None = None  # nodes that come and go; None: all of them for every peak
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,12 +181,14 @@ def plan(
         across: Given when the rented half would be prefill or decode of a split pool.
     """
     lawful, refused = _sorted_out(need, offers, policy)
+    if need.gpus.mid <= 0 or need.peaks_per_month.mid <= 0:
+        return No(reasons=(Reason.NOTHING_NEEDED,), refused=refused)
     blocked = _blocked(need, policy, across)
-    if blocked:
-        return No(reasons=blocked, refused=refused)
     if not lawful:
         reasons = tuple(dict.fromkeys(r for _, r in refused if r is not Reason.WRONG_GPU))
-        return No(reasons=reasons or (Reason.NO_OFFER,), refused=refused)
+        return No(reasons=(*(reasons or (Reason.NO_OFFER,)), *blocked), refused=refused)
+    if blocked:
+        return No(reasons=blocked, refused=refused)
     ready = ready_seconds(need.model_gb, policy)
     options = sorted(
         (o for offer in lawful for o in _options(need, offer, policy, ready)),
@@ -227,7 +231,6 @@ def _blocked(need: Need, policy: Policy, across: Across | None) -> tuple[Reason,
     over = need.hours_per_peak.mid * 3600
     drained = need.drain_seconds is not None and need.drain_seconds <= ready.mid
     checks = (
-        (need.gpus.mid <= 0 or need.peaks_per_month.mid <= 0, Reason.NOTHING_NEEDED),
         (0 < need.gpus.mid <= need.idle_gpus, Reason.IDLE_FIRST),
         (not need.foreseeable and (over <= ready.mid or drained), Reason.TOO_LATE),
         (across is not None and across.network_gbps < across.needed_gbps, Reason.SPLIT_SITES),
@@ -250,26 +253,19 @@ def _option(need: Need, offer: Offer, policy: Policy, ready: Interval, *, spot: 
     if spot:
         price = offer.spot_usd_per_gpu_hour or price
         lost = (offer.interruptions_per_hour or 0.0) * ready.mid / 3600
+    used, starts = _node_hours(need, offer, nodes)
+    warm = ready.mapped(lambda seconds: seconds / 3600)
+    hourly = price * offer.gpus_per_node
+    egress = need.egress_gb_per_hour * (offer.egress_usd_per_gb or 0.0)
     usd = of(
         *(
-            peaks
-            * cost.burst_usd(
-                hours=hours * (1 + lost),
-                gpus=math.ceil(gpus / offer.gpus_per_node - 1e-9) * offer.gpus_per_node,
-                usd_per_gpu_hour=price,
-                egress_gb=need.egress_gb_per_hour * hours,
-                usd_per_egress_gb=offer.egress_usd_per_gb or 0.0,
-                warm_up_hours=warm / 3600,
-            )
-            for peaks, hours, gpus, warm in (
-                (need.peaks_per_month.low, need.hours_per_peak.low, need.gpus.low, ready.low),
-                (need.peaks_per_month.mid, need.hours_per_peak.mid, need.gpus.mid, ready.mid),
-                (need.peaks_per_month.high, need.hours_per_peak.high, need.gpus.high, ready.high),
+            hourly * (hours * (1 + lost) + begun * warming) + egress * peak_hours
+            for hours, begun, warming, peak_hours in zip(
+                _three(used), _three(starts), _three(warm), _three(_peak_hours(need)), strict=True
             )
         )
     )
-    hours = need.peaks_per_month.mid * (need.hours_per_peak.mid + ready.mid / 3600)
-    kwh = hours * nodes * offer.gpus_per_node * need.gpu_kw * policy.pue
+    kwh = (used.mid + starts.mid * warm.mid) * offer.gpus_per_node * need.gpu_kw * policy.pue
     grid = offer.grid_gco2_per_kwh
     kg = None if grid is None else kwh * grid / 1000
     return Option(
@@ -280,6 +276,32 @@ def _option(need: Need, offer: Offer, policy: Policy, ready: Interval, *, spot: 
         kg_co2_per_month=kg,
         rank_usd=usd.mid + (kg or 0.0) / 1000 * policy.usd_per_tonne_co2,
     )
+
+
+def _node_hours(need: Need, offer: Offer, nodes: int) -> tuple[Interval, Interval]:
+    """Node-hours and node starts a month."""
+    if need.rented is not None:
+        return need.rented.unit_hours_per_month, need.rented.starts_per_month
+    per_node = offer.gpus_per_node
+    each = need.gpus.mapped(lambda gpus: math.ceil(gpus / per_node - 1e-9))
+    hours = _peak_hours(need)
+    used = Interval(low=hours.low * each.low, mid=hours.mid * nodes, high=hours.high * each.high)
+    often = need.peaks_per_month
+    starts = Interval(low=often.low * each.low, mid=often.mid * nodes, high=often.high * each.high)
+    return used, starts
+
+
+def _peak_hours(need: Need) -> Interval:
+    """Hours of a month in peaks."""
+    if need.rented is not None:
+        nodes = max(need.rented.units.mid, 1.0)
+        return need.rented.unit_hours_per_month.scaled(1 / nodes)
+    often, long = need.peaks_per_month, need.hours_per_peak
+    return Interval(low=often.low * long.low, mid=often.mid * long.mid, high=often.high * long.high)
+
+
+def _three(number: Interval) -> tuple[float, float, float]:
+    return number.low, number.mid, number.high
 
 
 def _owning(best: Option, policy: Policy) -> Interval | None:

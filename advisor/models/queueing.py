@@ -12,7 +12,7 @@ import math
 from advisor.models import normal
 
 VERSION = "queueing/1"
-_MOST_SERVERS = 10_000_000
+_EXACT_SERVERS = 20_000
 
 
 def _check(**values: float) -> None:
@@ -34,13 +34,16 @@ def kingman_wait_seconds(
 def erlang_c(offered_load: float, servers: int) -> float:
     """Probability that an arrival waits, M/M/c (Erlang 1917); 1 at full load and above.
 
-    By the recursion of Erlang B, which neither overflows nor loses digits at thousands of servers.
+    By the recursion of Erlang B, which neither overflows nor loses digits; above 20,000 servers by
+    its limit for many (Halfin and Whitt 1981), there within 1 % of all arrivals.
     """
     _check(offered_load=offered_load)
     if servers < 1 or offered_load >= servers:
         return 0.0 if offered_load == 0 else 1.0
     if offered_load == 0:
         return 0.0
+    if servers > _EXACT_SERVERS:
+        return halfin_whitt_waiting_share((servers - offered_load) / math.sqrt(offered_load))
     blocked = 1.0
     for k in range(1, servers + 1):
         blocked = offered_load * blocked / (k + offered_load * blocked)
@@ -105,8 +108,6 @@ def servers_for_wait(
     step = 1
     while not enough(low + step):
         step *= 2
-        if low + step > _MOST_SERVERS:
-            raise ValueError(f"wait_seconds={wait_seconds:g}: no number of servers reaches it")
     high = low + step
     while high - low > 1:
         middle = (low + high) // 2

@@ -116,9 +116,11 @@ class Histogram:
         below = self._below()
         a, b = below[:-1], below[1:]
         width, rise = np.diff(self.edges), b - a
-        # integral of F^n over a bucket in which F rises evenly from a to b
-        filled = (b ** (n + 1) - a ** (n + 1)) / ((n + 1) * np.where(rise > 0, rise, 1.0))
-        return float(self.edges[-1] - np.sum(width * np.where(rise > 0, filled, a**n)))
+        # integral of F^n over a bucket in which F rises evenly from a to b; a rise too small for
+        # the difference of powers to keep its digits is taken at its middle
+        steep = rise > 1e-6
+        filled = (b ** (n + 1) - a ** (n + 1)) / ((n + 1) * np.where(steep, rise, 1.0))
+        return float(self.edges[-1] - np.sum(width * np.where(steep, filled, ((a + b) / 2) ** n)))
 
     def split_at(self, cuts: ArrayLike) -> Histogram:
         """The same distribution with additional edges."""

@@ -21,6 +21,8 @@ WINDOWS_SECONDS = (1.0, 10.0, 60.0, 600.0)
 DAY_SECONDS, HOURS = 86_400.0, 24
 BASE_SHARE, PEAK_SHARE = 0.05, 0.99
 ENOUGH_DAYS, WEEK_DAYS, TREND_DAYS = 1.0, 7.0, 14.0
+_INSTANT_SECONDS = 1e-9
+_MOST_WINDOWS = 5_000_000
 # t of 90 % two-sided by degrees of freedom; 1.645 beyond
 _T90 = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81)
 
@@ -58,14 +60,14 @@ def characterise_arrivals(
     times = np.sort(np.asarray(arrival_seconds, dtype=float))
     if not np.isfinite(times).all():
         raise ValueError("arrival_seconds: need finite times")
-    if times.size < 3 or times[-1] == times[0]:
+    if times.size < 3 or times[-1] - times[0] < _INSTANT_SECONDS:
         raise NoData(f"{times.size} arrivals at one instant or too few to have gaps")
     gaps = np.diff(times)
     span = float(times[-1] - times[0])
     judged = tuple(
         (window, index_of_dispersion(times, window))
         for window in windows_seconds
-        if span >= 10 * window
+        if 10 * window <= span <= _MOST_WINDOWS * window
     )
     return Arrivals(
         requests=int(times.size),
@@ -174,80 +176,3 @@ def _missing(days: float, seen_share: float) -> tuple[str, ...]:
         (seen_share < 0.9, f"{1 - seen_share:.0%} of the steps were not seen"),
     )
     return tuple(text for wrong, text in gaps if wrong)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peaks:
-    """Stretches of demand above a capacity."""
-
-    capacity: float
-    share_of_time: float
-    count: int
-    per_month: Interval
-    hours_each: Interval  # shortest tenth, mean, longest tenth
-    above: Interval  # demand over capacity within a peak: median, p90, highest
-    foreseeable: bool  # at the same hours of day, seen on several days
-
-
-def peaks(
-    demand: ArrayLike, step_seconds: float, capacity: float, *, merge_steps: int = 5
-) -> Peaks:
-    """Peaks above `capacity`; a dip of at most `merge_steps` does not end one.
-
-    Raises:
-        NoData: no step was seen.
-    """
-    load = np.asarray(demand, dtype=float)
-    seen = np.isfinite(load)
-    if not seen.any():
-        raise NoData("no demand was seen")
-    over = seen & (np.where(seen, load, 0.0) > capacity)
-    runs = _runs(over, merge_steps)
-    hours = np.array([(b - a) * step_seconds / 3600 for a, b in runs])
-    month = 30.4 * DAY_SECONDS / (seen.sum() * step_seconds)
-    doubt = 1.645 * math.sqrt(len(runs)) if runs else 0.0  # Poisson count
-    excess = (load - capacity)[over]
-    return Peaks(
-        capacity=capacity,
-        share_of_time=float(over.sum() / seen.sum()),
-        count=len(runs),
-        per_month=Interval(
-            low=max(0.0, len(runs) - doubt) * month,
-            mid=len(runs) * month,
-            high=(len(runs) + doubt) * month,
-        ),
-        hours_each=_spread(hours, (0.1, None, 0.9)),
-        above=_spread(excess, (0.5, 0.9, 1.0)),
-        foreseeable=_foreseeable(over, step_seconds),
-    )
-
-
-def _spread(values: Floats, shares: tuple[float | None, ...]) -> Interval:
-    if not values.size:
-        return Interval(low=0.0, mid=0.0, high=0.0)
-    found = sorted(float(values.mean() if q is None else np.quantile(values, q)) for q in shares)
-    return Interval(low=found[0], mid=found[1], high=found[2])
-
-
-def _runs(over: np.ndarray[tuple[int], np.dtype[np.bool_]], merge: int) -> list[tuple[int, int]]:
-    """Starts and ends (exclusive) of stretches that are true."""
-    edges = np.diff(np.concatenate(([0], over.astype(int), [0])))
-    found: list[tuple[int, int]] = []
-    for start, end in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
-        if found and start - found[-1][1] <= merge:
-            found[-1] = (found[-1][0], int(end))
-        else:
-            found.append((int(start), int(end)))
-    return found
-
-
-def _foreseeable(over: np.ndarray[tuple[int], np.dtype[np.bool_]], step_seconds: float) -> bool:
-    """Whether most of the time over capacity falls on hours of day that are over on most days."""
-    steps = round(DAY_SECONDS / step_seconds)
-    days = over.size // steps if steps else 0
-    if days < 3 or not over.any():
-        return False
-    hourly = over[: days * steps].reshape(days, -1)
-    by_hour = hourly[:, : hourly.shape[1] // HOURS * HOURS].reshape(days, HOURS, -1).mean(axis=2)
-    usual = (by_hour > 0.5).mean(axis=0) > 0.5
-    return bool(by_hour[:, usual].sum() > 0.5 * by_hour.sum())

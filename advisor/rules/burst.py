@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+
+from advisor.catalog.servers import SERVERS
 from advisor.facts import Facts, GpuActivity, ServingLoad
-from advisor.models import burst_plan, workload
+from advisor.models import burst_plan
 from advisor.models.burst_plan import BurstPlan, Need, Offer, Policy
-from advisor.models.interval import Interval, of
+from advisor.models.interval import Interval, exactly, of
 from advisor.models.llm import MODELS
+from advisor.models.peaks import DAYS_PER_MONTH, Rented, peaks, rented
 from advisor.rules import burst_drafts as drafts
-from advisor.rules.burst_drafts import OVERLOADED_RATIO, SERVER, TARGET_LOAD_RATIO, Peak
+from advisor.rules.burst_drafts import OVERLOADED_RATIO, TARGET_LOAD_RATIO, Peak
 from advisor.rules.pricing import Catalog, Draft, accelerator_of
 from ridgeline.events import Advice
 from ridgeline.settings import AdvisorSettings
 
 RULE = drafts.RULE
 LEAST_SECONDS = 120.0
-SERVER_OF = "H100-SXM"
 SHORT_HISTORY_MINUTES = 30
 FULL_RATIO = 1.1  # demand over what runs, from which on a minute counts as over capacity
-DAYS_PER_MONTH = 30.4
+NODE_GPUS = 8
 
 
 def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Advice, ...]:
@@ -66,9 +71,9 @@ def _peak(load: ServingLoad, facts: Facts, settings: AdvisorSettings) -> Peak | 
     if not load.running or not load.waiting:
         return None
     demand = facts.demand.get(load.pool, ())
-    share, hours, per_month, more, foreseeable = _shape(load, gpus, demand)
     model = MODELS.get(settings.model)
-    owned = SERVER.usd_per_gpu_hour(settings.power_usd_per_kwh, settings.pue)
+    server = SERVERS.get(accelerator.name)
+    share, times = _times(load, gpus, demand)
     return Peak(
         load=load,
         gpus=gpus,
@@ -76,40 +81,53 @@ def _peak(load: ServingLoad, facts: Facts, settings: AdvisorSettings) -> Peak | 
         need=Need(
             pool=load.pool,
             accelerator=accelerator.name,
-            gpus=more,
-            hours_per_peak=hours,
-            peaks_per_month=per_month,
+            gpus=times.gpus,
+            hours_per_peak=times.hours,
+            peaks_per_month=times.per_month,
             model_gb=model.weight_bytes / 1e9 if model else 0.0,
             gpu_kw=(gpus.power_watts or accelerator.power_w or 0.0) / 1000,
             idle_gpus=_idle(facts, load.pool, accelerator.name),
-            foreseeable=foreseeable,
+            foreseeable=times.foreseeable,
+            rented=times.rented,
         ),
         minutes=len(demand),
-        owned=owned if accelerator.name == SERVER_OF else None,
+        owned=server.usd_per_gpu_hour(settings.power_usd_per_kwh, settings.pue) if server else None,
     )
 
 
-def _shape(
-    load: ServingLoad, gpus: GpuActivity, demand: tuple[float, ...]
-) -> tuple[float, Interval, Interval, Interval, bool]:
-    """Share of time over capacity, hours a peak, peaks a month, GPUs missing, foreseeable."""
-    running = load.running or 1.0
-    step = gpus.gpus * (1 / TARGET_LOAD_RATIO - 1)
-    if len(demand) >= SHORT_HISTORY_MINUTES:
-        seen_peaks = workload.peaks(demand, 60.0, FULL_RATIO * running)
-        if seen_peaks.count:
-            above = seen_peaks.above.scaled(gpus.gpus / running)
-            more = of(step, max(step, above.low), max(step, above.mid))
-            return (
-                seen_peaks.share_of_time,
-                seen_peaks.hours_each,
-                seen_peaks.per_month,
-                more,
-                seen_peaks.foreseeable,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Times:
+    """When and how much is missing."""
+
+    gpus: Interval
+    hours: Interval
+    per_month: Interval
+    foreseeable: bool = False
+    rented: Rented | None = None
+
+
+def _times(load: ServingLoad, gpus: GpuActivity, demand: tuple[float, ...]) -> tuple[float, _Times]:
+    """Share of time over capacity and what it takes: by history where there is one."""
+    if len(demand) >= SHORT_HISTORY_MINUTES and load.running:
+        used = np.array(demand) / load.running * gpus.gpus
+        capacity = FULL_RATIO * gpus.gpus
+        found = peaks(used, 60.0, capacity)
+        if found.count:
+            rent = rented(used, 60.0, capacity, NODE_GPUS)
+            return found.share_of_time, _Times(
+                gpus=rent.units.scaled(NODE_GPUS),
+                hours=found.hours_each,
+                per_month=found.per_month,
+                foreseeable=found.foreseeable,
+                rented=rent,
             )
     share = load.overload_ratio or 0.0  # of the minutes the rule looks at: as if days were like it
-    hours = Interval(low=12 * share, mid=24 * share, high=min(24.0, 48 * share))
-    return share, hours, of(*(DAYS_PER_MONTH,) * 3), of(step, step, 2 * step), False
+    step = gpus.gpus * (1 / TARGET_LOAD_RATIO - 1)
+    return share, _Times(
+        gpus=of(step, step, 2 * step),
+        hours=Interval(low=12 * share, mid=24 * share, high=min(24.0, 48 * share)),
+        per_month=exactly(DAYS_PER_MONTH),
+    )
 
 
 def _idle(facts: Facts, pool: str, accelerator: str) -> int:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from advisor.catalog.servers import SERVERS
 from advisor.facts import GpuActivity, ServingLoad
-from advisor.models import burst_plan, cost, ownership
+from advisor.models import burst_plan, cost
 from advisor.models.burst_plan import BurstPlan, Need, No, Policy, Reason
-from advisor.models.interval import Interval, of
+from advisor.models.interval import Interval
 from advisor.rules.pricing import USD_PER_MONTH, Draft, estimate, seen
 from ridgeline.events import Action, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
 RULE = "capacity.cloud_burst"
 OVERLOADED_RATIO = 0.05
-# A server of 8 H100: 300,000 USD over 4 years, 10.2 kW, 5 % of the price a year for upkeep
-# (vendor guides 250 to 400 thousand, secondary; DGX H100 TDP 10.2 kW, splitwise-sim@8f99e7d).
-SERVER = ownership.Server(
-    gpus=8,
-    capex_usd=of(250_000.0, 300_000.0, 400_000.0),
-    life_years=4.0,
-    power_kw=10.2,
-    upkeep_ratio_per_year=0.05,
-)
+SERVER = SERVERS["H100-SXM"]
 PROCUREMENT_DAYS = 120
 ENOUGH_MINUTES = 24 * 60
 # A queue says that a pool is full, not by how much: brought to 80 % load, waits become short

@@ -15,6 +15,7 @@ from advisor.models import burst_plan as bp
 from advisor.models import hybrid, managed, ownership
 from advisor.models.interval import Interval, exactly, of
 from advisor.models.llm import MODELS
+from advisor.models.peaks import Rented
 from advisor.models.workload import Shape
 from ridgeline.errors import Misconfigured, NoData
 
@@ -239,6 +240,27 @@ def test_prefill_and_decode_on_two_sites_need_the_network() -> None:
     assert long.needed_gbps == pytest.approx(1342, rel=0.001)
     enough = bp.plan(need(), [offer()], ANYWHERE, replace(opt, network_gbps=100))
     assert isinstance(enough, bp.BurstPlan)
+
+
+def test_nodes_that_come_and_go_are_paid_by_the_hour_and_the_start() -> None:
+    """With a history the bill is node-hours and starts, not every node for every peak."""
+    rent = Rented(
+        units=of(1, 3, 4), unit_hours_per_month=exactly(100), starts_per_month=exactly(30)
+    )
+    found = planned(need(rented=rent), offer())
+
+    warm = found.ready_seconds.mid / 3600
+    assert (100 + 30 * warm) * 8 * 2.29 == pytest.approx(found.best.usd_per_month.mid)
+
+
+def test_residency_is_said_before_other_reasons() -> None:
+    """Where the data may go nowhere and the peak is short as well, residency leads."""
+    short = need(hours_per_peak=exactly(4 / 60))
+
+    assert refused(short, offer(), policy=bp.Policy(allowed=("on-site",))) == (
+        bp.Reason.RESIDENCY,
+        bp.Reason.TOO_LATE,
+    )
 
 
 def test_other_reasons_for_no() -> None:

@@ -102,6 +102,14 @@ def test_even_arrivals_and_service_never_wait() -> None:
     assert math.isinf(q.kingman_wait_seconds(1, 1, 0, 0))
 
 
+def test_no_wait_at_all_still_has_a_number_of_servers() -> None:
+    """A wait of 0 is reached where it is too small to be told from 0: no endless search."""
+    found = q.servers_for_wait(100, 1, 0)
+
+    assert 100 < found < 100_000
+    assert q.servers_for_wait(50_000, 1, 0.01) > 50_000
+
+
 def test_nonsense_is_refused_by_name() -> None:
     """Negative or infinite input names the field and the value."""
     with pytest.raises(ValueError, match="load=-1"):
@@ -110,8 +118,6 @@ def test_nonsense_is_refused_by_name() -> None:
         q.erlang_c(math.inf, 3)
     with pytest.raises(ValueError, match="waiting_share=1"):
         q.halfin_whitt_beta(1)
-    with pytest.raises(ValueError, match="no number of servers"):
-        q.servers_for_wait(1e8, 1, 0)
 
 
 def test_azure_code_arrivals_are_not_poisson() -> None:

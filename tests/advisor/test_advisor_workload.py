@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from advisor.models import peaks as p
 from advisor.models import workload as w
 from ridgeline.errors import NoData
 from tests import published
@@ -52,7 +53,10 @@ def test_azure_code_is_bursty_at_every_window() -> None:
     assert seen.dispersion_at(60) > seen.dispersion_at(1)
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=3, max_size=60, unique=True))
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 10**9).map(lambda ms: ms / 1000), min_size=3, max_size=60, unique=True)
+)
 def test_order_of_arrivals_does_not_matter(times: list[float]) -> None:
     """Unsorted times give what sorted ones give, all finite and not below 0."""
     seen = w.characterise_arrivals(times)
@@ -155,7 +159,7 @@ def test_peaks_are_counted_measured_and_foreseen() -> None:
     for n in range(4):
         load[n * DAY + 600 : n * DAY + 720] = 180.0
     load[640] = 90.0  # a minute's dip does not end a peak
-    seen = w.peaks(load, MINUTE, 150)
+    seen = p.peaks(load, MINUTE, 150)
 
     assert seen.count == 4
     assert 2 == pytest.approx(seen.hours_each.mid)
@@ -163,12 +167,12 @@ def test_peaks_are_counted_measured_and_foreseen() -> None:
     assert seen.per_month.low < seen.per_month.mid < seen.per_month.high
     assert (30, 30, 30) == (seen.above.low, seen.above.mid, seen.above.high)
     assert seen.foreseeable
-    assert not w.peaks(load[:DAY], MINUTE, 150).foreseeable  # seen once: a chance
+    assert not p.peaks(load[:DAY], MINUTE, 150).foreseeable  # seen once: a chance
 
 
 def test_no_peak_above_the_highest_load() -> None:
     """A capacity that is never passed has no peak, of no length."""
-    seen = w.peaks(day(), MINUTE, 1000)
+    seen = p.peaks(day(), MINUTE, 1000)
 
     assert (0, 0, 0) == (seen.count, seen.share_of_time, seen.hours_each.high)
 
@@ -177,7 +181,59 @@ def test_no_peak_above_the_highest_load() -> None:
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=200), st.floats(0, 100))
 def test_time_over_capacity_is_what_peaks_last(load: list[float], capacity: float) -> None:
     """Without merging, hours of all peaks add up to the share of time over capacity."""
-    seen = w.peaks(load, 60.0, capacity, merge_steps=0)
+    seen = p.peaks(load, 60.0, capacity, merge_steps=0)
 
     hours = seen.count * seen.hours_each.mid
     assert hours == pytest.approx(seen.share_of_time * len(load) / 60)
+
+
+def test_rented_nodes_come_and_go_with_the_excess() -> None:
+    """Two hours at 20 GPUs above capacity a day: 3 nodes of 8, held a quarter of an hour more."""
+    load = np.full(4 * DAY, 100.0)
+    for n in range(4):
+        load[n * DAY + 600 : n * DAY + 720] = 120.0
+    found = p.rented(load, MINUTE, 100, 8)
+
+    assert (3, 3, 3) == (found.units.low, found.units.mid, found.units.high)
+    assert 3 * 2.25 * 30.4 == pytest.approx(found.unit_hours_per_month.mid)
+    assert 3 * 30.4 == pytest.approx(found.starts_per_month.mid)
+    assert found.unit_hours_per_month.low == pytest.approx(found.unit_hours_per_month.high)
+
+
+def test_days_that_differ_leave_doubt_about_the_month() -> None:
+    """Peaks on two of eight days: an interval; less than two days: half to twice."""
+    load = np.full(8 * DAY, 100.0)
+    load[600:720] = load[DAY + 600 : DAY + 720] = 120.0
+    some, day_one = p.rented(load, MINUTE, 100, 8), p.rented(load[:DAY], MINUTE, 100, 8)
+
+    assert some.unit_hours_per_month.low < some.unit_hours_per_month.mid
+    assert some.unit_hours_per_month.mid < some.unit_hours_per_month.high
+    mid = day_one.unit_hours_per_month.mid
+    assert (mid / 2, mid * 2) == (
+        day_one.unit_hours_per_month.low,
+        day_one.unit_hours_per_month.high,
+    )
+
+
+@settings(max_examples=50)
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=200), st.floats(0, 100))
+def test_rent_covers_the_excess_and_no_more_than_a_unit_above(
+    load: list[float], capacity: float
+) -> None:
+    """Without holding, unit-hours lie between the excess and one more unit while there is any."""
+    found = p.rented(load, 3600.0, capacity, 8.0, hold_seconds=0.0)
+    excess = np.maximum(np.array(load) - capacity, 0.0)
+    month = p.DAYS_PER_MONTH * 24 / len(load)
+
+    low = float(excess.sum()) / 8 * month
+    assert low - 1e-6 <= found.unit_hours_per_month.mid
+    assert found.unit_hours_per_month.mid <= 2 * (low + float((excess > 0).sum()) * month) + 1e-6
+
+
+def test_rent_needs_a_unit_and_a_demand() -> None:
+    """A unit of nothing and a demand never seen are refused."""
+    with pytest.raises(ValueError, match="unit=0"):
+        p.rented([1.0], MINUTE, 0, 0)
+    with pytest.raises(NoData):
+        p.rented([math.nan], MINUTE, 0, 8)
+    assert p.rented([1.0], MINUTE, 5, 8).unit_hours_per_month.high == 0

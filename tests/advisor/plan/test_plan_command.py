@@ -20,6 +20,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "accelerator": FLAGS,
     "cooling": ("--throttled-ratio=0.2", "--gpus=64"),
     "network": ("--nodes=16",),
+    "burst": ("--gpus=24", "--hours-per-peak=3", "--peaks-per-month=20"),
 }
 """Arguments that every plan must answer without a store; a new plan adds its line."""
 
