@@ -14,8 +14,8 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from advisor.models import cost
-from advisor.models.disaggregation import LEAST_NETWORK_GBPS, kv_transfer_gbps
 from advisor.models.interval import Interval, of
+from advisor.models.kv import LEAST_NETWORK_GBPS, transfer_gbps
 from advisor.models.peaks import Rented
 
 VERSION = "burst/1"
@@ -97,7 +97,7 @@ class Across:
     @property
     def needed_gbps(self) -> float:
         """Bandwidth of the KV hand-over, or Mooncake's floor."""
-        handed = kv_transfer_gbps(
+        handed = transfer_gbps(
             self.prompt_tokens, self.kv_bytes_per_token, self.requests_per_second
         )
         return max(handed, LEAST_NETWORK_GBPS)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from advisor.models.llm import Replica
+from advisor.models import kv, phases
+from advisor.models.replica import Replica
 from advisor.models.traffic import Traffic
 
 VERSION = "concurrency/1"
@@ -47,9 +48,11 @@ def of_replica(replica: Replica, max_sequences: int = 256, *, prefills: bool = T
     """A replica of the model catalogue as an engine; vLLM's default cap is 256 sequences."""
     engine = Engine(
         gpus=replica.gpus,
-        kv_capacity_tokens=replica.kv_capacity_tokens,
+        kv_capacity_tokens=kv.replica_kv_capacity_tokens(replica),
         max_sequences=max_sequences,
-        step_seconds=replica.decode_step_seconds,
+        step_seconds=lambda batch, context: float(
+            phases.decode_step_seconds(replica, batch, context)
+        ),
     )
     if not prefills:
         return engine
@@ -58,7 +61,7 @@ def of_replica(replica: Replica, max_sequences: int = 256, *, prefills: bool = T
         kv_capacity_tokens=engine.kv_capacity_tokens,
         max_sequences=max_sequences,
         step_seconds=engine.step_seconds,
-        prefill_seconds=replica.prefill_seconds,
+        prefill_seconds=lambda tokens: float(phases.prefill_service_seconds(replica, tokens)),
     )
 
 

@@ -9,6 +9,7 @@ from advisor.models.arrays import Floats, Numbers, floats
 from advisor.models.replica import Replica
 
 VERSION = "kv/1"
+LEAST_NETWORK_GBPS = 100.0  # a node; Mooncake: TTFT collapses below
 
 
 def kv_bytes(model: Model, tokens: Numbers, bytes_per_element: float = 2.0) -> Floats:

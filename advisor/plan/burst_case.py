@@ -10,14 +10,16 @@ from pydantic import Field
 
 from advisor.catalog import managed as endpoints
 from advisor.catalog.accelerators import BY_NAME
+from advisor.catalog.models import MODELS
 from advisor.catalog.prices import PRICES, street
 from advisor.catalog.servers import SERVERS
 from advisor.models import concurrency, hybrid, traffic, workload
 from advisor.models.burst_plan import Across, BurstPlan, Need, No, Offer, Policy
 from advisor.models.interval import Interval, exactly, of
-from advisor.models.llm import MODELS, Replica
 from advisor.models.peaks import Peaks, Rented
+from advisor.models.replica import Replica
 from advisor.models.sizing import Objectives
+from advisor.models.steps import layout_of
 from advisor.models.token_fits import histogram_of, lognormal_of
 from advisor.models.token_sources import from_samples
 from advisor.models.traffic import Kind
@@ -144,7 +146,7 @@ def load_of(options: BurstOptions) -> Load | None:
     replica = Replica(
         model=MODELS[options.model],
         accelerator=BY_NAME[options.accelerator],
-        gpus=options.gpus_per_engine,
+        layout=layout_of(options.gpus_per_engine),
     )
     mix = traffic.mixed(
         [Kind(name="load", share=1.0, prompt_tokens=asked.prompt_tokens, answer=answers)]
@@ -188,7 +190,7 @@ def need_of(options: BurstOptions, peaks: Peaks | None, rent: Rented | None) -> 
         gpus=gpus,
         hours_per_peak=hours,
         peaks_per_month=often,
-        model_gb=model.weight_bytes / 1e9,
+        model_gb=model.weight_bytes() / 1e9,
         gpu_kw=(accelerator.power_w or 0.0) / 1000,
         idle_gpus=options.idle_gpus,
         foreseeable=peaks is not None and peaks.foreseeable,

@@ -9,12 +9,14 @@ import numpy as np
 from pydantic import Field
 
 from advisor.catalog.accelerators import BY_NAME
+from advisor.catalog.models import MODELS
 from advisor.catalog.prices import street
 from advisor.facts import Facts
 from advisor.models import concurrency, scenarios, token_fits
 from advisor.models.interval import Interval, of
-from advisor.models.llm import MODELS, Replica
+from advisor.models.replica import Replica
 from advisor.models.sizing import Objectives, Service
+from advisor.models.steps import layout_of
 from advisor.models.token_sources import from_samples
 from advisor.models.tokens import Histogram
 from advisor.models.traffic import Kind
@@ -102,7 +104,7 @@ def service_of(options: CapacityOptions, asked: Demand, price: Interval) -> Serv
     replica = Replica(
         model=MODELS[options.model],
         accelerator=BY_NAME[options.accelerator],
-        gpus=options.gpus_per_engine,
+        layout=layout_of(options.gpus_per_engine),
     )
     return Service(
         engine=concurrency.of_replica(replica, options.max_sequences),

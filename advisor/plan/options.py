@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from advisor.catalog.accelerators import BY_NAME, by_device_name
-from advisor.models.llm import MODELS
+from advisor.catalog.models import MODELS
 from ridgeline.errors import Misconfigured
 
 
@@ -62,7 +62,7 @@ def _accelerator(value: str) -> str:
 
 
 ModelName = Annotated[str, AfterValidator(lambda v: catalogued(v, MODELS, "model"))]
-"""A model of the catalogue (`advisor/models/llm.py`)."""
+"""A model of the catalogue (`advisor/catalog/models.py`)."""
 
 AcceleratorName = Annotated[str, AfterValidator(_accelerator)]
 """An accelerator of the catalogue, by its name there or by the driver's."""

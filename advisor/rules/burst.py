@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from advisor.catalog.models import by_name
 from advisor.catalog.servers import SERVERS
 from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import burst_plan
 from advisor.models.burst_plan import BurstPlan, Need, Offer, Policy
 from advisor.models.interval import Interval, exactly, of
-from advisor.models.llm import MODELS
 from advisor.models.peaks import DAYS_PER_MONTH, Rented, peaks, rented
 from advisor.rules import burst_drafts as drafts
 from advisor.rules.burst_drafts import OVERLOADED_RATIO, TARGET_LOAD_RATIO, Peak
@@ -71,7 +71,7 @@ def _peak(load: ServingLoad, facts: Facts, settings: AdvisorSettings) -> Peak | 
     if not load.running or not load.waiting:
         return None
     demand = facts.demand.get(load.pool, ())
-    model = MODELS.get(settings.model)
+    model = by_name(settings.model)
     server = SERVERS.get(accelerator.name)
     share, times = _times(load, gpus, demand)
     return Peak(
@@ -84,7 +84,7 @@ def _peak(load: ServingLoad, facts: Facts, settings: AdvisorSettings) -> Peak | 
             gpus=times.gpus,
             hours_per_peak=times.hours,
             peaks_per_month=times.per_month,
-            model_gb=model.weight_bytes / 1e9 if model else 0.0,
+            model_gb=model.weight_bytes() / 1e9 if model else 0.0,
             gpu_kw=(gpus.power_watts or accelerator.power_w or 0.0) / 1000,
             idle_gpus=_idle(facts, load.pool, accelerator.name),
             foreseeable=times.foreseeable,

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from advisor.catalog.models import by_name
 from advisor.facts import Facts, GpuActivity, ServingLoad
-from advisor.models import disaggregation as dg
-from advisor.models.llm import MODELS, Replica
-from advisor.models.roofline import fitted_efficiency
+from advisor.models import calibration, decision, kv, phases
+from advisor.models.replica import Layout, Replica
+from advisor.models.slo import Workload
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, gpu_hour, monthly, seen
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
 RULE = "serving.disaggregate"
 LEAST_SECONDS = 60.0  # shorter history is a moment, not a load
+SOURCE = (
+    "phase model under measured kernel ceilings (AIConfigurator tables), GI/G/c queues, "
+    "rate match 0.9/0.92 (AIConfigurator)"
+)
+_NEARBY = ("TPOT objective", "prompt tokens", "network of a node")
+_Z99 = 2.326
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,18 +30,24 @@ class _Case:
     """A pool or a pair of pools, ready to be judged."""
 
     replica: Replica
-    work: dg.Workload
+    work: Workload
+    prefill: ServingLoad
+    decode: ServingLoad
     gpus: int
+    rate_per_second: float
     price: Estimate | None
-    calibrated: bool
+    fits: tuple[calibration.Fit, ...]
+
+    @property
+    def spread_ratio(self) -> float:
+        """How far the efficiencies may be off: the model's error, or what the fit leaves of it."""
+        worst = max((f.spread_ratio for f in self.fits), default=decision.SPREAD_RATIO)
+        return min(decision.SPREAD_RATIO, worst)
 
 
 def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Advice, ...]:
     """Advice for a mixed pool (take apart?) and for a split one (right ratio?)."""
-    drafts = (
-        _mixed(facts, catalog, settings),
-        _split(facts, catalog, settings),
-    )
+    drafts = (_mixed(facts, catalog, settings), _split(facts, catalog, settings))
     return tuple(d.advice(facts, catalog) for d in drafts if d is not None)
 
 
@@ -40,28 +55,34 @@ def _mixed(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft |
     load, gpus = facts.serving_of("mixed"), facts.gpus_of("mixed")
     if load is None or gpus is None:
         return None
-    case = _case(load, load, gpus, gpus, catalog, settings)
-    if case is None or load.ttft_p99_seconds is None or load.tpot_p99_seconds is None:
+    if load.ttft_p99_seconds is None or load.tpot_p99_seconds is None:
+        return None
+    case = _case(load, load, (gpus, gpus), catalog, settings)
+    if case is None:
         return None
     met = (
         load.ttft_p99_seconds <= settings.slo_ttft_seconds
         and load.tpot_p99_seconds <= settings.slo_tpot_seconds
     )
-    decision = dg.decide_disaggregation(
-        case.replica, case.work, load.engines, settings.network_gbps, slo_met_today=met
+    fleet = decision.Fleet(
+        replica=case.replica, engines=load.engines, network_gbps=settings.network_gbps
     )
-    draft = _draft(case, decision, settings, load, load, "mixed")
-    if not decision.advised or decision.split is None:
-        return _keep(draft, decision)
-    split = decision.split
+    found = decision.decide(fleet, case.work, slo_met_today=met, spread_ratio=case.spread_ratio)
+    tips = decision.tipping_points(fleet, case.work, names=_NEARBY)
+    gains = (found.gain_low_ratio, found.gain_ratio, found.gain_high_ratio)
+    draft = _draft(case, gains, found.advised, settings, "mixed", tips)
+    apart = found.apart
+    if not found.advised or apart is None:
+        return _keep(draft, gains, [r.value for r in found.refusals], tips)
     return replace(
         draft,
         action=Action.DISAGGREGATE,
-        title=f"Take prefill and decode apart: {split.prefills} prefill, {split.decodes} decode",
+        title=f"Take prefill and decode apart: {apart.prefills} prefill, {apart.decodes} decode",
         reason=(
-            f"One engine cannot hold both objectives at this load. {split.prefills} prefill and "
-            f"{split.decodes} decode engines carry {decision.gain_ratio:.0%} more requests within "
-            f"them on the same GPUs ({decision.distance_ratio:.0%} past the point where it pays)."
+            f"One engine cannot hold both objectives at this load. {apart.prefills} prefill "
+            f"({apart.prefill.layout}) and {apart.decodes} decode ({apart.decode.layout}) engines "
+            f"carry {_more(gains)} within them on the same GPUs, even beside the best chunk "
+            f"size for engines that do both.{_tips(tips)}"
         ),
         needs=Needs(lead_time_days=5, note="redeploy with a KV connector; no new hardware"),
     )
@@ -72,17 +93,24 @@ def _split(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft |
     p_gpus, d_gpus = facts.gpus_of("prefill"), facts.gpus_of("decode")
     if prefill is None or decode is None or p_gpus is None or d_gpus is None:
         return None
-    case = _case(prefill, decode, p_gpus, d_gpus, catalog, settings)
+    case = _case(prefill, decode, (p_gpus, d_gpus), catalog, settings)
     if case is None:
         return None
-    decision = dg.decide_rebalance(
-        case.replica, case.work, prefill.engines, decode.engines, settings.network_gbps
+    found = decision.decide_rebalance(
+        case.replica,
+        case.work,
+        (prefill.engines, decode.engines),
+        settings.network_gbps,
+        case.spread_ratio,
     )
-    draft = _draft(case, decision, settings, prefill, decode, "prefill+decode")
-    split = decision.split
-    if not decision.advised or split is None:
-        return _keep(draft, decision)
-    moved = split.prefills - prefill.engines
+    gains = (found.gain_low_ratio, found.gain_ratio, found.gain_high_ratio)
+    draft = _draft(case, gains, found.advised, settings, "prefill+decode", ())
+    if not found.advised or not all(math.isfinite(g) for g in gains):
+        margin = decision.Refusal.MARGIN
+        impossible = decision.Refusal.IMPOSSIBLE
+        why = margin if found.rate_per_second > 0 else impossible
+        return _keep(draft, gains, [why.value], ())
+    moved = found.prefills - prefill.engines
     way = "decode to prefill" if moved > 0 else "prefill to decode"
     return replace(
         draft,
@@ -90,113 +118,119 @@ def _split(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft |
         title=f"Move {abs(moved)} of {prefill.engines + decode.engines} engines from {way}",
         reason=(
             f"{prefill.engines} prefill and {decode.engines} decode engines carry "
-            f"{decision.today_rate_per_second:.3g} requests/s within the objectives; "
-            f"{split.prefills} and {split.decodes} carry {split.rate_per_second:.3g} on the same "
-            f"GPUs, {decision.gain_ratio:.0%} more."
+            f"{found.today_rate_per_second:.3g} requests/s within the objectives; "
+            f"{found.prefills} and {found.decodes} carry {found.rate_per_second:.3g} on the same "
+            f"GPUs: {_more(gains)}."
         ),
         needs=Needs(lead_time_days=1, note="restart the engines in their new role"),
     )
 
 
-def _case(  # noqa: PLR0917 - private, two symmetric pairs
+def _case(
     prefill: ServingLoad,
     decode: ServingLoad,
-    prefill_gpus: GpuActivity,
-    decode_gpus: GpuActivity,
+    gpus: tuple[GpuActivity, GpuActivity],
     catalog: Catalog,
     settings: AdvisorSettings,
 ) -> _Case | None:
-    """None when anything the models need was not measured."""
-    model, accelerator = MODELS.get(settings.model), accelerator_of(decode_gpus)
+    """None when anything the models need was not measured, or they cannot describe it."""
+    model, accelerator = by_name(settings.model), accelerator_of(gpus[1])
     rate = decode.requests_per_second or prefill.requests_per_second
-    prompts = prefill.prompt_tokens_per_second
-    outputs = decode.generation_tokens_per_second
-    known = model is not None and accelerator is not None and rate and prompts and outputs
-    if not known or min(prefill.seconds, decode.seconds) < LEAST_SECONDS:
-        return None
+    prompts, outputs = prefill.prompt_tokens_per_second, decode.generation_tokens_per_second
     if model is None or accelerator is None or not rate or not prompts or not outputs:
-        return None  # the same test once more, as the type checker reads it
-    if accelerator_of(prefill_gpus) is not accelerator:
         return None
-    work = dg.Workload(
+    if not accelerator.bandwidth_tb_s or not accelerator.bf16_tflops:
+        return None
+    if min(prefill.seconds, decode.seconds) < LEAST_SECONDS:
+        return None
+    if accelerator_of(gpus[0]) is not accelerator:
+        return None
+    one = decode is prefill
+    total = gpus[1].gpus + (0 if one else gpus[0].gpus)
+    engines = decode.engines + (0 if one else prefill.engines)
+    replica = Replica(
+        model=model, accelerator=accelerator, layout=_layout(max(1, round(total / engines)))
+    )
+    if not phases.fits(replica):
+        return None  # it runs, so its weights are not stored as the catalogue says
+    work = Workload(
         prompt_tokens=prompts / rate,
         output_tokens=outputs / rate,
         slo_ttft_seconds=settings.slo_ttft_seconds,
         slo_tpot_seconds=settings.slo_tpot_seconds,
         prefix_hit_ratio=prefill.prefix_hit_ratio or 0.0,
+        prompt_cv=_cv(prefill.prompt_tokens_p50, prefill.prompt_tokens_p99),
+        output_cv=_cv(decode.output_tokens_p50, decode.output_tokens_p99),
     )
-    gpus = prefill_gpus.gpus + (decode_gpus.gpus if decode is not prefill else 0)
-    engines = prefill.engines + (decode.engines if decode is not prefill else 0)
-    replica = Replica(model=model, accelerator=accelerator, gpus=max(1, round(gpus / engines)))
-    fitted = _fitted(replica, work, decode) if decode is not prefill else None
-    price = gpu_hour(accelerator, catalog, settings)
+    replica, fits = _calibrated(replica, work, prefill, decode)
     return _Case(
-        replica=fitted or replica,
+        replica=replica,
         work=work,
-        gpus=gpus,
-        price=price,
-        calibrated=fitted is not None,
+        prefill=prefill,
+        decode=decode,
+        gpus=total,
+        rate_per_second=rate,
+        price=gpu_hour(accelerator, catalog, settings),
+        fits=fits,
     )
 
 
-def _fitted(replica: Replica, work: dg.Workload, decode: ServingLoad) -> Replica | None:
-    """The replica with decode calibrated to the measured TPOT at the measured batch."""
-    if decode.tpot_p50_seconds is None or not decode.running:
-        return None
-    prior = replica.decode_calibration
-    least = replica.decode_speed_of_light_seconds(
-        decode.running / decode.engines, work.context_tokens
-    )
-    eta = fitted_efficiency(decode.tpot_p50_seconds, least, prior.overhead_seconds)
-    if eta is None or not eta >= 0.25:  # outside what was ever measured (0.28 to 0.84): no fit
-        return None
-    return replace(replica, decode=replace(prior, efficiency=eta))
+def _layout(gpus: int) -> Layout:
+    """Tensor parallelism within a node, pipeline stages past it."""
+    if gpus <= 8:
+        return Layout(tensor=gpus)
+    return Layout(tensor=8, pipeline=max(1, gpus // 8))
+
+
+def _cv(p50: float | None, p99: float | None) -> float:
+    """Coefficient of variation of a log-normal with these quantiles; 0 when unknown."""
+    if not p50 or not p99 or p99 <= p50:
+        return 0.0
+    sigma = math.log(p99 / p50) / _Z99
+    return min(2.0, math.sqrt(math.expm1(sigma**2)))
+
+
+def _calibrated(
+    replica: Replica, work: Workload, prefill: ServingLoad, decode: ServingLoad
+) -> tuple[Replica, tuple[calibration.Fit, ...]]:
+    """The replica fitted to what its pools measured; only a pool that does one phase tells it."""
+    if prefill is decode:
+        return replica, ()
+    fits = []
+    if decode.tpot_p50_seconds is not None and decode.running:
+        batch = max(1.0, decode.running / decode.engines)
+        modelled = phases.decode_step_seconds(replica, batch, work.context_tokens)
+        fit = calibration.fit(modelled, decode.tpot_p50_seconds)
+        replica, fits = replace(replica, decode=fit.calibration), [fit]
+    if prefill.prefill_seconds_mean is not None:
+        modelled = phases.prefill_seconds(
+            replica, work.prompt_tokens, cached_tokens=work.cached_tokens
+        )
+        fit = calibration.fit(modelled, prefill.prefill_seconds_mean)
+        replica = replace(replica, prefill=fit.calibration)
+        fits.append(fit)
+    return replica, tuple(fits)
 
 
 def _draft(  # noqa: PLR0917 - private, called twice
     case: _Case,
-    decision: dg.Decision,
+    gains: tuple[float, float, float],
+    advised: bool,  # noqa: FBT001 - private, called twice
     settings: AdvisorSettings,
-    prefill: ServingLoad,
-    decode: ServingLoad,
     scope: str,
+    tips: Sequence[decision.Tipping],
 ) -> Draft:
-    work, kv = case.work, case.replica.model.kv_bytes_per_token()
-    rate = work_rate(decode, prefill)
-    source = "calibrated roofline, M/D/1 (DistServe), rate match 0.9/0.92 (AIConfigurator)"
-    ratios = (decision.gain_low_ratio, decision.gain_ratio, decision.gain_high_ratio)
-    share = tuple(max(0.0, g) / (1 + max(0.0, g)) for g in ratios)
+    share = tuple(max(0.0, g) / (1 + max(0.0, g)) for g in gains)
+    unit = "ratio more requests within the objectives"
     effects = (
-        estimate(*ratios, "ratio more requests within the objectives", Confidence.MODELLED, source),
+        (estimate(*gains, unit, Confidence.MODELLED, SOURCE),)
+        if all(math.isfinite(g) for g in gains)
+        else ()
     )
-    gain = None
-    if case.price is not None and decision.advised:
-        gain = monthly(
-            case.gpus, (share[0], share[1], share[2]), case.price, Confidence.MODELLED, source
-        )
-    one = case.price
+    gain, one = None, case.price
+    if one is not None and advised and all(math.isfinite(g) for g in gains):
+        gain = monthly(case.gpus, (share[0], share[1], share[2]), one, Confidence.MODELLED, SOURCE)
     today = monthly(case.gpus, (1, 1, 1), one, Confidence.MEASURED, "GPU count") if one else None
-    evidence = (
-        *seen("prompt tokens a request", work.prompt_tokens, "tokens"),
-        *seen("prompt tokens from the prefix cache", prefill.prefix_hit_ratio, "ratio"),
-        *seen("output tokens a request", work.output_tokens, "tokens"),
-        *seen("requests", rate, "1/s"),
-        *seen("TTFT p99", prefill.ttft_p99_seconds, "s", settings.slo_ttft_seconds),
-        *seen("TPOT p99", decode.tpot_p99_seconds, "s", settings.slo_tpot_seconds),
-        *seen(
-            "network for the KV hand-over",
-            dg.kv_transfer_gbps(work.prompt_tokens, kv, rate),
-            "Gbit/s",
-            note=f"of {settings.network_gbps:g} Gbit/s a node",
-        ),
-    )
-    caveat = Evidence(
-        name="token cost",
-        value=0.0,
-        unit="ratio",
-        note="the arrangement does not raise raw throughput; it moves where the objectives break",
-    )
-    assumed = () if case.calibrated else seen("decode efficiency", 0.83, "ratio", note="a prior")
     return Draft(
         rule=RULE,
         action=Action.KEEP,
@@ -204,8 +238,8 @@ def _draft(  # noqa: PLR0917 - private, called twice
         scope=scope,
         title="",
         reason="",
-        evidence=evidence,
-        counter_evidence=(caveat, *assumed),
+        evidence=(*_evidence(case, settings), *_tipping_evidence(tips)),
+        counter_evidence=_counter_evidence(case),
         cost_today=today,
         gain=gain,
         effects=effects,
@@ -214,28 +248,102 @@ def _draft(  # noqa: PLR0917 - private, called twice
             "After the change compare requests/s at which p99 TTFT and TPOT leave their "
             "objectives, over the same hour of the day."
         ),
-        model_version=dg.VERSION,
+        model_version=decision.VERSION,
     )
 
 
-def work_rate(decode: ServingLoad, prefill: ServingLoad) -> float:
-    """Requests/s, from whichever pool reports them; 0 when neither does."""
-    return decode.requests_per_second or prefill.requests_per_second or 0.0
+def _evidence(case: _Case, settings: AdvisorSettings) -> tuple[Evidence, ...]:
+    work, bytes_ = case.work, case.replica.model.kv_bytes_per_token()
+    rate = case.rate_per_second
+    return (
+        *seen("prompt tokens a request", work.prompt_tokens, "tokens"),
+        *seen("prompt tokens from the prefix cache", case.prefill.prefix_hit_ratio, "ratio"),
+        *seen("output tokens a request", work.output_tokens, "tokens"),
+        *seen("requests", rate, "1/s"),
+        *seen("TTFT p99", case.prefill.ttft_p99_seconds, "s", settings.slo_ttft_seconds),
+        *seen("TPOT p99", case.decode.tpot_p99_seconds, "s", settings.slo_tpot_seconds),
+        *seen(
+            "network for the KV hand-over",
+            kv.transfer_gbps(work.prompt_tokens, bytes_, rate),
+            "Gbit/s",
+            note=f"of all requests; a node has {settings.network_gbps:g} Gbit/s",
+        ),
+    )
 
 
-def _keep(draft: Draft, decision: dg.Decision) -> Draft:
+def _tipping_evidence(tips: Sequence[decision.Tipping]) -> tuple[Evidence, ...]:
+    return tuple(
+        Evidence(
+            name=f"{tip.name} at which the answer turns",
+            value=tip.flips_at,
+            unit=tip.unit,
+            note=f"now {tip.now:.4g} {tip.unit}",
+        )
+        for tip in tips
+        if tip.flips_at is not None
+    )
+
+
+def _counter_evidence(case: _Case) -> tuple[Evidence, ...]:
+    caveat = Evidence(
+        name="token cost",
+        value=0.0,
+        unit="ratio",
+        note="the arrangement does not raise raw throughput; it moves where the objectives break",
+    )
+    if not case.fits:
+        return (
+            caveat,
+            *seen(
+                "error of the phase model",
+                decision.SPREAD_RATIO,
+                "ratio",
+                note="a prior: no pool here does one phase alone, so nothing was fitted",
+            ),
+        )
+    fitted = (
+        *seen("decode efficiency over the model", case.replica.decode.efficiency, "ratio"),
+        *seen("prefill efficiency over the model", case.replica.prefill.efficiency, "ratio"),
+    )
+    return (caveat, *fitted)
+
+
+def _more(gains: tuple[float, float, float]) -> str:
+    low, mid, high = sorted(gains)
+    if not math.isfinite(mid):
+        return "requests that no engine doing both can serve"
+    until = f" to {high:.0%}" if math.isfinite(high) else " or more"
+    return f"{gains[1]:.0%} more requests ({low:.0%}{until})"
+
+
+def _tips(tips: Sequence[decision.Tipping]) -> str:
+    said = [
+        f"{tip.name} {tip.flips_at:.3g} {tip.unit} (now {tip.now:.3g})"
+        for tip in tips
+        if tip.flips_at is not None
+    ]
+    return f" The answer turns at: {'; '.join(said)}." if said else ""
+
+
+def _keep(
+    draft: Draft,
+    gains: tuple[float, float, float],
+    refusals: Sequence[str],
+    tips: Sequence[decision.Tipping],
+) -> Draft:
     """Looked at and not advised: say why, and how far away the tipping point is."""
-    why = "; ".join(decision.refusals) or "nothing would change"
+    why = "; ".join(refusals) or "nothing would change"
+    low, mid, high = gains
     away = (
-        f" The gain would be {decision.gain_ratio:.0%} ({decision.gain_low_ratio:.0%} to "
-        f"{decision.gain_high_ratio:.0%}); the low end must pass {dg.MARGIN_RATIO:.0%}."
-        if dg.Refusal.IMPOSSIBLE not in decision.refusals
+        f" The gain would be {mid:.0%} ({low:.0%} to {high:.0%}); it must pass "
+        f"{decision.MARGIN_RATIO:.0%} and never be a loss."
+        if all(math.isfinite(g) for g in gains) and decision.Refusal.IMPOSSIBLE not in refusals
         else ""
     )
     return replace(
         draft,
         action=Action.KEEP,
         title=f"Keep prefill and decode as they are ({draft.scope})",
-        reason=f"Not advised: {why}.{away}",
+        reason=f"Not advised: {why}.{away}{_tips(tips)}",
         gain=None,
     )

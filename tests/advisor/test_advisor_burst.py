@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.catalog import managed as endpoints
+from advisor.catalog.models import MODELS
 from advisor.models import burst_plan as bp
 from advisor.models import hybrid, managed, ownership
 from advisor.models.interval import Interval, exactly, of
-from advisor.models.llm import MODELS
 from advisor.models.peaks import Rented
 from advisor.models.workload import Shape
 from ridgeline.errors import Misconfigured, NoData

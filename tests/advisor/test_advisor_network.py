@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.catalog.fabric import FITS, PCIE, SETTINGS, Op
+from advisor.catalog.models import MODELS
 from advisor.models import network
-from advisor.models.llm import MODELS
 from advisor.models.network import Algorithm, Rails
 from tests import published
 

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.catalog.accelerators import BY_NAME
+from advisor.catalog.models import MODELS
 from advisor.models import bottleneck as bn
 from advisor.models import concurrency as con
 from advisor.models import scenarios, sizing, token_sources
 from advisor.models.interval import exactly, of
-from advisor.models.llm import MODELS, Replica
+from advisor.models.replica import Layout, Replica
 from advisor.models.tokens import Histogram
 from advisor.models.traffic import Kind, mixed, with_share
 from tests import published
@@ -300,7 +301,11 @@ def test_r1_day_on_b200s() -> None:
     rows = published.table("servegen-deepseek-r1/hist_output_tokens.csv").tolist()
     answers = token_sources.from_buckets((a, b, c) for a, b, c in rows)
     mix = mixed([Kind(name="r1", share=1, prompt_tokens=1576, answer=answers)])
-    replica = Replica(model=MODELS["deepseek-v3"], accelerator=BY_NAME["B200-SXM"], gpus=8)
+    replica = Replica(
+        model=MODELS["deepseek-v3"],
+        accelerator=BY_NAME["B200-SXM"],
+        layout=Layout(data=8, expert=8),
+    )
     made = sizing.Service(
         engine=con.of_replica(replica, 1024),
         usd_per_gpu_hour=4.89,
@@ -319,7 +324,9 @@ def test_r1_day_on_b200s() -> None:
 
 def test_an_engine_without_prefill_is_a_decode_engine() -> None:
     """A replica of a disaggregated decode pool carries more queries than one that prefills too."""
-    replica = Replica(model=MODELS["llama3-70b"], accelerator=BY_NAME["H100-SXM"], gpus=8)
+    replica = Replica(
+        model=MODELS["llama3-70b"], accelerator=BY_NAME["H100-SXM"], layout=Layout(tensor=8)
+    )
     mix = mixed([replace(CHAT, prompt_tokens=6000)])
 
     both = con.ceiling(con.of_replica(replica), mix)

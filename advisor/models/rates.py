@@ -1,0 +1,169 @@
+"""Requests/s within the objectives: of prefill engines, decode engines, and those that do both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from advisor.models.arrays import Floats
+from advisor.models.phases import (
+    decode_step_seconds,
+    mixed_step_seconds,
+    most_sequences,
+    prefill_seconds,
+)
+from advisor.models.replica import Replica
+from advisor.models.slo import Workload, attained_ratio, batch_spread, mean_within
+
+VERSION = "rates/1"
+CHUNKS = (256, 512, 1024, 2048, 4096, 8192, 16384)
+PROMPTS_AT_ONCE = (1, 2, 4, 8)
+MOST_TOKENS_AT_ONCE = 16_384
+MOST_BATCH = 2048
+_LOADS = 1 - np.geomspace(0.001, 0.98, 48)[::-1]  # 0.02 to 0.999, denser near full load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillRate:
+    """Most requests/s one prefill engine takes, and how."""
+
+    rate_per_second: float
+    load_ratio: float
+    prompts_at_once: int
+    ttft_seconds: float  # without waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeRate:
+    """Most requests/s one decode engine takes, and how."""
+
+    rate_per_second: float
+    batch: float
+    tpot_seconds: float
+    bound: str  # "objective", "memory" or "batch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedRate:
+    """Most requests/s one engine takes that does both, with chunked prefill, and how."""
+
+    rate_per_second: float
+    batch: float
+    chunk_tokens: int
+    ttft_seconds: float
+    tpot_seconds: float
+
+
+def prefill_rate(
+    replica: Replica, work: Workload, engines: int, handover_seconds: float = 0.0
+) -> PrefillRate:
+    """Most requests/s of one of `engines` prefill engines behind one queue."""
+    at_once = np.array([k for k in PROMPTS_AT_ONCE if k * work.computed_tokens <= _most(work)])
+    nodes = work.prompt_nodes
+    hit = work.cached_tokens / work.prompt_tokens
+    own = prefill_seconds(
+        replica, nodes[None, :], cached_tokens=hit * nodes[None, :], prompts=at_once[:, None]
+    )
+    service = own.mean(axis=1) / at_once / replica.layout.pipeline
+    best = PrefillRate(rate_per_second=0.0, load_ratio=0.0, prompts_at_once=1, ttft_seconds=np.inf)
+    for k, each, times in zip(at_once, service, own, strict=True):
+        attained = attained_ratio(
+            work, _LOADS, np.full_like(_LOADS, each), times + handover_seconds, engines
+        )
+        held = np.flatnonzero(attained >= work.each_ratio)
+        if not held.size:
+            continue
+        load = float(_LOADS[held[-1]])
+        rate = load / float(each)
+        if rate > best.rate_per_second:
+            best = PrefillRate(
+                rate_per_second=rate,
+                load_ratio=load,
+                prompts_at_once=int(k),
+                ttft_seconds=float(times.mean()) + handover_seconds,
+            )
+    return best
+
+
+def _most(work: Workload) -> float:
+    return max(MOST_TOKENS_AT_ONCE, work.computed_tokens)
+
+
+def decode_rate(replica: Replica, work: Workload, engines: int) -> DecodeRate:
+    """Most requests/s of one of `engines` decode engines, TPOT and memory kept."""
+    batches = np.geomspace(1, MOST_BATCH, 72)
+    steps = decode_step_seconds(replica, batches, work.context_tokens)
+    held = np.flatnonzero(steps <= work.slo_tpot_seconds)
+    room = float(most_sequences(replica, work.context_tokens))
+    if not held.size or room < 1:
+        bound = "memory" if room < 1 else "objective"
+        return DecodeRate(rate_per_second=0.0, batch=0.0, tpot_seconds=float(steps[0]), bound=bound)
+    within = _crossing(batches, steps, work.slo_tpot_seconds, int(held[-1]))
+    limits = {"objective": within, "memory": room, "batch": float(MOST_BATCH)}
+    bound = min(limits, key=lambda name: limits[name])
+    mean = float(mean_within(limits[bound], batch_spread(work), engines))
+    step = float(np.interp(mean, batches, steps))
+    return DecodeRate(
+        rate_per_second=mean / (work.output_tokens * step),
+        batch=mean,
+        tpot_seconds=step,
+        bound=bound,
+    )
+
+
+def _crossing(x: Floats, y: Floats, limit: float, last: int) -> float:
+    """Where y, rising, crosses the limit after its last point within it."""
+    if last + 1 >= len(x):
+        return float(x[-1])
+    return float(np.interp(limit, y[last : last + 2], x[last : last + 2]))
+
+
+def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
+    """Most requests/s of one of `engines` engines that prefill and decode, chunk size chosen.
+
+    In steady state a share u of time goes into steps that carry a chunk; batch b and u follow from
+    one another (Little's law), so the whole curve is evaluated at once for every chunk size.
+    """
+    nothing = SharedRate(
+        rate_per_second=0.0, batch=0.0, chunk_tokens=0, ttft_seconds=np.inf, tpot_seconds=np.inf
+    )
+    room = float(most_sequences(replica, work.context_tokens))
+    if room < 1:
+        return nothing
+    prompt, output = work.computed_tokens, work.output_tokens
+    chunks = np.array([c for c in CHUNKS if c < prompt] + [prompt])[:, None]
+    spread = batch_spread(work)
+    batches = np.geomspace(0.05, min(room, MOST_BATCH), 56)[None, :]
+    plain = decode_step_seconds(replica, batches, work.context_tokens)
+    mixed = mixed_step_seconds(
+        replica, batches, work.context_tokens, chunks, work.cached_tokens + (prompt - chunks) / 2
+    )
+    each = prompt / chunks * mixed  # time in which one prompt is worked off
+    share = batches / output / plain / (1 / each - batches / output * (1 / mixed - 1 / plain))
+    share = np.where(share >= 0, share, np.inf)
+    rate = share / each
+    tpot = 1 / (share / mixed + (1 - share) / plain)
+    # objectives at the quantile: more sequences and more prompts than on average
+    life = np.maximum(rate * engines * output * tpot, 1e-9)
+    swing = spread * 0.7
+    busy = np.minimum(1.0, share * (1 + swing * np.sqrt((1 + work.prompt_cv**2) / life)))
+    crowd = 1 + swing / np.sqrt(np.maximum(batches, 1e-9) * engines)
+    slower = np.interp(batches * crowd, batches[0], plain[0]) / plain
+    tail = slower / (busy / mixed + (1 - busy) / plain)
+    # own time of a prompt of each length, behind the queue of those before
+    lengths = work.prompt_nodes / work.prompt_tokens
+    own = each[..., None] * lengths
+    attained = attained_ratio(work, np.minimum(share, 0.9999), each, own, engines)
+    fits = batches + spread * np.sqrt(batches / engines) <= room
+    ok = (share < 1) & (tail <= work.slo_tpot_seconds) & (attained >= work.each_ratio) & fits
+    if not ok.any():
+        return nothing
+    i, j = np.unravel_index(int(np.argmax(np.where(ok, rate, -1.0))), rate.shape)
+    return SharedRate(
+        rate_per_second=float(rate[i, j]),
+        batch=float(batches[0, j]),
+        chunk_tokens=int(chunks[i, 0]),
+        ttft_seconds=float(each[i, j]),
+        tpot_seconds=float(tpot[i, j]),
+    )
