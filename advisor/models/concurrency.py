@@ -12,14 +12,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
-from advisor.models import kv, phases
+import numpy as np
+
+from advisor.models import phases
+from advisor.models.kv import replica_kv_capacity_tokens
+from advisor.models.normal import Floats
 from advisor.models.replica import Replica
 from advisor.models.traffic import Traffic
 
 VERSION = "concurrency/1"
 StepSeconds = Callable[[float, float], float]
 """Seconds of one decode step by sequences in the batch and tokens of context of each."""
+_TABLE_POINTS = 64
 _KV_FULL_RATIO = 0.98
 """Share of the cache that is in use when it is full: LLMServingSim's saturated vLLM 0.19 run
 holds 98.5 % in the median, the rest is cut-off of blocks and admission."""
@@ -45,23 +51,28 @@ class Engine:
 
 
 def of_replica(replica: Replica, max_sequences: int = 256, *, prefills: bool = True) -> Engine:
-    """A replica of the model catalogue as an engine; vLLM's default cap is 256 sequences."""
-    engine = Engine(
-        gpus=replica.gpus,
-        kv_capacity_tokens=kv.replica_kv_capacity_tokens(replica),
-        max_sequences=max_sequences,
-        step_seconds=lambda batch, context: float(
-            phases.decode_step_seconds(replica, batch, context)
-        ),
-    )
-    if not prefills:
-        return engine
+    """A replica of the latency model as an engine; vLLM's default cap is 256 sequences.
+
+    Steps are tabulated over the batch once for each context, then interpolated: a fixed point asks
+    for hundreds of them.
+    """
+    batches = np.unique(np.geomspace(1, max(max_sequences, 2), _TABLE_POINTS))
+
+    @cache
+    def steps(context_tokens: float) -> Floats:
+        return phases.decode_step_seconds(replica, batches, context_tokens)
+
+    @cache
+    def prefill(tokens: float) -> float:
+        least = max(tokens, 1.0)
+        return float(phases.prefill_service_seconds(replica, least)) if prefills else 0.0
+
     return Engine(
-        gpus=engine.gpus,
-        kv_capacity_tokens=engine.kv_capacity_tokens,
+        gpus=replica.gpus,
+        kv_capacity_tokens=replica_kv_capacity_tokens(replica),
         max_sequences=max_sequences,
-        step_seconds=engine.step_seconds,
-        prefill_seconds=lambda tokens: float(phases.prefill_service_seconds(replica, tokens)),
+        step_seconds=lambda batch, context: float(np.interp(batch, batches, steps(context))),
+        prefill_seconds=prefill,
     )
 
 

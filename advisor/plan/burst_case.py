@@ -17,16 +17,15 @@ from advisor.models import concurrency, hybrid, traffic, workload
 from advisor.models.burst_plan import Across, BurstPlan, Need, No, Offer, Policy
 from advisor.models.interval import Interval, exactly, of
 from advisor.models.peaks import Peaks, Rented
-from advisor.models.replica import Replica
 from advisor.models.sizing import Objectives
-from advisor.models.steps import layout_of
 from advisor.models.token_fits import histogram_of, lognormal_of
 from advisor.models.token_sources import from_samples
 from advisor.models.traffic import Kind
 from advisor.plan import gpu_demand
+from advisor.plan.engine import ServedModel, engine_of
 from advisor.plan.gpu_demand import History
 from advisor.plan.inputs import Demand, demand, live_facts
-from advisor.plan.options import AcceleratorName, ModelName, WorkloadOptions, option_name
+from advisor.plan.options import AcceleratorName, WorkloadOptions, option_name
 from ridgeline.errors import Misconfigured
 from ridgeline.settings import AdvisorSettings
 
@@ -57,7 +56,7 @@ class BurstOptions(WorkloadOptions):
     idle_gpus: Annotated[int, Field(ge=0)] = Field(
         0, description="idle GPUs of the same kind elsewhere: used first"
     )
-    model: ModelName = Field("llama3-70b", description="served model, as the catalogue names it")
+    model: ServedModel = Field("llama3-70b", description="served model, as the catalogue names it")
     accelerator: AcceleratorName = Field("H100-SXM", description="accelerator to rent")
     gpus_per_engine: Annotated[int, Field(ge=1, le=1024)] = Field(
         8, description="GPUs of one engine, tensor-parallel"
@@ -143,15 +142,12 @@ def load_of(options: BurstOptions) -> Load | None:
         answers = from_samples(asked.trace.output_tokens.clip(1.0))
     else:
         answers = histogram_of(lognormal_of(asked.output_tokens, 1.0))
-    replica = Replica(
-        model=MODELS[options.model],
-        accelerator=BY_NAME[options.accelerator],
-        layout=layout_of(options.gpus_per_engine),
+    engine = engine_of(
+        options.model, options.accelerator, options.gpus_per_engine, options.max_sequences
     )
     mix = traffic.mixed(
         [Kind(name="load", share=1.0, prompt_tokens=asked.prompt_tokens, answer=answers)]
     )
-    engine = concurrency.of_replica(replica, options.max_sequences)
     return Load(asked=asked, top=concurrency.ceiling(engine, mix, options.tpot_seconds))
 
 

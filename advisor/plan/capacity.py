@@ -28,7 +28,7 @@ from ridgeline.events import Confidence, Estimate
 SOURCES = (
     "concurrency: Little's law with a step time by batch; in flight, E[T^2]/2E[T] tokens are made",
     "engines: square-root staffing (Halfin and Whitt 1981) with peakedness by burstiness",
-    "latency: calibrated roofline, priors from AIConfigurator's kernel measurements",
+    "latency: kernels under measured ceilings (docs/models.md)",
 )
 
 

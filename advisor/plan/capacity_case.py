@@ -8,20 +8,17 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from advisor.catalog.accelerators import BY_NAME
-from advisor.catalog.models import MODELS
 from advisor.catalog.prices import street
 from advisor.facts import Facts
-from advisor.models import concurrency, scenarios, token_fits
+from advisor.models import scenarios, token_fits
 from advisor.models.interval import Interval, of
-from advisor.models.replica import Replica
 from advisor.models.sizing import Objectives, Service
-from advisor.models.steps import layout_of
 from advisor.models.token_sources import from_samples
 from advisor.models.tokens import Histogram
 from advisor.models.traffic import Kind
+from advisor.plan.engine import ServedModel, engine_of
 from advisor.plan.inputs import Demand
-from advisor.plan.options import AcceleratorName, ModelName, WorkloadOptions
+from advisor.plan.options import AcceleratorName, WorkloadOptions
 from ridgeline.errors import Misconfigured
 
 WINDOW_SECONDS = 60.0
@@ -33,7 +30,7 @@ class CapacityOptions(WorkloadOptions):
 
     panel = "Serving"
 
-    model: ModelName = Field("llama3-70b", description="served model, as the catalogue names it")
+    model: ServedModel = Field("llama3-70b", description="served model, as the catalogue names it")
     accelerator: AcceleratorName = Field("H100-SXM", description="accelerator of every engine")
     gpus_per_engine: Annotated[int, Field(ge=1, le=1024)] = Field(
         8, description="GPUs of one engine, tensor-parallel"
@@ -101,13 +98,11 @@ def answer_lengths(asked: Demand, options: CapacityOptions, seen: Facts | None) 
 
 def service_of(options: CapacityOptions, asked: Demand, price: Interval) -> Service:
     """The engine of the options at its price, under arrivals as bursty as they are."""
-    replica = Replica(
-        model=MODELS[options.model],
-        accelerator=BY_NAME[options.accelerator],
-        layout=layout_of(options.gpus_per_engine),
+    engine = engine_of(
+        options.model, options.accelerator, options.gpus_per_engine, options.max_sequences
     )
     return Service(
-        engine=concurrency.of_replica(replica, options.max_sequences),
+        engine=engine,
         usd_per_gpu_hour=price.mid,
         objectives=Objectives(
             tpot_seconds=options.tpot_seconds, waiting_share=options.waiting_share
