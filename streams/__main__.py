@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -47,6 +48,17 @@ async def append_mark(to: AIOKafkaProducer, topic: str, partition: int, newest_m
     """Append to a partition that event time has come so far; returns when the broker has it."""
     headers = watermark_headers(newest_ms)
     await to.send_and_wait(topic, b"", partition=partition, headers=headers)
+
+
+def rare_collections() -> None:
+    """Have the garbage collector leave alone what is there for good, and look less often.
+
+    Every fetched record is a handful of short-lived objects: with default thresholds it looked
+    through all loaded modules again and again, 30 % of the CPU time of reading.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def serve(settings: StreamsSettings, kafka: KafkaSettings, store_at: StoreSettings) -> int:
@@ -106,6 +118,7 @@ async def _work(
     )
     attach(app, processor, broken)
     await app.start()
+    rare_collections()
     log.info("processing", group=settings.app_id, servers=kafka.servers, store=store_at.url)
     tasks = [
         asyncio.create_task(job)
