@@ -119,7 +119,7 @@ def ports_of(settings: CollectSettings) -> list[Port]:
     root = settings.sysfs / "class" / "infiniband"
     found = [port for device in sysfs.children(root) for port in _ports_of_device(device)]
     if not found:
-        raise NoData(f"no RDMA port in {root}")
+        raise NoData(f"no InfiniBand or RoCE port: none in {root}; RDMA metrics are off")
     management = _default_route_interfaces(settings.procfs)
     return [p for p in found if p.interface not in management] or found
 

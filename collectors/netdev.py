@@ -150,5 +150,5 @@ def create(settings: CollectSettings) -> Netdev:
     """
     root = settings.sysfs / "class" / "net"
     if not interfaces_of(root):
-        raise NoData(f"no network interface in {root}")
+        raise NoData(f"no network interface: none in {root}; network metrics are off")
     return Netdev(settings)

@@ -18,7 +18,7 @@ from collectors.protocol import Batch, Collector, Factory
 from collectors.schedule import Grid
 from collectors.site import Site
 from collectors.worker import Worker
-from ridgeline.errors import Misconfigured, NoData
+from ridgeline.errors import Misconfigured, NoData, RidgelineError
 from ridgeline.events import CollectorHealth, DeviceEvent, InventoryItem
 from ridgeline.metrics import COLLECT_ROWS, COLLECT_SECONDS, COLLECT_SKIPPED, COLLECT_SUCCESS
 from ridgeline.schema import Schema
@@ -220,7 +220,8 @@ class Runner:
                 self._await_late(future)
             return Outcome(success=False, seconds=time.monotonic() - started, error=text)
         except Exception as error:  # noqa: BLE001 - the run loop: no plug-in may stop another
-            text = f"{type(error).__name__}: {error}"
+            ours = isinstance(error, RidgelineError)
+            text = str(error) if ours else f"{type(error).__name__}: {error}"
             return Outcome(success=False, seconds=time.monotonic() - started, error=text)
 
     def _await_late(self, future: Future[Any]) -> None:

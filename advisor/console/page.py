@@ -79,6 +79,7 @@ class _Page:
                 with box("rl-column"):
                     self._cluster = ClusterView()
                     self._pipeline = PipelineView()
+        self._show()
         ui.timer(REFRESH_SECONDS, self._refresh)
 
     def _refresh(self) -> None:

@@ -72,6 +72,8 @@ class PipelineView:
         """Bring the section up to date."""
         workers = max((topic.workers for topic in state.topics), default=0)
         none = "no stream worker has reported in the last minute"
+        if not workers and state.updated_ms is None:
+            none = ""
         self._note.set_text(f"{workers} stream worker{'s' * (workers != 1)}" if workers else none)
         self._topics.show(shown(state.topics))
         self._collectors.show(state.collectors)

@@ -79,7 +79,8 @@ def _ended(group: list[Detection]) -> str:
     if len(group) == 1:
         text = f"{first.subject}: {_condition(first)}, lasted {seconds[0]:.0f} s"
     else:
-        lasted = f"lasted {min(seconds):.0f} to {max(seconds):.0f} s"
+        low, high = f"{min(seconds):.0f}", f"{max(seconds):.0f}"
+        lasted = f"lasted {low} s" if low == high else f"lasted {low} to {high} s"
         text = f"{_condition(first)}: {len(group)} on {_where(group)}, {lasted}"
     return line_of(first.closed_ms or first.updated_ms, "over", text)
 

@@ -72,6 +72,10 @@ class Terminal:
                 if reason not in self._absent:
                     self._absent.add(reason)
                     self._write(reason)
+            case "LLM server does not answer":
+                self._write(f"{fields.get('url')} does not answer: {fields.get('error')}")
+            case "LLM server answers":
+                self._write(f"{fields.get('url')} answers")
             case "too many dead letters":
                 self._write(_too_many(fields))
             case "dead letters are few again":
