@@ -1,4 +1,7 @@
-"""The detections: open first, worst first; a row opens to its evidence."""
+"""The detections: open first, worst first; a row opens to its evidence.
+
+A condition that many devices have at once is one row, which opens to its members.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,12 @@ from advisor.console.format import UNKNOWN, clock, duration, rough_age, words
 from advisor.console.parts import KeyedRows, box, heading, section, text
 from ridgeline.events import Detection, EpisodeState, Severity
 
+Group = tuple[Detection, ...]
+"""Detections of one condition, all open or all over, worst first."""
+APART = 3
+"""So many of one condition have a row each; more share one."""
+MEMBERS = 40
+"""Most members listed within a row."""
 SHOWN = 100
 """Most rows drawn; the note says how many there are beyond."""
 _RANK = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
@@ -24,6 +33,20 @@ def ranked(detections: Sequence[Detection]) -> list[Detection]:
     return sorted(detections, key=lambda d: (not is_open(d), _RANK[d.severity], -d.opened_ms))
 
 
+def grouped(detections: Sequence[Detection]) -> list[Group]:
+    """Ranked detections with those of one condition together where they are many."""
+    groups: dict[tuple[str, bool], list[Detection]] = {}
+    for detection in ranked(detections):
+        groups.setdefault((detection.condition, is_open(detection)), []).append(detection)
+    split = [
+        part
+        for group in groups.values()
+        for part in ([group] if len(group) > APART else [[one] for one in group])
+    ]
+    order = {d.id: place for place, d in enumerate(ranked(detections))}
+    return sorted((tuple(group) for group in split), key=lambda group: order[group[0].id])
+
+
 class DetectionsView:
     """The section of detections."""
 
@@ -37,11 +60,11 @@ class DetectionsView:
                     for name in ("Severity", "Subject", "Condition", "Since", "Summary"):
                         text(name, "rl-key")
                 rows = box("rl-rows")
-        self._rows: KeyedRows[Detection] = KeyedRows(
+        self._rows: KeyedRows[Group] = KeyedRows(
             rows,
-            lambda detection: detection.id,
-            self._draw,
-            content=lambda detection: (repr(detection), self._since(detection)),
+            _key,
+            self._draw_group,
+            content=self._content,
             tag="details",
             css="rl-detection",
             mark="detection",
@@ -50,11 +73,12 @@ class DetectionsView:
     def show(self, detections: Sequence[Detection], now_ms: int, *, loaded: bool) -> None:
         """Bring the section up to date."""
         self._now_ms = now_ms
-        every = ranked(detections)
+        every = grouped(detections)
         self._rows.show(every[:SHOWN])
-        note = f"{sum(map(is_open, every))} open, {len(every)} in the last hour" if every else ""
+        count = len(detections)
+        note = f"{sum(map(is_open, detections))} open, {count} in the last hour" if count else ""
         if len(every) > SHOWN:
-            note += f"; the first {SHOWN} are shown"
+            note += f"; the first {SHOWN} rows are shown"
         self._note.set_text(note)
         self._empty.set_text("No detections in the last hour." if loaded else "Waiting for data.")
         self._empty.set_visibility(not every)
@@ -64,6 +88,36 @@ class DetectionsView:
         if detection.closed_ms is not None:
             return f"lasted {duration(detection.closed_ms - detection.opened_ms)}"
         return rough_age(detection.opened_ms, self._now_ms)
+
+    def _content(self, group: Group) -> object:
+        if len(group) == 1:
+            return repr(group[0]), self._since(group[0])
+        # updates come every second: a group is drawn again when its members change
+        return [(d.id, d.severity, d.state, self._since(d)) for d in group]
+
+    def _draw_group(self, group: Group) -> None:
+        if len(group) == 1:
+            self._draw(group[0])
+            return
+        worst, hosts = group[0], len({d.subject.split()[0] for d in group})
+        closed = "" if is_open(worst) else " rl-over"
+        with box(f"rl-row{closed}", tag="summary"):
+            severity = "closed" if closed else str(worst.severity)
+            text(severity, f"rl-severity rl-{severity}")
+            text(f"{len(group)} on {hosts} node{'s' * (hosts != 1)}", "rl-subject")
+            text(words(worst.condition))
+            oldest = min(group, key=lambda d: d.opened_ms)
+            text(self._since(oldest), "rl-number")
+            text(f"e.g. {worst.summary}", "rl-cut")
+        with box("rl-detail"):
+            for detection in group[:MEMBERS]:
+                with box("rl-member"):
+                    text(detection.subject, "rl-subject")
+                    text(self._since(detection), "rl-note")
+                    text(detection.summary, "rl-cut")
+            if len(group) > MEMBERS:
+                text(f"and {len(group) - MEMBERS} more: /api/detections has all", "rl-note")
+            text(_story(worst), "rl-note")
 
     def _draw(self, detection: Detection) -> None:
         closed = "" if is_open(detection) else " rl-over"
@@ -86,6 +140,13 @@ class DetectionsView:
                             text(name, "rl-key")
                             draw_evidence(evidence)
             text(_story(detection), "rl-note")
+
+
+def _key(group: Group) -> str:
+    first = group[0]
+    if len(group) == 1:
+        return first.id
+    return f"{first.condition}-{'open' if is_open(first) else 'over'}"
 
 
 def _story(detection: Detection) -> str:

@@ -99,9 +99,9 @@ def quantity(value: float | None, unit: str) -> str:
     if is_money(unit):
         _, slash, per = unit.partition("/")
         return money(value) + (f" / {per}" if slash and known(value) else "")
-    if low in ("ratio", "fraction"):
-        return percent(value)
-    if low in ("celsius", "c", "°c"):
+    if low in ("ratio", "fraction") or low.startswith("ratio "):
+        return f"{percent(value)}{unit[len('ratio') :] if known(value) and ' ' in unit else ''}"
+    if low in ("celsius", "c", "°c", "degc"):
         return celsius(value)
     if low in ("seconds", "second", "s"):
         return seconds(value)
@@ -120,6 +120,8 @@ def interval(estimate: Estimate | None) -> str:
         return high
     if is_money(estimate.unit):
         low = money(estimate.low)
+    elif estimate.unit.lower().startswith("ratio "):
+        low = percent(estimate.low)
     return f"{low} – {high}"  # noqa: RUF001 - an en dash is how a range is set
 
 

@@ -77,6 +77,8 @@ def test_interval() -> None:
     assert f"$31k{dash}$51k / month" == fmt.interval(estimate(31_000, 51_000))
     assert "$31k / month" == fmt.interval(estimate(31_000, 31_000))
     assert f"10{NARROW}%{dash}20{NARROW}%" == fmt.interval(estimate(0.1, 0.2, "ratio"))
+    more = fmt.interval(estimate(0.28, 0.63, "ratio more requests"))
+    assert f"28{NARROW}%{dash}63{NARROW}% more requests" == more
     assert "—" == fmt.interval(None)
 
 

@@ -163,6 +163,19 @@ def test_new_findings_appear_live(console: Page, source: FakeSource) -> None:
     assert "detection-d3" == order[-1]
 
 
+def test_a_condition_of_many_devices_is_one_row(console: Page, source: FakeSource) -> None:
+    """It says how many, and opens to each of them."""
+    source.found = [
+        make_detection(f"m{n}", f"node{n:02d} gpu1", condition="power_cap") for n in range(6)
+    ]
+    row = console.get_by_test_id("detection-power_cap-open")
+    expect(row).to_contain_text("6 on 6 nodes")
+    row.locator("summary").click()
+
+    expect(row.get_by_text("node05 gpu1")).to_be_visible()
+    assert 1 == console.locator("[data-testid^=detection-]").count()
+
+
 def test_unchanged_cards_keep_their_elements(console: Page, source: FakeSource) -> None:
     """The page is not redrawn every second: a mark left on a card survives readings."""
     card = console.get_by_test_id("advice-a1")

@@ -7,6 +7,7 @@ import math
 
 from advisor.console.advice_view import open_total, ranked
 from advisor.console.cluster_view import heat, racks
+from advisor.console.detections_view import grouped
 from advisor.console.detections_view import ranked as ranked_detections
 from advisor.console.feed import Feed
 from advisor.console.header_view import health
@@ -52,6 +53,20 @@ def test_detections_open_first_worst_first() -> None:
     ]
 
     assert ["critical", "warning", "closed"] == [d.id for d in ranked_detections(found)]
+
+
+def test_many_of_one_condition_share_a_row() -> None:
+    """Open and closed apart; up to three stay apart; the worst leads its group."""
+    many = [make_detection(f"m{n}", f"node{n:02d} gpu0") for n in range(5)]
+    many[3] = many[3].model_copy(update={"severity": Severity.CRITICAL})
+    over = [make_detection(f"o{n}", f"node{n:02d} gpu0", closed=True) for n in range(4)]
+    few = [make_detection(f"f{n}", "node01", condition="power_cap") for n in range(3)]
+
+    found = grouped([*over, *few, *many])
+
+    assert [5, 1, 1, 1, 4] == [len(group) for group in found]
+    assert "m3" == found[0][0].id
+    assert {"o0", "o1", "o2", "o3"} == {d.id for d in found[-1]}
 
 
 def test_health_needs_fresh_data() -> None:
