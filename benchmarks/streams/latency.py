@@ -3,8 +3,8 @@
 Usage: `python -m benchmarks.streams.latency [gpus,gpus,...] [troubled]`. A fleet sends once a
 second by the clock; one after the other, GPUs begin to be slowed down by heat. Measured from the
 first slowed sample to the arrival of the `Detection`, and from the end of the window that opened
-the episode. Then the same through Prometheus and Alertmanager as commonly set up: scrape and evaluate
-every 15 s, `for: 1m`, `group_wait: 30s`.
+the episode. Then the same through Prometheus and Alertmanager as commonly set up: scrape and
+evaluate every 15 s, `for: 1m`, `group_wait: 30s`.
 """
 
 from __future__ import annotations
