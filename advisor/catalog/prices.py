@@ -1,8 +1,8 @@
 """What an accelerator-hour costs, by provider. One H100 is sold at 2 to 12 USD: a setting wins.
 
 The rows are data (`data/prices.yaml`) with source and date; the operator's file replaces a row by
-provider and accelerator or adds one. A row whose spot price is not below its on-demand price is bad
-data (seen: TPU v4 pods at 3.686 spot, 3.22 on demand) and is refused by `checked`.
+provider, region and accelerator or adds one. A row whose spot price is not below its on-demand
+price is bad data (seen: TPU v4 pods at 3.686 spot, 3.22 on demand) and is refused by `checked`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Price:
     provider: str
     accelerator: str
     usd_per_hour: float
+    region: str = ""  # empty: the provider's price, whichever its region
     spot_usd_per_hour: float | None = None
     launch_list: bool = False  # a list price of the launch, known to be above what is paid now
     source: str = "not stated"
@@ -49,6 +50,7 @@ class _PriceEntry(Entry):
     provider: str
     accelerator: str
     usd_per_hour: Positive
+    region: str = ""
     spot_usd_per_hour: Positive | None = None
     launch_list: bool = False
     source: str = OWN
@@ -60,13 +62,13 @@ class _PriceFile(FileHead):
 
 def load(own: Mapping[str, Any] | None = None) -> tuple[Price, ...]:
     """All prices that can be true: ours, corrected and extended by the operator's file content."""
-    found: dict[tuple[str, str], Price] = {}
+    found: dict[tuple[str, str, str], Price] = {}
     for content, name in ((shipped(FILE), FILE), (own or {}, "the operator's catalogue")):
         picked = {k: v for k, v in content.items() if k in _PriceFile.model_fields}
         file = parsed(_PriceFile, picked, name)
         for entry in file.prices:
             source = file.source(entry.source)
-            found[entry.provider, entry.accelerator] = Price(
+            found[entry.provider, entry.region, entry.accelerator] = Price(
                 **entry.model_dump(exclude={"source"}), source=source.title, as_of=source.as_of
             )
     return checked(found.values())

@@ -14,6 +14,7 @@ from advisor.plan.burst_case import (
     Found,
     Prices,
     across_of,
+    catalog_of,
     history_of,
     load_of,
     need_of,
@@ -62,7 +63,8 @@ def burst(options: BurstOptions) -> Report:
 def _found(options: BurstOptions) -> Found:
     load = load_of(options)
     history = history_of(options, load)
-    prices = prices_of(options, load)
+    catalog = catalog_of(options)
+    prices = prices_of(options, load, catalog)
     shape = owned = seen_peaks = rent = layers = None
     if history is not None:
         shape = workload.characterise(
@@ -81,7 +83,7 @@ def _found(options: BurstOptions) -> Found:
         owned=owned,
         peaks=seen_peaks,
         plan=burst_plan.plan(
-            need, offers_of(options), policy_of(options, prices), across_of(options)
+            need, offers_of(options, catalog), policy_of(options, prices), across_of(options)
         ),
         layers=layers,
         prices=prices,

@@ -11,7 +11,7 @@ from pydantic import Field
 from advisor.catalog import managed as endpoints
 from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.models import MODELS
-from advisor.catalog.prices import PRICES, street
+from advisor.catalog.prices import street
 from advisor.catalog.servers import SERVERS
 from advisor.models import concurrency, hybrid, traffic, workload
 from advisor.models.burst_plan import Across, BurstPlan, Need, No, Offer, Policy
@@ -26,6 +26,8 @@ from advisor.plan.engine import ServedModel, engine_of
 from advisor.plan.gpu_demand import History
 from advisor.plan.inputs import Demand, demand, live_facts
 from advisor.plan.options import AcceleratorName, WorkloadOptions, option_name
+from advisor.rules.offers import offers
+from advisor.rules.pricing import Catalog
 from ridgeline.errors import Misconfigured
 from ridgeline.settings import AdvisorSettings
 
@@ -95,6 +97,7 @@ class BurstOptions(WorkloadOptions):
     split_network_gbps: Annotated[float, Field(ge=0)] | None = Field(
         None, description="prefill here, decode there: the network in between"
     )
+    catalog: Path | None = Field(None, description="YAML that corrects or extends the catalogue")
     skypilot: Path | None = Field(None, description="also write the plan as a SkyPilot task file")
 
 
@@ -128,6 +131,13 @@ class Found:
     layers: hybrid.Hybrid | None
     prices: Prices
     origin: str
+
+
+def catalog_of(options: BurstOptions) -> Catalog:
+    """Ours, corrected by the file given or by the advisor's."""
+    if options.catalog is None:
+        return Catalog.of(AdvisorSettings.load())
+    return Catalog.of(AdvisorSettings(catalog=str(options.catalog)))
 
 
 def load_of(options: BurstOptions) -> Load | None:
@@ -196,22 +206,9 @@ def need_of(options: BurstOptions, peaks: Peaks | None, rent: Rented | None) -> 
     )
 
 
-def offers_of(options: BurstOptions) -> tuple[Offer, ...]:
+def offers_of(options: BurstOptions, catalog: Catalog) -> tuple[Offer, ...]:
     """All that is for rent in the catalogue (launch lists left out), and the offer given."""
-    listed = tuple(
-        Offer(
-            provider=p.provider,
-            region="",
-            accelerator=p.accelerator,
-            usd_per_gpu_hour=p.usd_per_hour,
-            spot_usd_per_gpu_hour=p.spot_usd_per_hour,
-            egress_usd_per_gb=options.egress_usd_per_gb,
-            interruptions_per_hour=options.interruptions_per_hour,
-            source=f"{p.source}, {p.as_of}",
-        )
-        for p in PRICES
-        if not p.launch_list
-    )
+    listed = offers(catalog, options.egress_usd_per_gb, options.interruptions_per_hour)
     if options.rent_usd_per_hour is None:
         return listed
     own = Offer(
@@ -238,26 +235,28 @@ def policy_of(options: BurstOptions, prices: Prices) -> Policy:
     )
 
 
-def prices_of(options: BurstOptions, load: Load | None) -> Prices:
+def prices_of(options: BurstOptions, load: Load | None, catalog: Catalog) -> Prices:
     """Own, rented and managed, each where it can be cited or was given."""
     settings = AdvisorSettings.load()
     server = SERVERS.get(options.accelerator)
     own = server.usd_per_gpu_hour(settings.power_usd_per_kwh, settings.pue) if server else None
     if options.own_usd_per_hour is not None:
         own = exactly(options.own_usd_per_hour)
-    known = street(options.accelerator)
+    known = street(options.accelerator, catalog.prices)
     rent = of(*known) if known else None
     if options.rent_usd_per_hour is not None:
         rent = exactly(options.rent_usd_per_hour)
-    return Prices(own=own, rent=rent, managed=_managed(options, load))
+    return Prices(own=own, rent=rent, managed=_managed(options, load, catalog))
 
 
-def _managed(options: BurstOptions, load: Load | None) -> Interval | None:
+def _managed(options: BurstOptions, load: Load | None, catalog: Catalog) -> Interval | None:
     """What the queries a busy GPU answers in an hour cost at managed endpoints."""
     if load is None:
         return None
     asked = load.asked
-    query = endpoints.usd_per_query(options.model, asked.prompt_tokens, asked.output_tokens)
+    query = endpoints.usd_per_query(
+        options.model, asked.prompt_tokens, asked.output_tokens, catalog.endpoints
+    )
     hourly = load.top.queries_per_second * LOAD_RATIO * 3600 / options.gpus_per_engine
     return None if query is None or hourly <= 0 else of(*query).scaled(hourly)
 

@@ -10,11 +10,12 @@ from advisor.catalog.models import by_name
 from advisor.catalog.servers import SERVERS
 from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import burst_plan
-from advisor.models.burst_plan import BurstPlan, Need, Offer, Policy
+from advisor.models.burst_plan import BurstPlan, Need, Policy
 from advisor.models.interval import Interval, exactly, of
 from advisor.models.peaks import DAYS_PER_MONTH, Rented, peaks, rented
 from advisor.rules import burst_drafts as drafts
 from advisor.rules.burst_drafts import OVERLOADED_RATIO, TARGET_LOAD_RATIO, Peak
+from advisor.rules.offers import offers
 from advisor.rules.pricing import Catalog, Draft, accelerator_of
 from ridgeline.events import Advice
 from ridgeline.settings import AdvisorSettings
@@ -38,22 +39,10 @@ def _judge(
     peak = _peak(load, facts, settings)
     if peak is None:
         return None
-    offers = tuple(
-        Offer(
-            provider=price.provider,
-            region="",
-            accelerator=price.accelerator,
-            usd_per_gpu_hour=price.usd_per_hour,
-            spot_usd_per_gpu_hour=price.spot_usd_per_hour,
-            source=price.source,
-        )
-        for price in catalog.prices
-        if not price.launch_list
-    )
     policy = Policy(
         allowed=tuple(settings.regions), pue=settings.pue, owned_usd_per_gpu_hour=peak.owned
     )
-    found = burst_plan.plan(peak.need, offers, policy)
+    found = burst_plan.plan(peak.need, offers(catalog), policy)
     if isinstance(found, BurstPlan):
         owning = found.owning_usd_per_month
         if owning is not None and owning.mid < found.best.usd_per_month.mid:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from advisor.catalog import accelerators, carbon, files, prices
+from advisor.catalog import accelerators, carbon, files, managed, prices
 from advisor.catalog.accelerators import ACCELERATORS, Accelerator, by_device_name
 from advisor.catalog.carbon import GRIDS, Grid
+from advisor.catalog.managed import ENDPOINTS, Endpoint
 from advisor.catalog.prices import PRICES, Price, street
 from advisor.facts import Facts, GpuActivity
 from advisor.lifecycle import advice_id
@@ -27,8 +28,8 @@ from ridgeline.events import (
 from ridgeline.settings import AdvisorSettings
 
 USD_PER_MONTH = "USD/month"
-SECTIONS = frozenset({"as_of", "sources", "accelerators", "prices", "grids"})
-VERSIONS = {"accelerators": "2026-11", "prices": "2026-11", "grids": "2026-11"}
+SECTIONS = frozenset({"as_of", "sources", "accelerators", "prices", "grids", "managed"})
+VERSIONS = dict.fromkeys(("accelerators", "prices", "grids", "managed"), "2026-11")
 ScopeKind = Literal["cluster", "pool", "rack", "cooling_loop", "node", "device"]
 _ORDER = tuple(Confidence)
 
@@ -40,6 +41,7 @@ class Catalog:
     prices: tuple[Price, ...] = PRICES
     accelerators: tuple[Accelerator, ...] = ACCELERATORS
     grids: Mapping[str, Grid] = field(default_factory=lambda: GRIDS)
+    endpoints: tuple[Endpoint, ...] = ENDPOINTS
     versions: Mapping[str, str] = field(default_factory=lambda: dict(VERSIONS))
 
     @classmethod
@@ -58,6 +60,7 @@ class Catalog:
             prices=prices.load(own),
             accelerators=accelerators.load(own),
             grids=carbon.load(own),
+            endpoints=managed.load(own),
             versions=VERSIONS | {"operator's catalogue": str(own.get("as_of", "not stated"))},
         )
 

@@ -135,6 +135,26 @@ def test_an_own_offer_and_its_carbon() -> None:
     assert float(rows(report, "Where to rent")["given"][-1]) > 0
 
 
+def test_own_catalogue_has_regions_grids_and_endpoints(tmp_path: Path) -> None:
+    """Prices by region pass an allow-list by region and carry the carbon of their grid."""
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "prices:\n"
+        "- {provider: gcp, region: europe-north1, accelerator: H100-SXM, usd_per_hour: 2.0}\n"
+        "- {provider: gcp, region: us-east1, accelerator: H100-SXM, usd_per_hour: 1.0}\n"
+        "managed:\n"
+        "- {provider: ours, model: llama3-70b, usd_per_million_prompt: 0.01,"
+        " usd_per_million_output: 0.01}\n"
+    )
+    report = answered(**PEAKS, **LOAD, allowed="europe-*", catalog=path)
+
+    assert "at gcp/europe-north1" in report.answer
+    assert float(rows(report, "Where to rent")["gcp/europe-north1"][-1]) > 0
+    assert bp.Reason.RESIDENCY.value == rows(report, "fell out")["gcp/us-east1"][0]
+    managed = report.numbers["managed, a busy GPU"]
+    assert managed.low < 0.2 * managed.mid
+
+
 # Field names of SkyPilot 0.14.1's task and resources schemas (sky/utils/schemas.py); the whole file
 # was read by `sky.Task.from_yaml_config` of that version.
 TASK_FIELDS = {"name", "num_nodes", "resources", "envs", "setup", "run"}
