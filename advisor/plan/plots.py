@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from advisor.plan.report import Mark, Plot, PlotKind, Report, Series
 
 _WIDTH_INCHES, _HEIGHT_INCHES, _DPI = 8.0, 4.6, 144
+_LABEL_CHARACTERS = 60  # fit side by side below the axis
 _MARK_COLOUR = "#555555"
 _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -82,7 +83,8 @@ def _bars(axes: Axes, series: Series, n: int, of: int) -> None:
     whiskers = _whiskers(series) if series.low else None
     axes.bar(places, series.y, width, label=series.name, yerr=whiskers, capsize=3)
     if series.labels:
-        turn: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(series.labels) > 6 else {}
+        crowded = sum(map(len, series.labels)) > _LABEL_CHARACTERS
+        turn: dict[str, Any] = {"rotation": 30, "ha": "right"} if crowded else {}
         axes.set_xticks(_places(series), series.labels, **turn)
 
 
@@ -105,15 +107,18 @@ _DRAWN = {
 
 
 def _mark(axes: Axes, mark: Mark) -> None:
+    turn = 0.0
     if mark.x is not None and mark.y is not None:
         axes.plot([mark.x], [mark.y], marker="D", color=_MARK_COLOUR, linestyle="none")
         where, offset = (mark.x, mark.y), (6, 6)
     elif mark.x is not None:
         axes.axvline(mark.x, color=_MARK_COLOUR, linestyle="--", linewidth=1)
-        where, offset = (mark.x, axes.get_ylim()[1]), (4, -12)
+        where, offset, turn = (mark.x, axes.get_ylim()[0]), (3, 6), 90.0
     elif mark.y is not None:
         axes.axhline(mark.y, color=_MARK_COLOUR, linestyle="--", linewidth=1)
         where, offset = (axes.get_xlim()[0], mark.y), (4, 4)
     else:
         return
-    axes.annotate(mark.label, where, xytext=offset, textcoords="offset points", fontsize=8)
+    axes.annotate(
+        mark.label, where, xytext=offset, textcoords="offset points", fontsize=8, rotation=turn
+    )

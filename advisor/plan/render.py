@@ -15,20 +15,22 @@ from rich.text import Text
 
 from advisor.plan.report import SCHEMA, Cell, Report, Table
 
+_BETWEEN_COLUMNS = 3  # characters
+
 
 def terminal(report: Report, console: Console) -> None:
     """Print the answer in one line first, then why, numbers, tables, and where it comes from."""
-    console.print(Group(*_parts(report)))
+    console.print(Group(*_parts(report, console.width)))
 
 
-def _parts(report: Report) -> Iterator[RenderableType]:
+def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     yield Text(report.answer, style="bold")
     yield from (Text(f"  against: {refusal}", style="yellow") for refusal in report.refusals)
     yield from (Text(f"  note: {warning}", style="yellow") for warning in report.warnings)
     if report.numbers:
-        yield from _table(numbers(report))
+        yield from _table(numbers(report), width)
     for table in report.tables:
-        yield from _table(table)
+        yield from _table(table, width)
     yield Text()
     yield from (Text(f"source: {source}", style="dim") for source in sources(report))
     if report.versions:
@@ -51,19 +53,39 @@ def sources(report: Report) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*report.sources, *(n.source for n in report.numbers.values()))))
 
 
-def _table(table: Table) -> Iterator[RenderableType]:
+def _table(table: Table, width: int) -> Iterator[RenderableType]:
     shown = RichTable(
-        title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
+        title=table.title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
+    widths = _widths(table, width)
     for i, column in enumerate(table.columns):
         numeric = all(not isinstance(row[i], str) for row in table.rows)
-        shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(
+            column, justify="right" if numeric else "left", overflow="fold", width=widths[i]
+        )
     for row in table.rows:
         shown.add_row(*(cell(value) for value in row))
     yield Text()
     yield shown
     if table.note:
         yield Padding(Text(table.note, style="dim"), (0, 0, 0, 1))
+
+
+def _widths(table: Table, width: int) -> list[int | None]:
+    """Column widths that break no word where there is room for that; None leaves it to rich."""
+    texts = [(name, *(cell(row[i]) for row in table.rows)) for i, name in enumerate(table.columns)]
+    full = [max(map(len, column)) for column in texts]
+    least = [max(map(len, " ".join(column).split()), default=1) for column in texts]
+    room = width - _BETWEEN_COLUMNS * len(texts)
+    wanted = sum(full) - sum(least)
+    if sum(full) <= room or sum(least) > room or not wanted:
+        return [None] * len(texts)
+    share = (room - sum(least)) / wanted
+    return [low + int((high - low) * share) for low, high in zip(least, full, strict=True)]
 
 
 def cell(value: Cell) -> str:
