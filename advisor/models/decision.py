@@ -150,7 +150,7 @@ def _decision(
     blocked: tuple[Refusal, ...],
 ) -> Decision:
     here = gains[0]
-    if Refusal.IMPOSSIBLE not in blocked and (here < MARGIN_RATIO or min(gains) < 0):
+    if Refusal.IMPOSSIBLE not in blocked and (here < MARGIN_RATIO or min(gains) < -MARGIN_RATIO):
         blocked = (*blocked, Refusal.MARGIN)
     return Decision(
         together=together,
@@ -283,8 +283,8 @@ class Rebalance:
 
     @property
     def advised(self) -> bool:
-        """True when the gain passes the margin and is never a loss."""
-        return self.gain_ratio >= MARGIN_RATIO and self.gain_low_ratio >= 0
+        """True when the gain passes the margin and is at worst a loss within it."""
+        return self.gain_ratio >= MARGIN_RATIO and self.gain_low_ratio >= -MARGIN_RATIO
 
 
 def decide_rebalance(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from advisor.catalog import ceilings
 from advisor.catalog.accelerators import Accelerator
@@ -53,6 +53,7 @@ class Stack:
     layer_kernels: float  # small kernels a layer: norms, rotary, activation, cache write
     kernel_seconds: float  # each of them, in a captured graph
     launch_ratio: float = 1.0  # share of a kernel's launch that is not hidden by the one before
+    elementwise_passes: float = 10.0  # times a layer reads or writes its state outside of products
     layer_floor_seconds: float = 0.0  # host launches of one layer without a captured graph
     prefill_layer_floor_seconds: float = 0.0  # prefill is rarely captured
 
@@ -68,6 +69,11 @@ MODERN = Stack(
     launch_ratio=0.75,
     prefill_layer_floor_seconds=60e-6,
 )
+# vLLM before asynchronous scheduling: the host prepares and collects between steps, longer for more
+# sequences; fitted to the ml-energy leaderboard's dense models on H100
+SYNCHRONOUS = replace(
+    MODERN, name="CUDA graphs, synchronous scheduling (vLLM 0.11)", sequence_seconds=55e-6
+)
 # Fitted to Splitwise's table (splitwise-sim@8f99e7d)
 EAGER = Stack(
     name="eager PyTorch (engines of 2023)",
@@ -75,6 +81,7 @@ EAGER = Stack(
     sequence_seconds=250e-6,
     layer_kernels=8,
     kernel_seconds=6.0e-6,
+    elementwise_passes=40,
     layer_floor_seconds=330e-6,
     prefill_layer_floor_seconds=500e-6,
 )

@@ -25,7 +25,6 @@ from advisor.models.passes import Pass
 from advisor.models.replica import Layout, Replica
 
 VERSION = "steps/1"
-ELEMENTWISE_PASSES = 10.0  # times a layer reads or writes its hidden state outside of products
 ELEMENTWISE_BANDWIDTH_RATIO = 0.7
 LATENT_KERNELS = 6
 
@@ -58,7 +57,7 @@ def _communication(replica: Replica, rows: Floats, all_tokens: Floats, *, moe: b
 
 def _elementwise(replica: Replica, rows: Floats, width: float) -> Floats:
     model = replica.model
-    passes = ELEMENTWISE_PASSES * model.hidden + 3 * width / replica.layout.tensor
+    passes = replica.stack.elementwise_passes * model.hidden + 3 * width / replica.layout.tensor
     rate = ELEMENTWISE_BANDWIDTH_RATIO * ceilings.peak_bytes_per_second(replica.accelerator)
     return rows * passes * ACTIVATION_BYTES / rate
 

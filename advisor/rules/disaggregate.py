@@ -159,6 +159,7 @@ def _case(
         slo_ttft_seconds=settings.slo_ttft_seconds,
         slo_tpot_seconds=settings.slo_tpot_seconds,
         prefix_hit_ratio=prefill.prefix_hit_ratio or 0.0,
+        arrival_cv=_arrival_cv(prefill),
         prompt_cv=_cv(prefill.prompt_tokens_p50, prefill.prompt_tokens_p99),
         output_cv=_cv(decode.output_tokens_p50, decode.output_tokens_p99),
     )
@@ -180,6 +181,11 @@ def _layout(gpus: int) -> Layout:
     if gpus <= 8:
         return Layout(tensor=gpus)
     return Layout(tensor=8, pipeline=max(1, gpus // 8))
+
+
+def _arrival_cv(load: ServingLoad) -> float:
+    """Of gaps, from the dispersion of counts a window, which it squares to; 1 when not measured."""
+    return math.sqrt(load.arrival_dispersion) if load.arrival_dispersion else 1.0
 
 
 def _cv(p50: float | None, p99: float | None) -> float:
@@ -336,7 +342,7 @@ def _keep(
     low, mid, high = gains
     away = (
         f" The gain would be {mid:.0%} ({low:.0%} to {high:.0%}); it must pass "
-        f"{decision.MARGIN_RATIO:.0%} and never be a loss."
+        f"{decision.MARGIN_RATIO:.0%} and at worst lose as much."
         if all(math.isfinite(g) for g in gains) and decision.Refusal.IMPOSSIBLE not in refusals
         else ""
     )

@@ -53,7 +53,7 @@ def test_tight_tpot_and_long_prompts_pay() -> None:
     assert tight.gain_low_ratio <= tight.gain_ratio <= tight.gain_high_ratio
     assert tight.distance_ratio > 0
     assert not loose.advised
-    assert -0.01 == pytest.approx(loose.gain_ratio, abs=0.2)
+    assert -0.01 == pytest.approx(loose.gain_ratio, abs=0.3)
     assert dc.Refusal.MARGIN in loose.refusals
 
 

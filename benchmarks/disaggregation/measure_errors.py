@@ -1,0 +1,223 @@
+"""Errors of the phase and power models against everything measured that is at hand.
+
+Usage: `python -m benchmarks.disaggregation.measure_errors [SILICON_CSV]`. SILICON_CSV is
+`aiconfigurator_core/systems/silicon_sample.csv` of PyPI `aiconfigurator-core` 0.12.0 (5,221 points
+measured end to end). Other sets are in `../shared/data` and beside this file; what is absent is
+left out with a line. Prints model over measurement: median, median error, 90th percentile, worst.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advisor.catalog.accelerators import BY_NAME, Accelerator
+from advisor.catalog.models import MODELS, Format, by_name
+from advisor.models import energy, kv, phases
+from advisor.models.replica import EAGER, MODERN, SYNCHRONOUS, Layout, Replica
+
+HERE = Path(__file__).parent
+SHARED = HERE.parents[2] / "shared" / "data"
+SYSTEMS = {
+    "h100_sxm": "H100-SXM",
+    "h200_sxm": "H200-SXM",
+    "b200_sxm": "B200-SXM",
+    "b300_sxm": "B300-SXM",
+}
+FORMATS = {"fp8": Format.FP8, "fp4": Format.FP4, "bf16": Format.BF16, "int4": Format.INT4}
+CHUNK = 8192  # tokens a step of the engines measured
+
+Point = tuple[str, float]
+"""Name of a set and model over measurement."""
+
+
+def silicon(path: Path) -> Iterator[Point]:
+    """TPOT of engines that prefill and decode at a fixed concurrency (co-located rows)."""
+    for row in csv.DictReader(path.open(encoding="utf-8")):
+        model = by_name(row["model_path"])
+        if row["mode"] != "agg" or row["system"] not in SYSTEMS or model is None:
+            continue
+        if "3.5-397B" in row["model_path"] or not row["batch_size"]:
+            continue  # linear attention: no shape of ours
+        tp, pp, dp, ep = (
+            max(1, int(float(row[k] or 1)))
+            for k in ("tp_size", "pp_size", "attention_dp_size", "moe_ep_size")
+        )
+        ep = ep if model.experts is not None and (tp * dp) % ep == 0 else 1
+        weights = FORMATS.get(row["precision"]) or (
+            Format.FP8 if "fp8" in row["gemm_quant_mode"] else Format.BF16
+        )
+        narrow = row["precision"] in {"fp8", "fp4"}
+        fp8_cache = narrow and ("70B" in row["model_path"] or row["backend"] == "trtllm")
+        one = Replica(
+            model=model,
+            accelerator=BY_NAME[SYSTEMS[row["system"]]],
+            layout=Layout(tensor=tp, pipeline=pp, data=dp, expert=ep),
+            weights=weights,
+            cache=Format.FP8 if fp8_cache else Format.BF16,
+        )
+        prompt, output = float(row["isl"]), float(row["osl"])
+        batch = int(float(row["batch_size"])) * dp
+        found = shared_tpot_seconds(one, batch, prompt, output)
+        kind = "mixtures of experts" if model.experts else "dense"
+        yield f"silicon TPOT, {kind}", found * 1e3 / float(row["silicon_tpot_ms"])
+
+
+def shared_tpot_seconds(one: Replica, batch: float, prompt: float, output: float) -> float:
+    """Mean TPOT of a closed loop: a decode step and each sequence's share of all prefills."""
+    context = prompt + output / 2
+    room = float(kv.most_sequences(one, context))
+    b = min(float(batch), room) if room >= 1 else float(batch)
+    chunk = min(CHUNK, prompt)
+    step = float(phases.decode_step_seconds(one, b, context))
+    mixed = float(phases.mixed_step_seconds(one, b, context, chunk, (prompt - chunk) / 2))
+    return step + b / output * (mixed - step) * prompt / chunk
+
+
+def splitwise() -> Iterator[Point]:
+    """Prompt and token times of llama2-70b and BLOOM-176B, engines of 2023; no synthetic rows."""
+    path = SHARED / "splitwise-sim" / "perf_model.csv"
+    cells: dict[tuple[str, str, int, int, int], list[tuple[float, float]]] = defaultdict(list)
+    for row in csv.DictReader(path.open(encoding="utf-8")):
+        if row["hardware"].endswith("pcap"):
+            continue
+        key = (row["model"], row["hardware"], int(row["tensor_parallel"]))
+        size = (int(row["prompt_size"]), int(row["batch_size"]))
+        cells[*key, *size].append((float(row["prompt_time"]), float(row["token_time"])))
+    names = {"a100-80gb": "A100-SXM-80G", "h100-80gb": "H100-SXM"}
+    for (model, hardware, tp, prompt, batch), times in cells.items():
+        one = Replica(
+            model=MODELS[model],
+            accelerator=BY_NAME[names[hardware]],
+            layout=Layout(tensor=tp),
+            stack=EAGER,
+        )
+        bare = replace(one, memory_ratio=1.0, overhead_bytes_per_gpu=0.0)
+        if float(kv.most_sequences(bare, prompt + 128)) < batch:
+            continue  # did not fit at once: what was timed is another thing
+        first, token = np.median(np.array(times), axis=0) / 1e3
+        ours = phases.prefill_seconds(one, prompt, prompts=batch)
+        yield "Splitwise prompt", float(ours) / first
+        yield "Splitwise token", float(phases.decode_step_seconds(one, batch, prompt + 64)) / token
+
+
+def distserve() -> Iterator[Point]:
+    """Prefill and decode fits of OPT on A100, evaluated at a few sizes."""
+    path = SHARED / "distserve" / "profiler-a100-80g.distserve.json"
+    profile = json.loads(path.read_text(encoding="utf-8"))
+    for name, by_tp in profile.items():
+        model = by_name(name)
+        for tp, fits in by_tp.items():
+            if model is None:
+                continue
+            one = Replica(
+                model=model,
+                accelerator=BY_NAME["A100-SXM-80G"],
+                layout=Layout(tensor=int(tp)),
+                stack=replace(MODERN, step_seconds=1e-3),
+            )
+            a, b, c = fits["prefill"]
+            for n in (128, 512, 1024, 2048):
+                measured = (a + b * n + c * n * n) / 1e3
+                yield "DistServe prefill", float(phases.prefill_seconds(one, n)) / measured
+            for batch, key in ((1, "smallbs"), (32, "smallbs"), (128, "largebs")):
+                a, b, c = fits[f"decoding_{key}"]
+                measured = (a + b * batch * 512 + c * batch) / 1e3
+                ours = phases.decode_step_seconds(one, batch, 512)
+                yield "DistServe decode", float(ours) / measured
+
+
+def ml_energy() -> Iterator[Point]:
+    """Inter-token latency and power of vLLM on H100 and B200."""
+    for row in csv.DictReader((HERE / "ml_energy.csv").open(encoding="utf-8")):
+        yield from ml_energy_points(row)
+
+
+def ml_energy_points(row: dict[str, str]) -> Iterator[Point]:
+    """Latency, throughput and power of one row; prompts of its tasks are some 200 tokens."""
+    gpus, batch = int(row["gpus"]), float(row["batch"])
+    output, prompt = float(row["output_tokens"]), 200.0
+    one = Replica(
+        model=MODELS[row["model"]],
+        accelerator=BY_NAME[row["accelerator"]],
+        layout=Layout(tensor=gpus, expert=int(row["expert"])),
+        weights=Format(row["format"]),
+        stack=SYNCHRONOUS,
+    )
+    context = prompt + output / 2
+    step = float(phases.decode_step_seconds(one, batch, context))
+    kind = "mixtures" if one.model.experts else "dense"
+    yield f"ml-energy ITL, {kind}", step * 1e3 / float(row["itl_ms"])
+    seconds = batch / float(row["tokens_per_second"])
+    done, first = phases.decode_work(one, batch, context), phases.prefill_work(one, prompt)
+    work = phases.Work(done.flops + batch / output * first.flops, done.traffic_bytes)
+    watts = float(energy.work_power_watts(one, work, seconds))
+    yield "ml-energy power", watts / float(row["power_watts"])
+    joules = float(energy.decode_joules_per_token(one, batch, context))
+    measured = float(row["power_watts"]) / float(row["tokens_per_second"])
+    yield f"ml-energy J/token, {kind}", joules / measured
+
+
+def rtx_4090() -> Iterator[Point]:
+    """Steady decode of vLLM 0.19 with a full cache (LLMServingSim): tokens/s by running batch."""
+    folder = SHARED / "llmservingsim" / "RTX4090_Llama-3.1-8B"
+    card = Accelerator(
+        name="RTX-4090", bf16_tflops=165.2, memory_gb=25.25, bandwidth_tb_s=1.008, link_gb_s=32
+    )
+    one = Replica(model=MODELS["llama3-8b"], accelerator=card, overhead_bytes_per_gpu=1.24e9)
+    for row in csv.DictReader((folder / "timeseries.csv").open(encoding="utf-8")):
+        batch, rate = float(row["running"]), float(row["gen_throughput"])
+        if float(row["prompt_throughput"]) > 0 or batch < 4 or rate <= 0:
+            continue
+        context = float(row["kv_cache_pct"]) / 100 * 41_408 / batch
+        yield (
+            "RTX 4090 tokens/s",
+            float(phases.decode_tokens_per_second(one, batch, context)) / rate,
+        )
+
+
+def errors(points: Iterable[Point]) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Ratios by set."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for name, ratio in points:
+        found[name].append(ratio)
+    return {name: np.array(ratios) for name, ratios in found.items()}
+
+
+def main() -> None:
+    """Print the table."""
+    given = [Path(p) for p in sys.argv[1:]]
+    sources = [ml_energy]
+    for source, folder in (
+        (splitwise, "splitwise-sim"),
+        (distserve, "distserve"),
+        (rtx_4090, "llmservingsim"),
+    ):
+        if (SHARED / folder).exists():
+            sources.append(source)
+        else:
+            print(f"left out: {folder} is not in ../shared/data")
+    points = [p for source in sources for p in source()]
+    for path in given:
+        points.extend(silicon(path))
+    print("| set | points | model/measured | median error | 90 % within | worst |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name, ratios in sorted(errors(points).items()):
+        off = np.abs(ratios - 1)
+        worst = max(float(ratios.max()), float(1 / ratios.min()))
+        print(
+            f"| {name} | {len(ratios)} | {np.median(ratios):.2f} | {np.median(off):.0%} "
+            f"| {np.quantile(off, 0.9):.0%} | {worst:.1f}x |"
+        )
+
+
+if __name__ == "__main__":
+    main()
