@@ -59,6 +59,10 @@ STREAM_PARTITIONS = _gauge("stream_partitions", "Partitions this worker has", "t
 STREAM_REBALANCES = _counter(
     "stream_rebalances", "Times partitions were taken from this worker", "topic"
 )
+STREAM_STATE_BYTES = _gauge("stream_state_bytes", "State kept by device", "topic")
+STREAM_FORGOTTEN = _counter(
+    "stream_forgotten_devices", "Devices forgotten after a long silence", "topic"
+)
 DETECTIONS = _counter("detections", "Episode events", "detector", "state")
 EPISODES_OPEN = _gauge("episodes_open", "Episodes open now", "detector")
 DEAD_LETTERS = _counter("dead_letters", "Messages sent to the dead letter", "topic", "field")

@@ -160,6 +160,9 @@ class StreamsSettings(Settings):
     open_after: PositiveInt = Field(3, description="hits of the last 5 hops that open an episode")
     close_after: PositiveInt = Field(10, description="quiet hops that close an episode")
     max_devices: PositiveInt = Field(1_000_000, description="bound of devices in memory")
+    forget_seconds: PositiveFloat = Field(
+        3600.0, description="event time without a sample after which a device is forgotten"
+    )
     dead_letter_limit: PositiveInt = Field(
         1000, description="dead letters a minute past which a warning is raised"
     )

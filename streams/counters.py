@@ -24,6 +24,12 @@ class Predecessors:
         self.last = np.zeros(0, dtype=np.int64)
         self.ordered = np.zeros(0, dtype=np.int64)  # scratch of `kernels.in_order`
 
+    def keep(self, slots: np.ndarray) -> None:
+        """Forget all but these slots, which become 0, 1, ... in their order."""
+        value, ts = self.arrays
+        self.arrays = (value[slots], ts[slots])
+        self.last, self.ordered = self.last[slots], self.ordered[slots]
+
     def grow(self, size: int) -> None:
         """Have room for `size` slots."""
         if len(self.last) < size:

@@ -142,6 +142,13 @@ class Episodes:
         said = _SAID.validate_json(text_of(memory["said"]))
         self._last = {int(s): d for s, d in zip(memory["slots"], said, strict=True)}
 
+    def keep(self, slots: np.ndarray) -> None:
+        """Forget all but these slots, which become 0, 1, ... in their order."""
+        for name in ("stirring", *_REMEMBERED):
+            setattr(self, f"_{name}", getattr(self, f"_{name}")[slots])
+        became = {int(old): new for new, old in enumerate(slots)}
+        self._last = {became[slot]: said for slot, said in self._last.items()}
+
     def agree(self, stored: Mapping[int, Detection]) -> None:
         """Take the store's word for what is open, before anything new is said.
 

@@ -89,6 +89,14 @@ def found(words: np.ndarray, index: np.ndarray, table: np.ndarray, device: np.nd
 
 
 @compiled
+def settle(words: np.ndarray, index: np.ndarray, slots: np.ndarray, node: np.ndarray) -> None:
+    """Take each indexed row's node as that of its slot: devices are moved now and then."""
+    for i in range(len(index)):
+        if slots[i] >= 0:
+            node[slots[i]] = long_at(words, index[i], 2)
+
+
+@compiled
 def place(table: np.ndarray, device: np.ndarray, slot: int) -> None:
     """Enter a slot into the table."""
     mask = np.uint64(len(table) - 1)

@@ -38,6 +38,13 @@ def named(prefix: str, arrays: Arrays) -> Arrays:
     return {f"{prefix}.{name}": array for name, array in arrays.items()}
 
 
+def array_bytes(*states: object) -> int:
+    """Bytes of the arrays that some objects hold themselves."""
+    held = (value for state in states for value in vars(state).values())
+    flat = (a for value in held for a in (value if isinstance(value, tuple) else (value,)))
+    return sum(a.nbytes for a in flat if isinstance(a, np.ndarray))
+
+
 def as_text(text: str) -> np.ndarray:
     """A text as an array."""
     return np.frombuffer(text.encode(), dtype=np.uint8)

@@ -13,13 +13,16 @@ from ridgeline.schema import Schema
 from streams.batches import Batch, decoded
 from streams.detectors import DETECTORS
 from streams.episodes import Episodes, Policy
-from streams.memory import Memory, named, packed, unpacked
+from streams.memory import Memory, array_bytes, named, packed, unpacked
 from streams.ring import Ring
+from streams.slots import BySlot
 from streams.surroundings import SERVING_COLUMNS, Board, Neighbourhood
 from streams.timeline import Clock, Pane, Timeline, Window
 
 Stored = dict[tuple[str, str], dict[int, Detection]]
 """Episodes the store knows that are open or young, by detector and condition, then by device."""
+
+_SWEEPS = 8  # a vanished device is forgotten at most an eighth of the time late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,7 @@ class Partition:
 
         self._remembered = None if memory is None else unpacked(*memory, self._layout)
         self._saved_ms = -(2**62)
+        self._swept = self._sweep_number(-(2**62))
         if self._remembered is not None:
             self._restore(self._remembered)
 
@@ -96,14 +100,18 @@ class Partition:
 
     def _restore(self, memory: Memory) -> None:
         self._saved_ms = memory.at_ms
-        self.timeline.slots.restore(memory.part("slots"))
+        self._swept = self._sweep_number(memory.at_ms)
+        self.timeline.restore(memory.part("slots"))
         self._ring.restore(memory.part("ring"))
         for (detector, condition), episodes in self._episodes.items():
             episodes.restore(memory.part(f"{detector}/{condition}"))
 
     def _memory(self) -> bytes:
         slots = self.timeline.slots
-        arrays = {**named("slots", slots.memory()), **named("ring", self._ring.memory(slots.count))}
+        arrays = {
+            **named("slots", self.timeline.memory()),
+            **named("ring", self._ring.memory(slots.count)),
+        }
         for (detector, condition), episodes in self._episodes.items():
             arrays |= named(f"{detector}/{condition}", episodes.memory(slots.count))
         return packed(arrays, self._layout)
@@ -115,6 +123,11 @@ class Partition:
             yield self._output(events=rows.letters)
         self.timeline.add(rows, batch.last_offset, batch.clocks_ms(now_ms))
         yield from self._outputs(self.timeline.advance())
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of what is kept by device."""
+        return self.timeline.state_bytes + array_bytes(self._around, *self._episodes.values())
 
     @property
     def open_episodes(self) -> dict[str, int]:
@@ -174,3 +187,29 @@ class Partition:
         ring.learn(frozen)
         if self.schema.family == "facility":
             self._board.post_facility(ring, slots)
+        self._sweep(pane.end_ms)
+
+    def _sweep_number(self, ms: int) -> int:
+        return ms * _SWEEPS // self._clock.forget
+
+    def _sweep(self, end_ms: int) -> None:
+        """Now and then, by event time, forget devices that have long been silent."""
+        if self._sweep_number(end_ms) <= self._swept:
+            return
+        self._swept = self._sweep_number(end_ms)
+        count = self.timeline.slots.count
+        keep = self.timeline.seen_ms() >= end_ms - self._clock.forget
+        for episodes in self._episodes.values():
+            keep |= episodes.open(count)
+        if keep.all():
+            return
+        metrics.STREAM_FORGOTTEN.labels(self.schema.topic).inc(int((~keep).sum()))
+        slots = np.flatnonzero(keep)
+        kept: tuple[BySlot, ...] = (
+            self.timeline,
+            self._ring,
+            self._around,
+            *self._episodes.values(),
+        )
+        for state in kept:
+            state.keep(slots)

@@ -44,6 +44,7 @@ def clock_of(settings: StreamsSettings) -> Clock:
         gap=int(settings.counter_gap_seconds * 1000),
         max_devices=settings.max_devices,
         remember=int(settings.remember_seconds * 1000),
+        forget=int(settings.forget_seconds * 1000),
     )
 
 
@@ -182,7 +183,10 @@ class Processor:
         return out
 
     def _inventory(self) -> list[InventoryItem]:
-        rows = self._store.query("SELECT body FROM inventory")
+        rows = self._store.query(
+            "SELECT body FROM inventory"
+            " WHERE seen >= (SELECT max(seen) FROM inventory) - INTERVAL 1 DAY"
+        )
         return [InventoryItem.model_validate_json(row["body"]) for row in rows]
 
     def _events(self, batch: Batch) -> Output:
@@ -229,6 +233,9 @@ class Processor:
         """Read the inventory from the store now and then: another worker may consume it."""
         while True:
             await asyncio.sleep(INVENTORY_SECONDS)
+            for topic in {topic for topic, _ in self._partitions}:
+                mine = (p for (t, _), p in self._partitions.items() if t == topic)
+                metrics.STREAM_STATE_BYTES.labels(topic).set(sum(p.state_bytes for p in mine))
             self.board.inventory.load(await self._ask(self._inventory))
 
 
@@ -243,4 +250,4 @@ def _measure_watermark(tp: tuple[str, int], partition: Partition, now_ms: int) -
 def _reject(error: ValidationError) -> Reject:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or "value"
-    return Reject(field, str(first.get("input"))[:200], first["msg"])
+    return Reject(field.split(".", 1)[0], str(first.get("input"))[:200], first["msg"])

@@ -83,6 +83,13 @@ class Ring:
             self._seen = widened(self._seen, size, 0)
             self._peak = widened(self._peak, size, np.nan)
 
+    def keep(self, slots: np.ndarray) -> None:
+        """Forget all but these slots, which become 0, 1, ... in their order."""
+        self._sums, self._ends = self._sums[slots], self._ends[slots]
+        for name in ("means", *_REMEMBERED):
+            setattr(self, f"_{name}", np.ascontiguousarray(getattr(self, f"_{name}")[:, slots]))
+        self.present, self.size = self.present[slots], len(slots)
+
     def sum_up(self, end_ms: int, size: int) -> None:
         """Look at the window that ends then, of the first `size` slots."""
         self.grow(size)

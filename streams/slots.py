@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
-from streams.kernels import found, place, rebuild
+from streams.kernels import found, place, rebuild, settle
 
 _FIRST = 64
+
+
+class BySlot(Protocol):
+    """State that is dense by slot."""
+
+    def keep(self, slots: np.ndarray) -> None:
+        """Forget all but these slots, which become 0, 1, ... in their order."""
 
 
 class Slots:
@@ -41,8 +49,20 @@ class Slots:
 
     def restore(self, memory: Mapping[str, np.ndarray]) -> None:
         """Give the devices of a memory the slots they had."""
-        for device, node in zip(memory["device"], memory["node"], strict=True):
-            self._enter(device, node)
+        self._fill(memory["device"], memory["node"])
+
+    def keep(self, slots: np.ndarray) -> None:
+        """Forget all but these slots, which become 0, 1, ... in their order."""
+        self._fill(self.device[slots], self.node[slots])
+
+    def _fill(self, device: np.ndarray, node: np.ndarray) -> None:
+        size = 4 * _FIRST
+        while size < 2 * len(device):
+            size *= 2
+        self.count = len(device)
+        self._device, self._node = grown(device.copy(), _FIRST, 0), grown(node.copy(), _FIRST, 0)
+        self._table = np.full(size, -1, dtype=np.int32)
+        rebuild(self._table, self._device, self.count)
 
     def of(self, words: np.ndarray, index: np.ndarray) -> np.ndarray:
         """Slots of the devices of some rows, made for the unknown ones; -1 past the limit.
@@ -60,6 +80,7 @@ class Slots:
                 if self.count < self.limit:
                     self._enter(device, node)
             slots, _ = found(words, index, self._table, self._device)
+        settle(words, index, slots, self._node)
         return np.asarray(slots)
 
     def find(self, devices: np.ndarray) -> np.ndarray:

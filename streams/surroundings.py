@@ -18,6 +18,8 @@ from streams.ring import Ring
 from streams.slots import Slots, widened
 
 STALE_MS = 30_000
+KEEP_MS = 24 * 3_600_000  # collectors introduce their devices again every few minutes
+_LEAST_ITEMS = 512
 _PLACES = ("pool", "rack", "rail", "loop")
 SERVING_COLUMNS = (
     "requests_running",
@@ -36,6 +38,8 @@ class Inventory:
     items: dict[int, InventoryItem] = field(default_factory=dict)
     moved: list[int] = field(default_factory=list)
     forgotten: int = 0
+    _newest_ms: int = 0
+    _least: int = 512
 
     @property
     def version(self) -> int:
@@ -50,8 +54,18 @@ class Inventory:
                 self.items[item.device] = item
                 if known is None or _place(known) != _place(item):
                     self.moved.append(item.device)
+                self._newest_ms = max(self._newest_ms, item.seen_ms)
+        self._forget()
         if len(self.moved) > 1000 + 2 * len(self.items):
             self.forgotten, self.moved = self.version, []
+
+    def _forget(self) -> None:
+        """Drop who has not been introduced again for long."""
+        if len(self.items) < 2 * self._least:
+            return
+        since = self._newest_ms - KEEP_MS
+        self.items = {d: item for d, item in self.items.items() if item.seen_ms >= since}
+        self._least = max(_LEAST_ITEMS, len(self.items))
 
     def moved_since(self, version: int) -> list[int] | None:
         """Devices that are new or moved after `version`; None: too long ago to say."""
@@ -148,6 +162,12 @@ class Neighbourhood:
         self._end_ms, self._size = end_ms, size
         self._servers = self._find_servers(end_ms)
         return self
+
+    def keep(self, slots: np.ndarray) -> None:
+        """Forget all but these slots, which become 0, 1, ... in their order."""
+        self._codes = np.ascontiguousarray(self._codes[:, slots])
+        self._seen = self._size = len(slots)
+        self._servers = None
 
     def _enter(self, slots: Iterable[int]) -> None:
         for slot in slots:

@@ -9,7 +9,7 @@ silent partition is a mark in the log, too.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,9 @@ from streams.batches import Rows
 from streams.columns import as_words, columns_of
 from streams.counters import NEVER, Predecessors
 from streams.kernels import FUTURE, LATE, fold, in_order, judged
+from streams.memory import array_bytes
 from streams.ring import Ring
-from streams.slots import Slots
+from streams.slots import Slots, grown
 from streams.windows import OpenWindow
 
 Chunk = tuple[np.ndarray, np.ndarray]
@@ -41,6 +42,7 @@ class Clock:
     gap: int = 30_000  # counter readings further apart are no pair
     max_devices: int = 1_000_000
     remember: int = 60_000  # how often detectors' memory is saved
+    forget: int = 3_600_000  # after so long without a row a device is forgotten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,7 @@ class Timeline:
         self._before = Predecessors(len(schema.of_kind(Kind.COUNTER)))
         self._window = OpenWindow(schema)
         self._ring = ring or Ring(schema, (), clock.window // clock.hop, clock.hop)
+        self._seen_before = np.zeros(0, dtype=np.int64)
         self._window_start: int | None = None
         self._waiting: dict[int, list[Chunk]] = {}
         self._batches: deque[tuple[int, int]] = deque()  # last offset, newest time
@@ -101,6 +104,34 @@ class Timeline:
         if last is None:
             return None
         return (last // self.clock.window + 1) * self.clock.window + self.clock.lateness
+
+    def seen_ms(self) -> np.ndarray:
+        """When each device had its newest row, by slot."""
+        count = self.slots.count
+        self._before.grow(count)
+        self._seen_before = grown(self._seen_before, count, NEVER)
+        return np.maximum(self._before.last[:count], self._seen_before[:count])
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of what is kept by device."""
+        return array_bytes(self, self.slots, self._before, self._window, self._ring)
+
+    def restore(self, memory: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `memory` gave."""
+        self.slots.restore(memory)
+        self._seen_before = memory["seen"].copy()
+
+    def memory(self) -> dict[str, np.ndarray]:
+        """The devices, and when they were last seen."""
+        return self.slots.memory() | {"seen": self.seen_ms()}
+
+    def keep(self, slots: np.ndarray) -> None:
+        """Forget all but these slots, which become 0, 1, ... in their order."""
+        self._seen_before = self.seen_ms()[slots]
+        self._window.grow(self.slots.count)
+        for state in (self.slots, self._before, self._window):
+            state.keep(slots)
 
     def add(self, batch: Rows, last_offset: int, clocks_ms: np.ndarray) -> None:
         """Take the rows of one batch; late and future rows are counted and dropped.

@@ -39,6 +39,10 @@ class OpenWindow:
             empty = (0, 0, 0, np.inf, -np.inf, np.nan, MISSING_STATE, MISSING_STATE)
             self.arrays = tuple(grown(a, size, e) for a, e in zip(self.arrays, empty, strict=True))
 
+    def keep(self, slots: np.ndarray) -> None:
+        """Forget all but these slots, which become 0, 1, ... in their order."""
+        self.arrays = tuple(a[slots] for a in self.arrays)
+
     def take(self, start_ms: int, slots: Slots) -> np.ndarray:
         """Rows of `schema.window_dtype` for the devices that had samples; the window empties."""
         at = np.flatnonzero(self.arrays[0])
