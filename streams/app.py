@@ -80,6 +80,7 @@ def _reader(
                 await processor.take(batch)
             except Exception as error:
                 log.exception("a batch cannot be processed", topic=batch.topic)
+                await processor.suspect(batch)
                 broken(f"{batch.topic}/{batch.partition} offset {batch.last_offset}: {error!r}")
                 return
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import structlog
 
 from ridgeline import metrics
-from ridgeline.events import Detection, Event
+from ridgeline.events import DeadLetter, Detection, Event
 from ridgeline.schema import Schema
-from streams.batches import Batch, decoded
+from streams.batches import Batch, dead_letter, decoded
 from streams.detectors import DETECTORS
 from streams.episodes import Episodes, Policy
 from streams.memory import Memory, array_bytes, named, packed, unpacked
 from streams.ring import Ring
 from streams.slots import BySlot
 from streams.surroundings import SERVING_COLUMNS, Board, Neighbourhood
+from streams.suspects import bug, row_letter, without
 from streams.timeline import Clock, Pane, Timeline, Window
 
+log = structlog.get_logger()
 Stored = dict[tuple[str, str], dict[int, Detection]]
 """Episodes the store knows that are open or young, by detector and condition, then by device."""
 
@@ -55,9 +59,10 @@ class Partition:
         stored: Stored,
         durable_ms: int | None = None,
         memory: tuple[int, bytes] | None = None,
+        suspect_ms: int | None = None,
     ) -> None:
         self.schema, self.number, self._board = schema, number, board
-        self._clock = clock
+        self._clock, self._suspect_ms = clock, suspect_ms
         self._stored: Stored | None = stored
         self._finders = [
             (d, d.finders[schema.family]) for d in DETECTORS if schema.family in d.finders
@@ -118,11 +123,51 @@ class Partition:
 
     def take(self, batch: Batch, now_ms: int) -> Iterator[Output]:
         """Take a fetched batch; hand out what it completes."""
-        rows = decoded(batch, self.schema)
-        if rows.letters:
-            yield self._output(events=rows.letters)
-        self.timeline.add(rows, batch.last_offset, batch.clocks_ms(now_ms))
+        if letters := tuple(self._add(batch, now_ms)):
+            yield self._output(events=letters)
+        if self._suspect_ms is not None and self._suspect_ms <= self.timeline.complete_ms:
+            yield from self._carefully(self._suspect_ms)
         yield from self._outputs(self.timeline.advance())
+
+    def _add(self, batch: Batch, now_ms: int) -> Iterator[DeadLetter]:
+        """Have the rows of a batch wait; a message that no code of ours can take is set aside."""
+        try:
+            rows = decoded(batch, self.schema)
+            self.timeline.add(rows, batch.last_offset, batch.clocks_ms(now_ms))
+        except Exception as error:
+            middle = len(batch.messages) // 2
+            if not middle:
+                log.exception("a message cannot be taken", topic=batch.topic)
+                yield dead_letter(batch, batch.messages[0], bug(error))
+            else:
+                for part in (batch.messages[:middle], batch.messages[middle:]):
+                    yield from self._add(replace(batch, messages=part), now_ms)
+        else:
+            yield from rows.letters
+
+    def _carefully(self, suspect_ms: int) -> Iterator[Output]:
+        """Process a pane that a worker died of: without the rows that it dies of."""
+        self._suspect_ms = None
+        yield from self._outputs(self.timeline.advance(suspect_ms - self._clock.hop))
+        rows = self.timeline.waiting(suspect_ms)
+        good, bad = without(rows, lambda some: self._dies_of(suspect_ms, some))
+        if len(bad):
+            self.timeline.replace(suspect_ms, good)
+            self.timeline.shun(np.unique(bad["device"]))
+            yield self._output(
+                events=tuple(row_letter(self.schema, self.number, row) for row in bad)
+            )
+
+    def _dies_of(self, end_ms: int, rows: np.ndarray) -> Exception | None:
+        shared = (self._board, self._board.inventory, self.schema, self._finders)
+        twin = copy.deepcopy(self, {id(one): one for one in shared})
+        twin.timeline.replace(end_ms, rows)
+        try:
+            for _ in twin._outputs(twin.timeline.advance(end_ms)):  # noqa: SLF001 - our twin
+                pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what we look for
+            return error
+        return None
 
     @property
     def state_bytes(self) -> int:

@@ -22,6 +22,7 @@ from streams.episodes import Policy
 from streams.partition import Output, Partition, Stored
 from streams.sink import MINUTE_MS, ROLLED, Sink, WindowStore
 from streams.surroundings import Board
+from streams.suspects import SUSPECT
 from streams.timeline import Clock, Timeline
 
 log = structlog.get_logger()
@@ -165,7 +166,15 @@ class Processor:
             stored,
             durable_ms,
             await self._ask(lambda: self._store.state(topic, number)),
+            (await self._ask(lambda: self._store.progress(SUSPECT + topic))).get(number),
         )
+
+    async def suspect(self, batch: Batch) -> None:
+        """Note for the next owner what we die of, if it is in a pane of this batch's partition."""
+        partition = self._partitions.get((batch.topic, batch.partition))
+        if partition is not None and partition.timeline.at_ms > 0:
+            name, end_ms = SUSPECT + batch.topic, partition.timeline.at_ms
+            await self._ask(lambda: self._store.save_progress(name, batch.partition, end_ms))
 
     async def _ask(self, call: Callable[[], T]) -> T:
         return await with_backoff("store", lambda: asyncio.to_thread(call), (Retry, OSError))

@@ -82,6 +82,8 @@ class Timeline:
         self.schema, self.clock = schema, clock
         self.slots = Slots(clock.max_devices)
         self.newest_ms = NEVER
+        self._shunned = np.zeros(0, dtype=np.uint64)
+        self.at_ms = NEVER  # end of the pane in work
         self._durable = NEVER if durable_ms is None else durable_ms
         self._at = columns_of(schema).row
         self._before = Predecessors(len(schema.of_kind(Kind.COUNTER)))
@@ -161,17 +163,45 @@ class Timeline:
                 self._waiting.setdefault(start, []).append((words, index))
         self._batches.append((last_offset, kept))
 
-    def advance(self) -> Iterator[Pane | Window]:
-        """Panes and windows that the watermark has passed, in time order."""
-        yield from self._close(self.watermark_ms // self.clock.hop * self.clock.hop)
+    @property
+    def complete_ms(self) -> int:
+        """End of the newest pane that the watermark has passed."""
+        return self.watermark_ms // self.clock.hop * self.clock.hop
 
-    def _close(self, until_ms: int) -> Iterator[Pane | Window]:
+    def advance(self, until_ms: int | None = None) -> Iterator[Pane | Window]:
+        """Panes and windows that end by then, or that the watermark has passed, in time order."""
+        until_ms = self.complete_ms if until_ms is None else until_ms
         for start in sorted(s for s in self._waiting if s + self.clock.hop <= until_ms):
+            self.at_ms = start + self.clock.hop
             yield from self._finish(start)
             yield self._pane(start, self._waiting.pop(start))
         yield from self._finish(until_ms)
 
+    def waiting(self, end_ms: int) -> np.ndarray:
+        """The rows of the pane that ends then."""
+        chunks = self._waiting.get(end_ms - self.clock.hop, ())
+        rows = [words[index].view(self.schema.dtype)[:, 0] for words, index in chunks]
+        return np.concatenate(rows) if rows else self.schema.empty(0)
+
+    def shun(self, devices: np.ndarray) -> None:
+        """Count no row of these devices from now on: something is wrong with us or with them."""
+        self._shunned = np.union1d(self._shunned, devices)
+
+    def _without_shunned(self, chunk: Chunk) -> Chunk:
+        words, index = chunk
+        device = np.ascontiguousarray(words[index, 4:6]).view("<u8")[:, 0]
+        bad = np.isin(device, self._shunned)
+        metrics.DEAD_LETTERS.labels(self.schema.topic, "shunned").inc(int(bad.sum()))
+        return words, index[~bad]
+
+    def replace(self, end_ms: int, rows: np.ndarray) -> None:
+        """Have other rows wait for the end of that pane."""
+        chunk = (as_words(rows), np.arange(len(rows), dtype=np.int64))
+        self._waiting[end_ms - self.clock.hop] = [chunk]
+
     def _pane(self, start: int, chunks: list[Chunk]) -> Pane:
+        if len(self._shunned):
+            chunks = [self._without_shunned(chunk) for chunk in chunks]
         known = [(words, index, self.slots.of(words, index)) for words, index in chunks]
         self._refuse(sum(int((slots < 0).sum()) for _, _, slots in known))
         for state in (self._before, self._window, self._ring):

@@ -45,7 +45,7 @@ def ring_of(schema: Schema, columns: tuple[str, ...], rows: np.ndarray) -> tuple
     ring = Ring(schema, columns, 10, 1000, learned=columns)
     line = Timeline(schema, Clock(), None, ring)
     line._waiting[END - 1000] = [(as_words(rows), np.arange(len(rows)))]
-    list(line._close(END))
+    list(line.advance(END))
     ring.sum_up(END, line.slots.count)
     return ring, line.slots
 
