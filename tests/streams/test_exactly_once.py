@@ -132,7 +132,7 @@ def plain(seed: int) -> list[Detection]:
     return out
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_killed_anywhere_and_replayed_the_result_is_the_same(seed: int) -> None:
     """Every window row and every episode; what is said twice is said with the same words."""
     store, said, deaths = lives(seed, share=0.03 * (seed % 4))
