@@ -70,22 +70,28 @@ def diagnose(
     used = cache[seen & np.isfinite(cache)]
     recorded = bool(used.size and (used > 0).any())
     median = float(np.median(used)) if recorded else None
-    bottleneck, why = _judge(float(full.mean()), run[seen], median, max_sequences)
+    bottleneck, why = judge(float(full.mean()), float(np.median(run[seen])), median, max_sequences)
     return _verdict(bottleneck, run, wait, median, max_sequences, why)
 
 
-def _judge(
-    waiting_share: float,
-    running: np.ndarray[tuple[int], np.dtype[np.float64]],
-    kv_median: float | None,
-    cap: float | None,
+def judge(
+    waiting_share: float, running: float, kv_ratio: float | None, max_sequences: float | None
 ) -> tuple[Bottleneck, str]:
+    """The verdict and its reason from values of the time with a queue.
+
+    Args:
+        waiting_share: Share of the time with a queue.
+        running: Sequences in the batch.
+        kv_ratio: Share of KV blocks in use; None or 0 while something runs is not recorded.
+        max_sequences: The cap; None is not known.
+    """
+    kv_median = kv_ratio or None
+    cap = max_sequences
     if waiting_share < WAITING_SHARE:
         return Bottleneck.NONE, f"a queue for {waiting_share:.0%} of the time only"
     if kv_median is not None and kv_median >= KV_FULL_RATIO:
         return Bottleneck.KV_CACHE, f"{kv_median:.1%} of the KV cache in use while requests wait"
-    at_cap = cap is not None and float(np.median(running)) >= AT_CAP_RATIO * cap
-    if at_cap:
+    if cap is not None and running >= AT_CAP_RATIO * cap:
         return Bottleneck.SEQUENCES, f"as many sequences run as the engine allows ({cap:g})"
     if kv_median is None or cap is None:
         missing = "KV cache use" if kv_median is None else "the cap of sequences"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from advisor.facts import Facts
 from advisor.models import burst_plan, hybrid, managed, ownership, peaks, workload
 from advisor.models.burst_plan import BurstPlan, No, Reason
-from advisor.models.interval import Interval
+from advisor.models.interval import Interval, exactly
 from advisor.plan import skypilot
 from advisor.plan.burst_case import (
     NODE_GPUS,
@@ -24,6 +25,7 @@ from advisor.plan.burst_case import (
 )
 from advisor.plan.burst_tables import plots, tables
 from advisor.plan.gpu_demand import History
+from advisor.plan.inputs import live_facts
 from advisor.plan.report import Report
 from advisor.rules.pricing import estimate
 from ridgeline.errors import Misconfigured
@@ -35,9 +37,14 @@ SOURCES = (
 )
 
 
-def burst(options: BurstOptions) -> Report:
-    """The plan with its alternatives and what fell out, and what history says about owning."""
-    found = _found(options)
+def burst(options: BurstOptions, seen: Facts | None = None) -> Report:
+    """The plan with its alternatives and what fell out, and what history says about owning.
+
+    Args:
+        options: What was asked.
+        seen: Facts of the store, for `--live`; read when None.
+    """
+    found = _found(options, (seen or live_facts()) if options.live else None)
     if options.skypilot is not None:
         _export(options, found.plan)
     return Report(
@@ -60,9 +67,9 @@ def burst(options: BurstOptions) -> Report:
     )
 
 
-def _found(options: BurstOptions) -> Found:
-    load = load_of(options)
-    history = history_of(options, load)
+def _found(options: BurstOptions, seen: Facts | None) -> Found:
+    load = load_of(options, seen)
+    history = history_of(options, load, seen)
     catalog = catalog_of(options)
     prices = prices_of(options, load, catalog)
     shape = owned = seen_peaks = rent = layers = None
@@ -71,7 +78,8 @@ def _found(options: BurstOptions) -> Found:
             history.gpus, history.step_seconds, history.first_second_of_day
         )
         owned = _owned(options, history, prices)
-        level = owned.mid if options.own_gpus is None else options.own_gpus
+        there = options.own_gpus if options.own_gpus is not None else history.gpus_there
+        level = owned.mid if there is None else there
         seen_peaks = peaks.peaks(history.gpus, history.step_seconds, level)
         rent = peaks.rented(history.gpus, history.step_seconds, level, NODE_GPUS)
         layers = _layers(history, prices, load is not None)
@@ -93,10 +101,11 @@ def _found(options: BurstOptions) -> Found:
 
 def _owned(options: BurstOptions, history: History, prices: Prices) -> Interval:
     if prices.own is None or prices.rent is None:
-        if options.own_gpus is None:
+        there = options.own_gpus if options.own_gpus is not None else history.gpus_there
+        if there is None:
             problem = f"is needed: no price of owning {options.accelerator} is in the catalogue"
             raise Misconfigured("--own-gpus", problem)
-        return Interval(low=options.own_gpus, mid=options.own_gpus, high=options.own_gpus)
+        return exactly(there)
     steps = round(workload.DAY_SECONDS / history.step_seconds)
     return ownership.split(history.gpus, prices.own, prices.rent, steps).owned
 
@@ -131,7 +140,8 @@ def _answer(found: Found) -> str:
     need, best = found.plan.need, found.plan.best
     usd = best.usd_per_month
     base = "Rent "
-    if found.owned is not None and found.options.own_gpus is None:
+    there = found.history is not None and found.history.gpus_there is not None
+    if found.owned is not None and found.options.own_gpus is None and not there:
         base = f"Own {found.owned.mid:.0f} GPUs and rent "
     size = f"{best.offer.gpus_per_node} x {need.accelerator}{' spot' if best.spot else ''}"
     when = (

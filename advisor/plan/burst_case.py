@@ -13,6 +13,7 @@ from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.models import MODELS
 from advisor.catalog.prices import street
 from advisor.catalog.servers import SERVERS
+from advisor.facts import Facts
 from advisor.models import concurrency, hybrid, traffic, workload
 from advisor.models.burst_plan import Across, BurstPlan, Need, No, Offer, Policy
 from advisor.models.interval import Interval, exactly, of
@@ -24,7 +25,7 @@ from advisor.models.traffic import Kind
 from advisor.plan import gpu_demand
 from advisor.plan.engine import ServedModel, engine_of
 from advisor.plan.gpu_demand import History
-from advisor.plan.inputs import Demand, demand, live_facts
+from advisor.plan.inputs import Demand, demand
 from advisor.plan.options import AcceleratorName, WorkloadOptions, option_name
 from advisor.rules.offers import offers
 from advisor.rules.pricing import Catalog
@@ -53,7 +54,11 @@ class BurstOptions(WorkloadOptions):
         None, description="without history: peaks a month"
     )
     own_gpus: Annotated[float, Field(ge=0, le=1e6)] | None = Field(
-        None, description="with history: GPUs there are; default: what the history says to own"
+        None,
+        description="with history: GPUs there are; default: --live counts them, else what to own",
+    )
+    queue_wait_seconds: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="batch jobs: what they wait today; rented only if provisioning is sooner"
     )
     idle_gpus: Annotated[int, Field(ge=0)] = Field(
         0, description="idle GPUs of the same kind elsewhere: used first"
@@ -140,13 +145,12 @@ def catalog_of(options: BurstOptions) -> Catalog:
     return Catalog.of(AdvisorSettings(catalog=str(options.catalog)))
 
 
-def load_of(options: BurstOptions) -> Load | None:
+def load_of(options: BurstOptions, seen: Facts | None) -> Load | None:
     """The workload, from a trace, the store or flags; None when only GPUs were given."""
     numbers = ("requests_per_second", "prompt_tokens", "output_tokens")
     given = [n for n in numbers if getattr(options, n) is not None]
     if options.trace is None and not options.live and not given:
         return None
-    seen = live_facts() if options.live else None
     asked = demand(options, seen)
     if asked.trace is not None:
         answers = from_samples(asked.trace.output_tokens.clip(1.0))
@@ -161,7 +165,7 @@ def load_of(options: BurstOptions) -> Load | None:
     return Load(asked=asked, top=concurrency.ceiling(engine, mix, options.tpot_seconds))
 
 
-def history_of(options: BurstOptions, load: Load | None) -> History | None:
+def history_of(options: BurstOptions, load: Load | None, seen: Facts | None) -> History | None:
     """GPUs in use over time, or None when peaks were given as numbers.
 
     Raises:
@@ -173,8 +177,9 @@ def history_of(options: BurstOptions, load: Load | None) -> History | None:
         if load.top.queries_per_second <= 0:
             raise Misconfigured("--accelerator", f"{load.top.limit}: no engine carries this load")
         return gpu_demand.of_trace(load.asked.trace, load.top, options.gpus_per_engine, LOAD_RATIO)
-    if options.live:
-        return gpu_demand.of_facts(live_facts(), options.pool or "mixed")
+    if seen is not None:
+        pool = options.pool or ("mixed" if seen.serving_of("mixed") else "decode")
+        return gpu_demand.of_facts(seen, pool)
     for name in ("gpus", "hours_per_peak", "peaks_per_month"):
         if getattr(options, name) is None:
             problem = "is needed, or --demand FILE, --trace FILE or --live"
@@ -203,6 +208,7 @@ def need_of(options: BurstOptions, peaks: Peaks | None, rent: Rented | None) -> 
         interruptible=options.interruptions_per_hour is not None,
         egress_gb_per_hour=options.egress_gb_per_hour,
         rented=rent,
+        drain_seconds=options.queue_wait_seconds,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -61,6 +62,9 @@ class CapacityOptions(WorkloadOptions):
     )
     reasoning_tokens: Annotated[float, Field(gt=0, le=1e7)] = Field(
         2133.0, description="mean answer with long thought; shaped like DeepSeek-R1's"
+    )
+    before: Path | None = Field(
+        None, description="with --trace: an earlier trace; have the answers' lengths drifted?"
     )
     coverage: str | None = Field(
         None, description="measured share of tasks solved by samples, e.g. 1:0.159,5:0.296"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
-from advisor.models import coverage, samples, sizing, token_fits, traffic
+import numpy as np
+
+from advisor.models import coverage, drift, samples, sizing, token_fits, traffic
 from advisor.models.sizing import Sizing
+from advisor.models.token_sources import from_samples
 from advisor.plan.capacity_case import Case
 from advisor.plan.report import Table
+from advisor.plan.traces import read
 from ridgeline.errors import Misconfigured
 
 COUNTS = (1, 2, 4, 8, 16)
@@ -22,6 +27,8 @@ def tables(case: Case) -> Iterator[Table]:
         yield _by_share(case, case.options.reasoning_share)
     if case.options.coverage is not None:
         yield _coverage(case, case.options.coverage)
+    if case.options.before is not None:
+        yield _drift(case, case.options.before)
     yield _fits(case)
 
 
@@ -120,6 +127,27 @@ def _law(said: str) -> coverage.CoverageLaw:
     except ValueError as error:
         problem = f"{error} (found {said!r}; allowed: samples:share, e.g. 1:0.159,5:0.296)"
         raise Misconfigured("--coverage", problem) from error
+
+
+def _drift(case: Case, before: Path) -> Table:
+    if case.asked.trace is None:
+        raise Misconfigured("--before", "needs --trace to compare with")
+    earlier = from_samples(np.maximum(read(before).output_tokens, 1.0))
+    found = drift.compare(earlier, case.kind.answer)
+    verdict = "drifted" if found.drifted else "not told from chance" if found.enough else "too few"
+    return Table(
+        title="Have the answers' lengths drifted?",
+        columns=("measure", "value", "threshold"),
+        rows=(
+            ("PSI", found.psi, found.psi_threshold),
+            ("largest gap of CDF", found.ks, found.ks_threshold),
+            ("mean, now over before", found.mean_ratio, None),
+            ("p50, now over before", found.p50_ratio, None),
+            ("p99, now over before", found.p99_ratio, None),
+            (verdict, None, None),
+        ),
+        note="a threshold is what chance gives at this many queries, or what matters, if larger",
+    )
 
 
 def _fits(case: Case) -> Table:

@@ -28,6 +28,7 @@ class History:
     step_seconds: float
     first_second_of_day: float
     origin: str
+    gpus_there: float | None = None  # where the source says how many there are
 
 
 def of_file(path: Path) -> History:
@@ -111,4 +112,5 @@ def of_facts(seen: Facts, pool: str) -> History:
         step_seconds=MINUTE,
         first_second_of_day=now,
         origin=f"the store, {len(demand) / 1440:.1f} days of {pool}",
+        gpus_there=float(gpus.gpus),
     )

@@ -9,7 +9,8 @@ import numpy as np
 from advisor.catalog.models import by_name
 from advisor.catalog.servers import SERVERS
 from advisor.facts import Facts, GpuActivity, ServingLoad
-from advisor.models import burst_plan
+from advisor.models import bottleneck, burst_plan
+from advisor.models.bottleneck import Bottleneck
 from advisor.models.burst_plan import BurstPlan, Need, Policy
 from advisor.models.interval import Interval, exactly, of
 from advisor.models.peaks import DAYS_PER_MONTH, Rented, peaks, rented
@@ -39,6 +40,8 @@ def _judge(
     peak = _peak(load, facts, settings)
     if peak is None:
         return None
+    if _capped(load):
+        return drafts.raise_cap(peak, settings)
     policy = Policy(
         allowed=tuple(settings.regions), pue=settings.pue, owned_usd_per_gpu_hour=peak.owned
     )
@@ -49,6 +52,12 @@ def _judge(
             return drafts.own(peak, settings)
         return drafts.rent(peak, found, settings)
     return drafts.no(peak, found, settings)
+
+
+def _capped(load: ServingLoad) -> bool:
+    """Whether the queue waits for a setting (the cap of sequences), not for hardware."""
+    found, _ = bottleneck.judge(1.0, load.running or 0.0, load.kv_usage_ratio, load.max_batch)
+    return found is Bottleneck.SEQUENCES and load.kv_usage_ratio is not None
 
 
 def _peak(load: ServingLoad, facts: Facts, settings: AdvisorSettings) -> Peak | None:

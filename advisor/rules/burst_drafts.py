@@ -95,6 +95,26 @@ def own(peak: Peak, settings: AdvisorSettings) -> Draft:
     )
 
 
+def raise_cap(peak: Peak, settings: AdvisorSettings) -> Draft:
+    """Keep: the queue waits for the cap of sequences while the KV cache has room."""
+    load = peak.load
+    return _draft(
+        peak,
+        settings,
+        action=Action.KEEP,
+        title=f"Raise the cap of sequences of the {load.pool} pool before renting",
+        reason=(
+            f"As many sequences run in the {load.pool} pool as its engines allow "
+            f"({load.max_batch or 0:.0f}) with {load.kv_usage_ratio or 0:.0%} of the KV cache in "
+            "use: a setting (max_num_seqs), not hardware, holds the queue."
+        ),
+        gain=None,
+        effects=(),
+        needs=Needs(note="time per output token rises with the batch: watch the objective"),
+        more=(*seen("KV cache in use", load.kv_usage_ratio, "ratio"),),
+    )
+
+
 def no(peak: Peak, found: No, settings: AdvisorSettings) -> Draft | None:
     """Keep, or own, or nothing to say, by why there is no plan."""
     if Reason.OWNING_CHEAPER in found.reasons:

@@ -233,6 +233,9 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
             pools=(gpus("decode"), gpus("training")),
             idle=(replace(IDLE, idle=64),),
         ),
+        facts(  # a setting holds the queue: the cap is reached, the cache is not
+            serving=(replace(QUEUE, max_batch=160, kv_usage_ratio=0.4),), pools=(gpus("decode"),)
+        ),
         facts(  # two peaks of four minutes in a day
             serving=(QUEUE,),
             pools=(gpus("decode"),),

@@ -223,9 +223,11 @@ def test_a_plan_to_rent_says_where_how_long_and_what_is_not_known() -> None:
     assert any("region" in e.note for e in rent.counter_evidence)
 
 
-@pytest.mark.parametrize(("number", "why"), [(4, "Idle GPUs"), (5, "over before")])
+@pytest.mark.parametrize(
+    ("number", "why"), [(4, "Idle GPUs"), (5, "max_num_seqs"), (6, "over before")]
+)
 def test_no_rent_is_reasoned(number: int, why: str) -> None:
-    """Idle GPUs of the same kind, and peaks shorter than provisioning: keep, with the reason."""
+    """Idle GPUs of the kind, a cap of sequences, peaks over too soon: keep, with the reason."""
     facts = cases.NEGATIVE["capacity.cloud_burst"][number]
     (keep,) = BY_ID["capacity.cloud_burst"](facts, CATALOG, SETTINGS)
 

@@ -113,6 +113,13 @@ def test_what_keeps_the_queue_waiting(
     assert found.why
 
 
+def test_means_are_judged_as_series_are() -> None:
+    """A queue with 95 % of the cap running is cap-bound; a cache gauge of zero says nothing."""
+    assert bn.judge(1.0, 244, 0.5, 256)[0] is bn.Bottleneck.SEQUENCES
+    assert bn.judge(1.0, 100, 0.0, 256)[0] is bn.Bottleneck.UNKNOWN
+    assert bn.judge(0.1, 100, 0.99, 256)[0] is bn.Bottleneck.NONE
+
+
 def test_gauges_must_belong_together() -> None:
     """Series of different lengths are an error."""
     with pytest.raises(ValueError, match="differ"):

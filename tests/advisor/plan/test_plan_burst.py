@@ -88,6 +88,7 @@ def test_less_than_a_day_has_no_layers_and_says_so(tmp_path: Path) -> None:
         ({"allowed": "on-site"}, Action.KEEP, bp.Reason.RESIDENCY),
         ({"idle_gpus": 24}, Action.CONSOLIDATE, bp.Reason.IDLE_FIRST),
         ({"hours_per_peak": 0.05}, Action.KEEP, bp.Reason.TOO_LATE),
+        ({"queue_wait_seconds": 120.0}, Action.KEEP, bp.Reason.TOO_LATE),
         (
             {"hours_per_peak": 36.0, "own_usd_per_hour": 0.8},
             Action.ADD_CAPACITY,
@@ -288,3 +289,18 @@ def test_a_live_pool_by_what_its_gpus_carry() -> None:
     assert [64, 160] == list(gpu_demand.of_facts(facts, "decode").gpus)
     with pytest.raises(Misconfigured, match="no history of mixed; pools with one: decode"):
         gpu_demand.of_facts(facts, "mixed")
+
+
+def test_live_peaks_are_above_the_gpus_there_are() -> None:
+    """A pool of 64 GPUs at 160 requests, 400 for two hours a day: 96 more, not a new base."""
+    day = (100.0,) * 600 + (400.0,) * 120 + (100.0,) * 720
+    facts = cases.facts(
+        serving=(cases.serving("decode"), cases.serving("prefill")),
+        pools=(cases.gpus("decode"),),
+        demand={"decode": day * 3},
+    )
+    report = burst(BurstOptions.checked({"live": True}), facts)
+
+    assert report.answer.startswith("Rent up to 12 nodes of 8 x H100-SXM")
+    assert 64 == rows(report, "like")["level that peaks are counted above"][0]
+    assert report.numbers["GPUs to own"].mid < 64

@@ -87,6 +87,20 @@ def test_a_short_trace_has_a_plain_rate(tmp_path: Path) -> None:
     assert report.numbers["rate to carry"].low == report.numbers["rate to carry"].high
 
 
+def test_an_earlier_trace_shows_drift() -> None:
+    """Conversation after code: answers are several times as long; with itself nothing drifts."""
+    conv = published.data("azure-llm-2023/AzureLLMInferenceTrace_conv.csv")
+    code = published.data("azure-llm-2023/AzureLLMInferenceTrace_code.csv")
+
+    changed = plan.capacity(CapacityOptions.checked({"trace": conv, "before": code}))
+    same = plan.capacity(CapacityOptions.checked({"trace": code, "before": code}))
+
+    assert "drifted" == table(changed, "drifted").rows[-1][0]
+    assert "not told from chance" == table(same, "drifted").rows[-1][0]
+    with pytest.raises(Misconfigured, match="--before: needs --trace"):
+        answered(before=code)
+
+
 def test_live_tails_come_from_the_engines_quantiles() -> None:
     """A pool's p50 and p99 of answers give the variation, the measured mean the place."""
     load = cases.serving(
