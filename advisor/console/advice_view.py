@@ -191,7 +191,11 @@ def _needs(advice: Advice) -> str:
     needs = advice.needs
     capex = f"{money(needs.capex_usd)} up front" if needs.capex_usd else "no capital"
     days = needs.lead_time_days
-    lead = "can start today" if days < 1 else f"{number(days)} days' lead time"
+    lead = (
+        "can start today"
+        if days < 1
+        else f"{number(days)} {'day' if days == 1 else 'days'} lead time"
+    )
     return "; ".join(part for part in (lead, capex, needs.note) if part)
 
 

@@ -105,9 +105,10 @@ def quantity(value: float | None, unit: str) -> str:
         return celsius(value)
     if low in ("seconds", "second", "s"):
         return seconds(value)
-    if low in ("watts", "watt", "w"):
+    if low in ("w", "watt", "watts"):
         return scaled(value, "W")
-    return number(value, unit.replace("_per_", "/").replace("_", " "))
+    named = unit.removeprefix("1").replace("_per_", "/").replace("_", " ")  # "1/s" is "/s"
+    return number(value, named)
 
 
 def interval(estimate: Estimate | None) -> str:

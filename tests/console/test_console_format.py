@@ -111,3 +111,9 @@ def test_no_value_breaks_a_formatter(value: float) -> None:
     """Whatever arrives, there is text."""
     for unit in ("USD/month", "ratio", "celsius", "seconds", "watts", "bytes_per_second", ""):
         assert fmt.quantity(value, unit)
+
+
+def test_a_count_has_no_unit() -> None:
+    """The unit "1" is not shown, "1/s" is "/s"."""
+    assert "12" == fmt.quantity(12, "1")
+    assert f"132{NARROW}/s" == fmt.quantity(132, "1/s")

@@ -77,7 +77,7 @@ def test_advice_is_ranked_by_money(console: Page) -> None:
     expect(card).to_contain_text("84\u202f% (threshold 60\u202f%)")
     expect(card).to_contain_text("moving the KV cache costs this much per request")
     expect(card).to_contain_text("modelled")
-    expect(card).to_contain_text("3 days' lead time; no capital")
+    expect(card).to_contain_text("3 days lead time; no capital")
     expect(card).to_contain_text("falls below 100 ms within an hour")
     expect(console.get_by_test_id("advice-a3")).to_contain_text("gain unknown")
 
