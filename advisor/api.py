@@ -36,6 +36,12 @@ class By(BaseModel):
     note: Annotated[str, Field(max_length=2000)] = ""
 
 
+class Resolve(By):
+    """Who closes it, and whether what it advised was done."""
+
+    done: bool = False
+
+
 class Snooze(By):
     """Who hides it and for how long."""
 
@@ -105,9 +111,9 @@ def _advice_routes(source: ConsoleSource) -> APIRouter:
         return await one(advice_id)
 
     @closed.post("/advice/{advice_id}/resolve")
-    async def resolve(advice_id: str, body: By) -> Advice:
+    async def resolve(advice_id: str, body: Resolve) -> Advice:
         await one(advice_id)
-        await _available(source.resolve(advice_id, body.by, body.note))
+        await _available(source.resolve(advice_id, body.by, body.note, done=body.done))
         return await one(advice_id)
 
     return closed

@@ -13,9 +13,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from advisor import lifecycle
+from advisor import conflicts, lifecycle, ranking
+from advisor.places import Place
 from ridgeline import metrics
-from ridgeline.events import Advice, AdviceState, Event
+from ridgeline.events import Advice, AdviceState, Event, Verification
 
 log = structlog.get_logger()
 F = TypeVar("F", bound="HasFreshness")
@@ -29,6 +30,11 @@ class HasFreshness(Protocol):
     @property
     def stale(self) -> bool:
         """True when the newest telemetry is too old to judge anything by."""
+        ...
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """Where the GPUs are, for scopes that overlap."""
         ...
 
 
@@ -60,7 +66,7 @@ class Engine(Generic[F]):
         store: Where advice is written and recovered from.
         read_facts: Reads the facts as of a time in ms; may raise Retry.
         rules: Rule id to rule; a rule may give several pieces, one a scope.
-        outcome: Says in words what happened to the thing the advice was about.
+        verify: Measures what a change brought; None says that it is too early.
         clock: Wall clock in ms.
     """
 
@@ -69,17 +75,17 @@ class Engine(Generic[F]):
         store: AdviceStore,
         read_facts: Callable[[int], F],
         rules: Mapping[str, Rule[F]],
-        outcome: Callable[[Advice, F], str] = lambda _advice, _facts: "the condition is gone",
+        verify: Callable[[Advice, int], Verification | None] = lambda _advice, _now: None,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._store = store
         self._read_facts = read_facts
         self._rules = rules
-        self._outcome = outcome
+        self._verify = verify
         self._clock = clock
         self._lock = threading.Lock()
         self._advice: dict[str, Advice] = {}
-        self._quiet: dict[str, int] = {}
+        self._quiet: dict[str, tuple[int, int]] = {}  # evaluations, ms of the first
         self._outbox: list[Advice] = []
         self.facts: F | None = None
 
@@ -93,9 +99,9 @@ class Engine(Generic[F]):
         log.info("advice recovered", pieces=len(rows))
 
     def advice(self) -> list[Advice]:
-        """All advice, most money first, resolved last."""
+        """All advice, best first (see `ranking`), resolved last."""
         with self._lock:
-            return lifecycle.ranked(list(self._advice.values()))
+            return ranking.ordered(self._advice.values())
 
     def take_outbox(self) -> list[Advice]:
         """Changes stored since the last call, oldest first: what is still to be published."""
@@ -117,8 +123,15 @@ class Engine(Generic[F]):
             log.debug("no fresh telemetry, nothing judged")
             return []
         found, failed = self._run_rules(facts)
+        measured = self._verifications(now)
         with self._lock:
-            changes, quiet = self._changes(facts, found, failed, now)
+            changes, quiet = self._changes(found, failed, facts.places, now)
+            changes += [
+                lifecycle.verified(self._advice[key], result, now)
+                for key, result in measured.items()
+                if lifecycle.awaits_verification(self._advice[key])
+                and key not in {change.id for change in changes}
+            ]
             self._commit(changes)
             self._quiet = quiet
         return changes
@@ -133,24 +146,53 @@ class Engine(Generic[F]):
                 metrics.RULE_ERRORS.labels(name).inc()
                 log.exception("rule failed", rule=name)
                 failed.add(name)
-        return {a.id: a for a in lifecycle.without_conflicts(found)}, failed
+        ranked = (a.model_copy(update={"rank": ranking.rank(a, facts.places)}) for a in found)
+        return {a.id: a for a in ranked}, failed
+
+    def _verifications(self, now: int) -> dict[str, Verification]:
+        """What can be said of changes that were made; asks the store, so outside the lock."""
+        with self._lock:
+            waiting = [a for a in self._advice.values() if lifecycle.awaits_verification(a)]
+        results = {advice.id: self._verify(advice, now) for advice in waiting}
+        return {key: result for key, result in results.items() if result is not None}
 
     def _changes(
-        self, facts: F, found: dict[str, Advice], failed: set[str], now: int
-    ) -> tuple[list[Advice], dict[str, int]]:
+        self, found: dict[str, Advice], failed: set[str], cluster: Sequence[Place], now: int
+    ) -> tuple[list[Advice], dict[str, tuple[int, int]]]:
+        """Changes to what is said, and for how long each condition has been quiet."""
+        old = self._advice
+        live = {k: a for k, a in old.items() if a.state is not AdviceState.RESOLVED}
+        quiet_now = {k: a for k, a in live.items() if k not in found}
+        wanted = [a for a in found.values() if not lifecycle.stays_closed(old.get(a.id), a, now)]
+        decided = conflicts.resolved(
+            [*wanted, *quiet_now.values()], cluster, incumbents=frozenset(live)
+        )
         changes = [
-            change
-            for new in found.values()
-            if (change := lifecycle.refreshed(self._advice.get(new.id), new, now)) is not None
+            lifecycle.resolved(live[k], why, now, None)
+            for k, why in decided.held_back.items()
+            if k in live
         ]
-        quiet: dict[str, int] = {}
-        for old in self._advice.values():
-            if old.state is AdviceState.RESOLVED or old.id in found or old.rule in failed:
-                continue
-            quiet[old.id] = self._quiet.get(old.id, 0) + 1
-            if quiet[old.id] >= QUIET_EVALUATIONS:
-                changes.append(lifecycle.resolved(old, self._outcome(old, facts), now))
-        return changes, quiet
+        for new in decided.kept:
+            if new.id not in quiet_now:
+                change = lifecycle.refreshed(old.get(new.id), new, now)
+                changes += [change] if change is not None else []
+        kept = {a.id for a in decided.kept}
+        gone, quiet = self._gone(
+            [a for k, a in quiet_now.items() if k in kept and a.rule not in failed], now
+        )
+        return [*changes, *gone], quiet
+
+    def _gone(
+        self, quiet_now: Sequence[Advice], now: int
+    ) -> tuple[list[Advice], dict[str, tuple[int, int]]]:
+        gone: list[Advice] = []
+        quiet: dict[str, tuple[int, int]] = {}
+        for advice in quiet_now:
+            times, since = self._quiet.get(advice.id, (0, now))
+            quiet[advice.id] = times + 1, since
+            if times + 1 >= QUIET_EVALUATIONS:
+                gone.append(lifecycle.resolved(advice, "the condition is gone", now, since))
+        return gone, quiet
 
     def acknowledge(self, advice_id: str, by: str) -> Advice:
         """Mark as seen by a person. KeyError when there is no such advice."""
@@ -160,10 +202,21 @@ class Engine(Generic[F]):
         """Hide for `hours`. KeyError when there is no such advice."""
         return self._move(advice_id, lambda a: lifecycle.snoozed(a, by, hours, self._clock()))
 
-    def resolve(self, advice_id: str, by: str, note: str) -> Advice:
-        """Close by hand. KeyError when there is no such advice."""
-        outcome = lifecycle.BY_HAND + by + (f": {note}" if note else "")
-        return self._move(advice_id, lambda a: lifecycle.resolved(a, outcome, self._clock()))
+    def resolve(self, advice_id: str, by: str, note: str, *, done: bool = False) -> Advice:
+        """Close by hand; `done` says that the change was made, and then it is measured.
+
+        Raises:
+            KeyError: there is no such advice.
+        """
+        outcome = (
+            lifecycle.BY_HAND + by + (", done" if done else "") + (f": {note}" if note else "")
+        )
+
+        def close(advice: Advice) -> Advice:
+            now = self._clock()
+            return lifecycle.resolved(advice, outcome, now, now if done else None)
+
+        return self._move(advice_id, close)
 
     def _move(self, advice_id: str, change: Callable[[Advice], Advice]) -> Advice:
         with self._lock:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from uuid import UUID, uuid5
 
-from ridgeline.events import Action, Advice, AdviceState, Estimate, Evidence
+from advisor.conflicts import HELD_BACK
+from ridgeline.events import Advice, AdviceState, Estimate, Evidence, Verification
 
 _NAMESPACE = UUID("6f1d3d5e-0a2b-5c54-9a53-52ad7e1f2a10")
 GAIN_CHANGE_RATIO = 0.2
@@ -28,7 +29,7 @@ def refreshed(old: Advice | None, new: Advice, now_ms: int) -> Advice | None:
     An acknowledged or snoozed piece stays so, whatever its numbers do, until the condition goes
     away, the snooze ends, or the action itself changes.
     """
-    if old is not None and _closed_by_hand(old, now_ms) and not changed(old, new):
+    if stays_closed(old, new, now_ms):
         return None
     if old is None or old.state is AdviceState.RESOLVED:
         return new.model_copy(
@@ -39,7 +40,8 @@ def refreshed(old: Advice | None, new: Advice, now_ms: int) -> Advice | None:
     )
     woken = old.state is AdviceState.SNOOZED and not held
     other_action = old.action is not new.action
-    if not (woken or other_action or changed(old, new)):
+    rivals = _held_back(old) != _held_back(new)
+    if not (woken or other_action or rivals or changed(old, new)):
         return None
     state = old.state if held and not other_action else AdviceState.UPDATED
     return new.model_copy(
@@ -48,8 +50,14 @@ def refreshed(old: Advice | None, new: Advice, now_ms: int) -> Advice | None:
             "created_ms": old.created_ms,
             "updated_ms": now_ms,
             "snoozed_until_ms": old.snoozed_until_ms if state is AdviceState.SNOOZED else None,
+            "outcome": old.outcome if state is old.state else "",
         }
     )
+
+
+def stays_closed(old: Advice | None, new: Advice, now_ms: int) -> bool:
+    """Whether a person closed the same thing so lately that it is not to be said again."""
+    return old is not None and _closed_by_hand(old, now_ms) and not changed(old, new)
 
 
 def _closed_by_hand(old: Advice, now_ms: int) -> bool:
@@ -79,6 +87,11 @@ def _breaches(advice: Advice) -> frozenset[str]:
     return frozenset(e.name for e in advice.evidence if _over(e))
 
 
+def _held_back(advice: Advice) -> frozenset[str]:
+    """Rules whose advice this one displaced."""
+    return frozenset(e.name for e in advice.counter_evidence if e.name.startswith(HELD_BACK))
+
+
 def _over(evidence: Evidence) -> bool:
     return evidence.threshold is not None and evidence.value >= evidence.threshold
 
@@ -95,10 +108,28 @@ def snoozed(advice: Advice, by: str, hours: float, now_ms: int) -> Advice:
     return moved.model_copy(update={"snoozed_until_ms": until})
 
 
-def resolved(advice: Advice, outcome: str, now_ms: int) -> Advice:
-    """The condition is gone or a person has closed it."""
+def resolved(advice: Advice, outcome: str, now_ms: int, changed_ms: int | None) -> Advice:
+    """Closed: the condition is gone or a person says so.
+
+    `changed_ms` is when what was advised was done or the condition went; None when neither
+    happened, and then there is nothing to verify.
+    """
     moved = _moved(advice, AdviceState.RESOLVED, now_ms, outcome)
-    return moved.model_copy(update={"resolved_ms": now_ms})
+    return moved.model_copy(update={"resolved_ms": now_ms, "changed_ms": changed_ms})
+
+
+def verified(advice: Advice, verification: Verification, now_ms: int) -> Advice:
+    """The change was measured, or it was found that it cannot be."""
+    return advice.model_copy(update={"verification": verification, "updated_ms": now_ms})
+
+
+def awaits_verification(advice: Advice) -> bool:
+    """Whether a change is known and not measured yet."""
+    return (
+        advice.state is AdviceState.RESOLVED
+        and advice.changed_ms is not None
+        and advice.verification is None
+    )
 
 
 def _moved(advice: Advice, state: AdviceState, now_ms: int, outcome: str) -> Advice:
@@ -108,68 +139,7 @@ def _moved(advice: Advice, state: AdviceState, now_ms: int, outcome: str) -> Adv
         "outcome": outcome,
         "snoozed_until_ms": None,
         "resolved_ms": None,
+        "changed_ms": None,
+        "verification": None,
     }
     return advice.model_copy(update=changes)
-
-
-_ADDS_LOAD = frozenset({Action.ADD_CAPACITY, Action.REBALANCE_POOLS, Action.CONSOLIDATE})
-_REDUCES_SPEED = frozenset({Action.CAP_POWER})
-_SHAPES = frozenset({Action.DISAGGREGATE, Action.AGGREGATE})
-_EXCLUSIVE: tuple[tuple[frozenset[Action], frozenset[Action]], ...] = (
-    (_REDUCES_SPEED, _ADDS_LOAD),
-    (frozenset({Action.CONSOLIDATE}), frozenset({Action.ADD_CAPACITY, Action.BURST_TO_CLOUD})),
-    (_SHAPES, _SHAPES),
-    (frozenset({Action.ADD_CAPACITY}), frozenset({Action.BURST_TO_CLOUD})),
-    # the same queue, once for free and once for money
-    (_SHAPES | {Action.REBALANCE_POOLS}, frozenset({Action.ADD_CAPACITY, Action.BURST_TO_CLOUD})),
-)
-
-
-def without_conflicts(found: list[Advice]) -> list[Advice]:
-    """Of pieces that contradict each other on one scope keep the dearer; note the other on it."""
-    kept: list[Advice] = []
-    for advice in ranked(found):
-        rival = next((i for i, k in enumerate(kept) if conflicts(k, advice)), None)
-        if rival is None:
-            kept.append(advice)
-        else:
-            kept[rival] = _noting(kept[rival], advice)
-    return kept
-
-
-def conflicts(one: Advice, other: Advice) -> bool:
-    """Whether both cannot be followed: opposite actions on overlapping scopes."""
-    if one.scope_kind != other.scope_kind or not _parts(one) & _parts(other):
-        return False
-    return any(
-        (one.action in a and other.action in b) or (one.action in b and other.action in a)
-        for a, b in _EXCLUSIVE
-    )
-
-
-def _parts(advice: Advice) -> frozenset[str]:
-    """The scopes a scope is made of: "prefill+decode" is two."""
-    return frozenset(advice.scope.split("+"))
-
-
-def _noting(kept: Advice, dropped: Advice) -> Advice:
-    note = Evidence(
-        name=f"conflicts with {dropped.rule}",
-        value=dropped.gain.mid if dropped.gain else 0.0,
-        unit="USD/month",
-        note=f"{dropped.action}: {dropped.title}; held back because this one gains more",
-    )
-    return kept.model_copy(update={"counter_evidence": (*kept.counter_evidence, note)})
-
-
-def ranked(advice: list[Advice]) -> list[Advice]:
-    """Live before resolved, then most money a month, then newest."""
-    return sorted(
-        advice,
-        key=lambda a: (
-            a.state is AdviceState.RESOLVED,
-            -(a.gain.mid if a.gain else 0.0),
-            -a.updated_ms,
-            a.id,
-        ),
-    )

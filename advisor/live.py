@@ -67,7 +67,7 @@ class LiveSource:
         return await asyncio.to_thread(state.recent_detections, self._store, self._clock())
 
     async def advice(self) -> list[Advice]:
-        """All advice, most money first, resolved last."""
+        """All advice, best first, resolved last."""
         return self._engine.advice()
 
     async def acknowledge(self, id: str, by: str) -> None:  # noqa: A002 - the protocol's name
@@ -78,6 +78,13 @@ class LiveSource:
         """Hide it for `hours`."""
         await asyncio.to_thread(self._engine.snooze, id, by, hours)
 
-    async def resolve(self, id: str, by: str, note: str) -> None:  # noqa: A002 - likewise
-        """Say that it was done or will not be."""
-        await asyncio.to_thread(self._engine.resolve, id, by, note)
+    async def resolve(
+        self,
+        id: str,  # noqa: A002 - likewise
+        by: str,
+        note: str,
+        *,
+        done: bool = False,
+    ) -> None:
+        """Say that it was done (then it is measured) or will not be."""
+        await asyncio.to_thread(self._engine.resolve, id, by, note, done=done)

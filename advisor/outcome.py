@@ -1,54 +1,163 @@
-"""What became of the thing a piece of advice was about: its evidence then and now."""
+"""Which metric each action promises to move, and the verifier that measures it after the change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from advisor import places
+from advisor.facts.gpus import HEAT_SHARE, IDLE_SM_RATIO
+from advisor.facts.history import Measure, samples
+from advisor.facts.span import DAY_MS, MINUTE_MS, Reader, Span
+from advisor.lifecycle import BY_HAND
+from advisor.verification import NotComparable, compared, not_measurable, verdict_of
+from ridgeline.events import Action, Advice, MetricChange, Verification
 
-from advisor.facts import Facts
-from ridgeline.events import Advice
-
-
-def measured(advice: Advice, facts: Facts) -> str:
-    """The advice's first measured number before and after, in words."""
-    before = next(iter(advice.evidence), None)
-    now = _now(advice, facts)
-    if before is None or now is None:
-        return "the condition is gone"
-    return f"the condition is gone: {before.name} {before.value:.3g} before, {now:.3g} now"
+_GIVE_UP_MS = DAY_MS
+_BY = {"pool": "pool", "rack": "rack", "cooling_loop": "cooling_loop", "node": "host"}
 
 
-def _now(advice: Advice, facts: Facts) -> float | None:
-    reader = _READERS.get(advice.rule)
-    return reader(advice.scope, facts) if reader else None
+def _mean(expression: str) -> str:
+    return f"avgIf({expression}, isFinite({expression}))"
 
 
-def _throttled(scope: str, facts: Facts) -> float | None:
-    return next((g.thermal_ratio for g in facts.gpu_loops if g.group == scope), None)
+def _gpus(name: str, unit: str, by: str, value: str, *, money: bool) -> Measure:
+    return Measure(
+        name=name,
+        unit=unit,
+        table="gpu_windows",
+        by=by,
+        value=value,
+        load=_mean("w.sm_util_ratio_avg"),
+        load_name="SM activity",
+        worse_with_load=True,
+        money_follows=money,
+    )
 
 
-def _idle(scope: str, facts: Facts) -> float | None:
-    return next((i.idle / i.gpus for i in facts.idle if i.pool == scope), None)
+def _serving(name: str, unit: str, value: str, *, money: bool = False) -> Measure:
+    return Measure(
+        name=name,
+        unit=unit,
+        table="serving_windows",
+        by="pool",
+        value=value,
+        load="sumIf(w.prompt_tokens_inc, isFinite(w.prompt_tokens_inc)) / {window_s:Float64}",
+        load_name="prompt tokens/s",
+        worse_with_load=True,
+        money_follows=money,
+    )
 
 
-def _queue(scope: str, facts: Facts) -> float | None:
-    load = facts.serving_of(scope)
-    return load.overload_ratio if load else None
+def _heat(by: str) -> Measure:
+    return _gpus("GPU time throttled by heat", "ratio", by, _mean(HEAT_SHARE), money=True)
 
 
-def _dram(scope: str, facts: Facts) -> float | None:
-    gpus = facts.gpus_of(scope)
-    return gpus.dram_ratio if gpus else None
+TTFT = _serving("TTFT p99", "s", _mean("w.ttft_p99_seconds_avg"))
+TPOT = _serving("TPOT p99", "s", _mean("w.tpot_p99_seconds_avg"))
+QUEUE = _serving("requests waiting", "1", _mean("w.requests_waiting_avg"), money=True)
+POWER = _gpus("power of a GPU", "W", "pool", _mean("w.power_watts_avg"), money=False)
+IDLE = Measure(
+    name="idle GPUs",
+    unit="ratio",
+    table="gpu_windows",
+    by="pool",
+    value=f"avgIf(w.sm_util_ratio_avg < {IDLE_SM_RATIO}, isFinite(w.sm_util_ratio_avg))",
+    load=None,
+    money_follows=True,
+)
+SPEED = Measure(
+    name="tokens generated an engine",
+    unit="tokens/s",
+    table="serving_windows",
+    by="pool",
+    value=_mean("w.generation_tokens_inc / {window_s:Float64}"),
+    load=_mean("w.requests_running_avg"),
+    load_name="requests in the batch",
+    lower_is_better=False,
+)
+PAUSED = Measure(
+    name="time paused by PFC",
+    unit="ratio",
+    table="fabric_windows",
+    by="rail",
+    value=_mean("w.pfc_rx_pause_us_inc / ({window_s:Float64} * 1e6)"),
+    load="sumIf(w.tx_bytes_inc, isFinite(w.tx_bytes_inc)) * 8 / {window_s:Float64}",
+    load_name="bit/s sent",
+    worse_with_load=True,
+    money_follows=True,
+)
 
 
-def _episodes(scope: str, facts: Facts) -> float | None:
-    return float(sum(f.rail == scope for f in facts.found))
+def measures(advice: Advice) -> tuple[Measure, ...]:
+    """The metrics a piece promises to move; none where telemetry holds none."""
+    kind = advice.scope_kind
+    match advice.action:
+        case Action.CAP_POWER if kind == "pool":
+            found: tuple[Measure, ...] = (POWER,)
+        case Action.FIX_COOLING | Action.RETROFIT_COOLING | Action.CAP_POWER:
+            found = (_heat(_BY[kind]),) if kind in _BY else ()
+        case Action.DISAGGREGATE | Action.AGGREGATE | Action.REBALANCE_POOLS:
+            found = (TTFT, TPOT)
+        case Action.ADD_CAPACITY | Action.BURST_TO_CLOUD:
+            found = (QUEUE,)
+        case Action.CONSOLIDATE:
+            found = (IDLE,)
+        case Action.CHANGE_ACCELERATOR:
+            found = (SPEED,)
+        case Action.FIX_FABRIC if kind == "cluster":
+            found = (PAUSED,)  # the scope is a rail
+        case _:
+            found = ()
+    return found
 
 
-_READERS: dict[str, Callable[[str, Facts], float | None]] = {
-    "cooling.throttling": _throttled,
-    "capacity.consolidate": _idle,
-    "capacity.cloud_burst": _queue,
-    "accelerator.choice": _dram,
-    "fabric.congestion": _episodes,
-}
-"""Each reads what the first piece of its rule's evidence measured."""
+class Verifier:
+    """Measures what a change brought, once there is enough after it; None says "not yet".
+
+    Before: `minutes` that end when the change was made (or, where the condition went away by
+    itself, before the history it was judged over). After: the newest `minutes` past a sixth of that
+    for things to settle. Loads that cannot be compared are tried again for a day.
+
+    Args:
+        store: Where windows are read.
+        span: The history that conditions are judged over, and the window's length.
+        minutes: Length of what is compared.
+    """
+
+    def __init__(self, store: Reader, span: Span, minutes: float) -> None:
+        self._store = store
+        self._span = span
+        self._length_ms = int(minutes * MINUTE_MS)
+        self._settle_ms = self._length_ms // 6
+        self._again_ms: dict[str, int] = {}
+
+    def __call__(self, advice: Advice, now_ms: int) -> Verification | None:
+        """The verification, None while it is too early; raises Retry while the store is away."""
+        changed = advice.changed_ms
+        if changed is None or advice.action is Action.KEEP:
+            return None
+        if not (wanted := measures(advice)):
+            return not_measurable(advice, f"no telemetry tells what {advice.action} brings", now_ms)
+        ready = changed + self._settle_ms + self._length_ms + self._span.lateness_ms
+        if now_ms < max(ready, self._again_ms.get(advice.id, 0)):
+            return None
+        found = [self._compared(advice, measure, changed, now_ms) for measure in wanted]
+        comparable = any(isinstance(f, MetricChange) for f in found)
+        if not comparable and now_ms < changed + _GIVE_UP_MS:
+            self._again_ms[advice.id] = now_ms + self._length_ms // 2
+            return None
+        self._again_ms.pop(advice.id, None)
+        return verdict_of(advice, wanted, found, now_ms)
+
+    def _compared(
+        self, advice: Advice, measure: Measure, changed_ms: int, now_ms: int
+    ) -> MetricChange | NotComparable:
+        end = self._before_end_ms(advice, changed_ms)
+        start = max(changed_ms + self._settle_ms, now_ms - self._length_ms)
+        scopes, window_ms = places.names(advice), self._span.window_ms
+        before = samples(self._store, measure, scopes, end - self._length_ms, end, window_ms)
+        after = samples(self._store, measure, scopes, start, now_ms, window_ms)
+        return compared(measure, before, after)
+
+    def _before_end_ms(self, advice: Advice, changed_ms: int) -> int:
+        if advice.outcome.startswith(BY_HAND):
+            return changed_ms
+        return max(changed_ms - self._span.history_ms, advice.created_ms)

@@ -22,7 +22,7 @@ from advisor.engine import Engine, now_ms
 from advisor.live import LiveSource
 from advisor.notify.chat import Chat, sender
 from advisor.notify.grafana import Annotate, annotator
-from advisor.outcome import measured
+from advisor.outcome import Verifier
 from advisor.rules import RULES, Rule
 from advisor.rules.pricing import Catalog
 from ridgeline import kafka, metrics
@@ -47,7 +47,8 @@ def engine_of(
     """The engine with all rules, over a store."""
     catalog = Catalog.of(settings)
     bound = {name: partial(_applied, rule, catalog, settings) for name, rule in RULES}
-    return Engine(store, lambda now: facts.read(store, span(now)), bound, measured)
+    verify = Verifier(store, span(0), settings.verify_minutes)
+    return Engine(store, lambda now: facts.read(store, span(now)), bound, verify)
 
 
 def _applied(

@@ -126,7 +126,7 @@ class ConsoleSource(Protocol):
         ...
 
     async def advice(self) -> list[Advice]:
-        """All advice, most money first, resolved last."""
+        """All advice, best first, resolved last."""
         ...
 
     async def acknowledge(self, id: str, by: str) -> None:  # noqa: A002 - the event's own field name
@@ -137,6 +137,13 @@ class ConsoleSource(Protocol):
         """Hide it for `hours`."""
         ...
 
-    async def resolve(self, id: str, by: str, note: str) -> None:  # noqa: A002 - likewise
-        """Say that it was done or will not be."""
+    async def resolve(
+        self,
+        id: str,  # noqa: A002 - likewise
+        by: str,
+        note: str,
+        *,
+        done: bool = False,
+    ) -> None:
+        """Say that it was done (then it is measured) or will not be."""
         ...

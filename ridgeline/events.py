@@ -123,6 +123,15 @@ class EpisodeState(StrEnum):
     CLOSED = "closed"
 
 
+class Confidence(StrEnum):
+    """Where a number comes from, strongest first."""
+
+    MEASURED = "measured"
+    MODELLED = "modelled"
+    PUBLISHED = "published"
+    ASSUMED = "assumed"
+
+
 class Evidence(Event):
     """One number a claim rests on (or that speaks against it)."""
 
@@ -131,6 +140,7 @@ class Evidence(Event):
     unit: str
     threshold: float | None = None
     note: str = ""
+    confidence: Confidence = Confidence.MEASURED
 
 
 class Detection(Event):
@@ -177,15 +187,6 @@ class Action(StrEnum):
     KEEP = "keep"  # looked at, and the right answer is to change nothing
 
 
-class Confidence(StrEnum):
-    """Where a number comes from, strongest first."""
-
-    MEASURED = "measured"
-    MODELLED = "modelled"
-    PUBLISHED = "published"
-    ASSUMED = "assumed"
-
-
 class Estimate(Event):
     """A number with its interval; `low <= mid <= high`."""
 
@@ -213,6 +214,52 @@ class Needs(Event):
     lead_time_days: Annotated[float, Field(ge=0)] = 0.0
     capex_usd: Annotated[float, Field(ge=0)] = 0.0
     note: str = ""
+    confidence: Confidence = Confidence.ASSUMED
+
+
+class Rank(Event):
+    """Where a piece of advice stands among others: its gain after what counsels caution.
+
+    `steps` begin with the likely gain and each factor that follows says why; their product is the
+    value (`advisor/ranking.py` has the formula).
+    """
+
+    usd_per_month: float
+    steps: tuple[Evidence, ...]
+    confidence: Confidence
+
+
+class Verdict(StrEnum):
+    """What became of a promise once the change was made."""
+
+    KEPT = "kept"
+    PARTLY = "partly"  # better, by less than the low end of what was promised
+    NOT_KEPT = "not_kept"  # no change that could be told from noise
+    WORSE = "worse"
+    NOT_MEASURABLE = "not_measurable"
+
+
+class MetricChange(Event):
+    """One metric before and after a change, over windows of comparable load."""
+
+    metric: str
+    before: Estimate
+    after: Estimate
+    change: Estimate  # after minus before
+    lower_is_better: bool
+    windows_before: int
+    windows_after: int
+
+
+class Verification(Event):
+    """What a change brought, next to what was promised; `text` says it in one sentence."""
+
+    verdict: Verdict
+    text: str
+    changes: tuple[MetricChange, ...] = ()
+    promised: Estimate | None = None
+    brought: Estimate | None = None  # None where the promise is not measurable in its own unit
+    measured_ms: int
 
 
 class Advice(Event):
@@ -242,6 +289,9 @@ class Advice(Event):
     snoozed_until_ms: int | None = None
     resolved_ms: int | None = None
     outcome: str = ""
+    rank: Rank | None = None
+    changed_ms: int | None = None  # when the change was made or the condition went away
+    verification: Verification | None = None
 
 
 class DeadLetter(Event):

@@ -178,6 +178,9 @@ class AdvisorSettings(Settings):
 
     interval_seconds: PositiveFloat = Field(15.0, description="time between evaluations")
     history_minutes: PositiveFloat = Field(15.0, description="history a rule looks at")
+    verify_minutes: PositiveFloat = Field(
+        30.0, description="length of what is compared before and after a change"
+    )
     notify: Words = Field((), description="apprise URLs of the ops chats, with commas")
     notify_min_gain_usd: NonNegativeFloat = Field(
         0.0, description="smallest monthly gain worth a chat message"

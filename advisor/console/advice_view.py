@@ -1,4 +1,4 @@
-"""The advice: cards ranked by money, with everything a person needs to agree or disagree."""
+"""The advice: cards by worth, with everything a person needs to agree or disagree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from advisor.console.format import (
     words,
 )
 from advisor.console.parts import KeyedRows, box, heading, section, text
-from ridgeline.events import Action, Advice, AdviceState, Evidence
+from advisor.console.proof_view import draw_rank, draw_verification, estimate_sentence, versions
+from ridgeline.events import Action, Advice, AdviceState, Confidence, Evidence
 
 SET_ASIDE = frozenset({AdviceState.SNOOZED, AdviceState.RESOLVED})
 SPREAD = 2
@@ -48,14 +49,19 @@ def gain_usd(advice: Advice) -> float | None:
     return gain.mid if gain is not None and is_money(gain.unit) and known(gain.mid) else None
 
 
+def worth_usd(advice: Advice) -> float | None:
+    """What it is ordered by: its rank's value, else its gain; None where no price is known."""
+    return advice.rank.usd_per_month if advice.rank is not None else gain_usd(advice)
+
+
 def ranked(advice: Sequence[Advice]) -> list[Advice]:
-    """Most money first, then unpriced, newest first within equals."""
+    """Most worth first, then unpriced, newest first within equals."""
 
-    def rank(one: Advice) -> tuple[bool, float, int]:
-        gain = gain_usd(one)
-        return gain is None, -(gain or 0.0), -one.updated_ms
+    def place(one: Advice) -> tuple[bool, float, int]:
+        worth = worth_usd(one)
+        return worth is None, -(worth or 0.0), -one.updated_ms
 
-    return sorted(advice, key=rank)
+    return sorted(advice, key=place)
 
 
 def open_total(advice: Sequence[Advice]) -> tuple[float, float, float] | None:
@@ -100,7 +106,7 @@ class AdviceView:
         self._spread = frozenset(a.id for a in active[:SPREAD])
         self._open.show(active)
         self._closed.show(closed)
-        self._note.set_text(f"{len(active)} open, most money first" if active else "")
+        self._note.set_text(f"{len(active)} open, most worth first" if active else "")
         self._empty.set_text(
             "Nothing to change right now. Advice appears here as soon as the evidence supports it."
             if loaded
@@ -130,6 +136,7 @@ class AdviceView:
             until = advice.snoozed_until_ms
             note = f" (until {clock(until)})" if until is not None else ""
             text(words(advice.outcome) + note, "rl-outcome", "advice-outcome")
+        draw_verification(advice.verification)
         with box("rl-more", tag="details") as more:
             if advice.id in self._spread:
                 more.props["open"] = True
@@ -163,9 +170,13 @@ def _draw_more(advice: Advice) -> None:
     with box("rl-facts"):
         _fact("Cost today", interval(advice.cost_today))
         _fact("Takes", _needs(advice))
+        if advice.gain is not None:
+            _fact("Likely gain", f"{money(advice.gain.mid)}; {estimate_sentence(advice.gain)}")
         for effect in advice.effects:
-            _fact(effect.source or "Effect", interval(effect))
+            _fact("Effect", estimate_sentence(effect))
+        draw_rank(advice.rank)
         _fact("How to verify", advice.verify or UNKNOWN, wide=True)
+        _fact("Versions", versions(advice), wide=True)
 
 
 def _plain(button: ui.button | ui.dropdown_button, name: str) -> ui.element:
@@ -183,8 +194,7 @@ def _gain_text(advice: Advice) -> str:
 def _sources(advice: Advice) -> str:
     estimates = [e for e in (advice.gain, advice.cost_today) if e is not None]
     lines = [f"{words(e.confidence)}: {e.source}" for e in estimates]
-    lines += [f"{name}: {version}" for name, version in sorted(advice.data_versions.items())]
-    return "\n".join([*dict.fromkeys(lines), f"model {advice.model_version}"])
+    return "\n".join([*dict.fromkeys(lines), versions(advice)])
 
 
 def _needs(advice: Advice) -> str:
@@ -214,6 +224,8 @@ def draw_evidence(evidence: Sequence[Evidence]) -> None:
             with box(tag="li"):
                 text(words(one.name), "rl-name")
                 text(claim(one), "rl-number")
+                if one.confidence is not Confidence.MEASURED:
+                    text(one.confidence, f"rl-chip rl-{one.confidence}")
                 if one.note:
                     text(one.note, "rl-note")
 

@@ -51,6 +51,8 @@ class ResolveDialog:
             self._note = ui.textarea("What was done, or why it will not be").props("autofocus")
             self._note.props["data-testid"] = "resolve-note"
             self._note.classes("rl-textarea")
+            self._done = ui.checkbox("The change was made: measure what it brings")
+            self._done.props["data-testid"] = "resolve-done"
             with box("rl-actions"):
                 ui.button("Resolve", on_click=self._accept).props(
                     "flat no-caps dense color=none data-testid=resolve-accept"
@@ -59,13 +61,14 @@ class ResolveDialog:
                     "flat no-caps dense color=none"
                 ).classes("rl-button")
 
-    async def ask(self, title: str) -> str | None:
-        """The note; None when the reader thinks better of it."""
+    async def ask(self, title: str) -> tuple[str, bool] | None:
+        """The note and whether the change was made; None when the reader thinks better of it."""
         self._title.set_text(title)
         self._note.set_value("")
+        self._done.set_value(False)
         self._note.error = None
         answer = await self._dialog
-        return None if answer is None else str(answer)
+        return None if answer is None else (str(answer), bool(self._done.value))
 
     def _accept(self) -> None:
         note = str(self._note.value or "").strip()

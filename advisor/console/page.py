@@ -103,9 +103,10 @@ class _Page:
         await self._do(doing, "Snoozed")
 
     async def _resolve(self, advice: Advice) -> None:
-        note = await self._resolve_dialog.ask(advice.title)
-        if note is not None:
-            doing = self._feed.source.resolve(advice.id, self._name.value, note)
+        answer = await self._resolve_dialog.ask(advice.title)
+        if answer is not None:
+            note, done = answer
+            doing = self._feed.source.resolve(advice.id, self._name.value, note, done=done)
             await self._do(doing, "Resolved")
 
     async def _do(self, doing: Awaitable[None], done: str) -> None:

@@ -13,6 +13,7 @@ from advisor.facts.detections import open_detections
 from advisor.facts.fabric import rail_traffic
 from advisor.facts.facility import hall_watts_hourly, loop_heat, rack_load
 from advisor.facts.gpus import gpu_activity, idle_gpus
+from advisor.facts.places import gpu_places
 from advisor.facts.serving import demand_per_hour, demand_per_minute, serving_load
 from advisor.facts.span import HEAT_MS, Reader, Span, span_of
 from advisor.facts.values import (
@@ -37,6 +38,7 @@ QUERIES: tuple[tuple[str, Callable[[Reader, Span], Any]], ...] = (
     ("racks", rack_load),
     ("rails", rail_traffic),
     ("found", open_detections),
+    ("places", gpu_places),
     ("demand", demand_per_minute),
     ("demand_hourly", demand_per_hour),
     ("hall_watts_hourly", hall_watts_hourly),

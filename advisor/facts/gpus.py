@@ -19,13 +19,26 @@ from advisor.facts.span import (
 from advisor.facts.values import GpuActivity, IdleGpus
 
 IDLE_SM_RATIO = 0.02
-_THERMAL = ("throttle_thermal_ns_inc", "throttle_sw_thermal_ns_inc", "throttle_hw_thermal_ns_inc")
-_POWER = ("throttle_power_ns_inc", "throttle_power_brake_ns_inc")
+
+
+def _throttled(columns: tuple[str, ...]) -> str:
+    """Share of a window in the worst of several throttle counters, which may overlap."""
+    known = " OR ".join(f"isFinite(w.{c})" for c in columns)
+    worst = ", ".join(f"ifNotFinite(w.{c}, 0)" for c in columns)
+    share = f"least(1, greatest({worst}) / ({{window_s:Float64}} * 1e9))"
+    return f"if({known}, {share}, nan)"
+
+
+HEAT_SHARE = _throttled(
+    ("throttle_thermal_ns_inc", "throttle_sw_thermal_ns_inc", "throttle_hw_thermal_ns_inc")
+)
+"""SQL: share of a window in which heat held the clocks down."""
+_POWER_SHARE = _throttled(("throttle_power_ns_inc", "throttle_power_brake_ns_inc"))
 
 
 def gpu_activity(store: Reader, span: Span, by: str) -> tuple[GpuActivity, ...]:
     """Activity of the GPUs by an inventory column: pool, rack or cooling_loop."""
-    hot = f"{_throttled(_THERMAL)} > 0.01"
+    hot = f"{HEAT_SHARE} > 0.01"
     columns = {
         "gpus": DEVICES,
         "nodes": NODES,
@@ -35,8 +48,8 @@ def gpu_activity(store: Reader, span: Span, by: str) -> tuple[GpuActivity, ...]:
         "sm_ratio": mean("sm_util_ratio_avg"),
         "power_watts": mean("power_watts_avg"),
         "power_limit_watts": mean("power_limit_watts_avg"),
-        "thermal_ratio": mean_of(_throttled(_THERMAL)),
-        "power_throttled_ratio": mean_of(_throttled(_POWER)),
+        "thermal_ratio": mean_of(HEAT_SHARE),
+        "power_throttled_ratio": mean_of(_POWER_SHARE),
         "clock_ratio": mean_of("w.sm_clock_mhz_avg / w.sm_clock_max_mhz_avg", when=hot),
         "hottest_celsius": largest("temperature_celsius_max"),
         "least_margin_celsius": least("tlimit_margin_celsius_min"),
@@ -74,11 +87,3 @@ def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
     """
     rows = store.query(sql, span.parameters())
     return tuple(IdleGpus(**clean(row)) for row in rows)
-
-
-def _throttled(columns: tuple[str, ...]) -> str:
-    """Share of a window in the worst of several throttle counters, which may overlap."""
-    known = " OR ".join(f"isFinite(w.{c})" for c in columns)
-    worst = ", ".join(f"ifNotFinite(w.{c}, 0)" for c in columns)
-    share = f"least(1, greatest({worst}) / ({{window_s:Float64}} * 1e9))"
-    return f"if({known}, {share}, nan)"

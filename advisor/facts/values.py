@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from advisor.places import Place
 from ridgeline.events import Detection
 
 
@@ -142,6 +143,7 @@ class Facts:
     racks: tuple[RackLoad, ...] = ()
     rails: tuple[RailTraffic, ...] = ()
     found: tuple[Found, ...] = ()
+    places: tuple[Place, ...] = ()
     demand: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Concurrent requests of each pool by minute, of the last day."""
     demand_hourly: Mapping[str, tuple[float, ...]] = field(default_factory=dict)

@@ -54,6 +54,7 @@ class Chat:
         self._least_usd = settings.notify_min_gain_usd
         self._renotify_ms = int(settings.renotify_hours * HOUR_MS)
         self._told: dict[str, tuple[int, int]] = {}  # id -> (updated_ms told, when)
+        self._measured: set[tuple[str, int]] | None = None  # verifications; None likewise
         self._known: set[str] | None = None  # critical detections told; None before the first look
         self._wait_ms = 0
         self._silent_until_ms = 0
@@ -70,7 +71,22 @@ class Chat:
                 self._told[piece.id] = (piece.updated_ms, now_ms)
                 sent += 1
         self._told = {a.id: self._told[a.id] for a in advice if a.id in self._told}
+        sent += self._tell_measured(self._send, advice, now_ms)
         return sent + self._tell_critical(self._send, detections, now_ms)
+
+    def _tell_measured(self, send: Send, advice: Sequence[Advice], now_ms: int) -> int:
+        """Each verification once; those of before the first look were told by who looked then."""
+        found = {(a.id, v.measured_ms): (a, v) for a in advice if (v := a.verification) is not None}
+        if self._measured is None:
+            self._measured = set(found)
+        sent = 0
+        for key in found.keys() - self._measured:
+            if not self._sent(send, message.of_verification(*found[key]), now_ms):
+                return sent
+            self._measured.add(key)
+            sent += 1
+        self._measured &= found.keys()
+        return sent
 
     def _is_news(self, advice: Advice, now_ms: int) -> bool:
         if advice.state not in _TOLD_STATES or advice.action is Action.KEEP:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ridgeline.events import Advice, Detection, Estimate
+from ridgeline.events import (
+    Advice,
+    Confidence,
+    Detection,
+    Estimate,
+    Evidence,
+    Rank,
+    Verification,
+)
 
 
 def of_advice(advice: Advice) -> tuple[str, str]:
@@ -12,14 +20,45 @@ def of_advice(advice: Advice) -> tuple[str, str]:
     lines = [advice.reason]
     if advice.gain is not None:
         lines.append(f"Gain: {interval(advice.gain)} ({advice.gain.confidence}).")
-    lines += [f"- {e.name}: {e.value:.3g} {e.unit}" for e in advice.evidence[:6]]
-    against = [f"- {e.name}: {e.note or format(e.value, '.3g')}" for e in advice.counter_evidence]
-    if against:
-        lines += ["Against it:", *against[:3]]
+    if advice.rank is not None:
+        lines.append(f"Ranked by: {rank(advice.rank)}.")
+    lines += [f"- {claim(e)}" for e in advice.evidence[:6]]
+    if advice.counter_evidence:
+        lines += ["Against it:", *(f"- {claim(e)}" for e in advice.counter_evidence)]
     if advice.needs.lead_time_days or advice.needs.note:
         lines.append(f"Needs: {advice.needs.lead_time_days:g} days. {advice.needs.note}".strip())
     lines.append(f"Verify: {advice.verify}")
+    data = ", ".join(f"{name} {version}" for name, version in sorted(advice.data_versions.items()))
+    lines.append(f"Model {advice.model_version}; data: {data or 'none'}.")
     return f"Ridgeline: {advice.title}", "\n".join(lines)
+
+
+def of_verification(advice: Advice, found: Verification) -> tuple[str, str]:
+    """Title and body of the message about what a change brought."""
+    lines = [found.text, f"It was closed as: {advice.outcome}."]
+    lines += [
+        f"- {c.metric}: {c.before.mid:.3g} before, {c.after.mid:.3g} after {c.after.unit} "
+        f"({c.change.confidence}; {c.change.source})"
+        for c in found.changes
+    ]
+    if found.brought is not None:
+        lines.append(f"Brought: {interval(found.brought)} ({found.brought.confidence}).")
+    verdict = found.verdict.value.replace("_", " ")
+    return f"Ridgeline: {verdict}: {advice.title}", "\n".join(lines)
+
+
+def claim(e: Evidence) -> str:
+    """One number with its note, and how sure it is where nobody measured it."""
+    note = f" ({e.note})" if e.note else ""
+    sure = "" if e.confidence is Confidence.MEASURED else f" [{e.confidence}]"
+    return f"{e.name}: {e.value:.3g} {e.unit}{note}{sure}"
+
+
+def rank(found: Rank) -> str:
+    """A rank's value and the steps to it."""
+    first, *factors = found.steps
+    steps = " ".join(f"x {f.value:.2f} {f.name}" for f in factors)
+    return f"{found.usd_per_month:,.0f} {first.unit} = {first.value:,.0f} {steps}"
 
 
 def interval(estimate: Estimate) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from advisor import lifecycle
 from advisor.engine import QUIET_EVALUATIONS, Engine
+from advisor.places import Place
 from ridgeline import metrics
 from ridgeline.errors import Retry
 from ridgeline.events import (
@@ -21,6 +22,8 @@ from ridgeline.events import (
     Estimate,
     Event,
     Evidence,
+    Verdict,
+    Verification,
 )
 
 HOUR_MS = 3_600_000
@@ -28,9 +31,13 @@ HOUR_MS = 3_600_000
 
 @dataclass(frozen=True)
 class Fresh:
-    """Facts whose only content is their freshness."""
+    """Facts whose only content is their freshness and one cluster's places."""
 
     stale: bool = False
+    places: tuple[Place, ...] = (
+        Place(host="n0", rack="r0", cooling_loop="loop-a", pool="decode", gpus=8),
+        Place(host="n1", rack="r0", cooling_loop="loop-a", pool="prefill", gpus=8),
+    )
 
 
 class FakeStore:
@@ -74,9 +81,14 @@ class Cluster:
             self.store,
             lambda _now: self.facts,
             {"broken.rule": self.raises, "test.rule": lambda _facts: self.found},
-            lambda _advice, _facts: "0.5 before, 0.1 now",
+            self.verify,
             clock=lambda: self.now,
         )
+        self.brought: Verification | None = None
+
+    def verify(self, _advice: Advice, _now: int) -> Verification | None:
+        """What the test says was measured."""
+        return self.brought
 
     def raises(self, _facts: Fresh) -> list[Advice]:
         """A rule that can break."""
@@ -160,7 +172,7 @@ def test_updates_when_the_gain_or_a_breach_changes(change: Advice) -> None:
 
 
 def test_resolves_after_quiet_evaluations_with_the_outcome() -> None:
-    """One quiet evaluation is noise; four are an end, and it says what was measured."""
+    """One quiet evaluation is noise; four are an end, dated to the first."""
     cluster = Cluster()
     cluster.found = [piece()]
     cluster.turn()
@@ -171,7 +183,8 @@ def test_resolves_after_quiet_evaluations_with_the_outcome() -> None:
     assert [0, 0, 0, 1] == [len(changes) for changes in quiet]
     assert cluster.only.state is AdviceState.RESOLVED
     assert cluster.only.resolved_ms == cluster.now
-    assert cluster.only.outcome == "0.5 before, 0.1 now"
+    assert cluster.only.outcome == "the condition is gone"
+    assert cluster.only.changed_ms == cluster.now - 15_000 * (QUIET_EVALUATIONS - 1)
 
 
 def test_a_flicker_starts_the_count_again() -> None:
@@ -318,35 +331,128 @@ def test_a_new_process_takes_up_where_the_old_one_was() -> None:
     assert states == {a.state for a in after.engine.advice()}
 
 
-def test_ranked_by_money_resolved_last() -> None:
-    """Most money first."""
+def measured(verdict: Verdict = Verdict.KEPT) -> Verification:
+    """A verification as the verifier gives it."""
+    return Verification(verdict=verdict, text="It brought what was promised.", measured_ms=1)
+
+
+def test_a_change_that_was_made_is_measured_once() -> None:
+    """Done by hand: verified when there is enough to measure, stored, and then left alone."""
+    cluster = Cluster()
+    cluster.found = [piece()]
+    (opened,) = cluster.turn()
+    cluster.engine.resolve(opened.id, "kim", "pump replaced", done=True)
+    early = cluster.turn()
+    cluster.brought = measured()
+
+    (late,) = cluster.turn()
+
+    assert [] == early
+    assert late.verification == measured()
+    assert late.outcome == "resolved by kim, done: pump replaced"
+    assert late.state is AdviceState.RESOLVED
+    assert [] == cluster.turn()
+    assert "It brought" in cluster.store.bodies[opened.id]
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_what_is_not_done_is_not_verified(by_hand: bool) -> None:  # noqa: FBT001 - parametrized
+    """Neither a refusal by hand nor an open piece promises a change that could be measured."""
+    cluster = Cluster()
+    cluster.found = [piece()]
+    cluster.brought = measured()
+    (opened,) = cluster.turn()
+    if by_hand:
+        cluster.engine.resolve(opened.id, "kim", "will not do")
+
+    cluster.turn()
+
+    assert cluster.only.verification is None
+
+
+def test_a_condition_that_went_away_is_verified_and_forgotten_when_it_returns() -> None:
+    """The measurement belongs to one life of the advice; the next begins without it."""
+    cluster = Cluster()
+    cluster.found = [piece()]
+    cluster.turn()
+    cluster.found = []
+    for _ in range(QUIET_EVALUATIONS):
+        cluster.turn()
+    cluster.brought = measured(Verdict.NOT_MEASURABLE)
+    (verified,) = cluster.turn()
+    cluster.found = [piece()]
+
+    (again,) = cluster.turn()
+
+    assert verified.verification is not None
+    assert (again.state, again.verification) == (AdviceState.OPEN, None)
+
+
+def test_a_rival_takes_the_place_at_once_and_says_whom_it_displaced() -> None:
+    """Two that contradict are never live together; the displaced one names the reason."""
+    cluster = Cluster()
+    cap = piece(500, action=Action.CAP_POWER)
+    move = piece(2000, action=Action.REBALANCE_POOLS)
+    cluster.found = [cap]
+    cluster.turn()
+    cluster.found = [cap, move]
+
+    cluster.turn()
+
+    states = {a.action: a for a in cluster.engine.advice()}
+    assert states[Action.REBALANCE_POOLS].state is AdviceState.OPEN
+    assert "held back" in states[Action.REBALANCE_POOLS].counter_evidence[0].name
+    assert states[Action.CAP_POWER].state is AdviceState.RESOLVED
+    assert states[Action.CAP_POWER].outcome.startswith("held back: a capped pool")
+    assert states[Action.CAP_POWER].changed_ms is None
+
+
+def test_two_of_nearly_the_same_worth_do_not_take_turns() -> None:
+    """What is said stands until its rival is worth a fifth more."""
+    cluster = Cluster()
+    cap = piece(1000, action=Action.CAP_POWER)
+    cluster.found = [cap]
+    cluster.turn()
+    cluster.found = [cap, piece(1100, action=Action.REBALANCE_POOLS)]
+
+    cluster.turn()
+
+    (live,) = [a for a in cluster.engine.advice() if a.state is not AdviceState.RESOLVED]
+    assert live.action is Action.CAP_POWER
+
+
+def test_what_a_person_refused_makes_room_for_its_rival() -> None:
+    """A piece closed by hand holds nothing back."""
+    cluster = Cluster()
+    move = piece(2000, action=Action.REBALANCE_POOLS)
+    cluster.found = [move, piece(500, action=Action.CAP_POWER)]
+    (opened,) = cluster.turn()
+    cluster.engine.resolve(opened.id, "kim", "no")
+
+    (second,) = cluster.turn()
+
+    assert second.action is Action.CAP_POWER
+
+
+def test_an_open_piece_whose_rule_fails_still_holds_its_rival_back() -> None:
+    """What is said and cannot be judged now is not contradicted meanwhile."""
+    cluster = Cluster()
+    mine = piece(2000, action=Action.REBALANCE_POOLS).model_copy(update={"rule": "broken.rule"})
+    cluster.found = [mine]
+    cluster.turn()
+    cluster.broken = True
+    cluster.found = [piece(500, action=Action.CAP_POWER)]
+
+    assert [] == cluster.turn()
+    assert cluster.only.action is Action.REBALANCE_POOLS
+
+
+def test_ordered_by_worth_resolved_last() -> None:
+    """Most worth first, each with the steps to it."""
     cluster = Cluster()
     cluster.found = [piece(10, "a"), piece(30, "b"), piece(20, "c")]
     cluster.turn()
     cluster.engine.resolve(cluster.engine.advice()[0].id, "kim", "")
 
     assert ["c", "a", "b"] == [a.scope for a in cluster.engine.advice()]
-
-
-def test_of_two_that_contradict_each_other_the_dearer_is_kept() -> None:
-    """Capping power and adding load on one pool: one is said, the other is noted on it."""
-    cap = piece(500, action=Action.CAP_POWER)
-    move = piece(2000, action=Action.REBALANCE_POOLS)
-    elsewhere = piece(1, scope="prefill", action=Action.CAP_POWER)
-
-    kept = lifecycle.without_conflicts([cap, move, elsewhere])
-
-    assert {move.id, elsewhere.id} == {a.id for a in kept}
-    (note,) = kept[0].counter_evidence
-    assert "test.rule" in note.name
-    assert note.value == 500
-
-
-def test_moving_engines_beats_renting_for_one_of_the_two_pools() -> None:
-    """Scopes overlap by their parts: a rebalance of both pools speaks to a queue in one."""
-    rent = piece(500, scope="prefill", action=Action.BURST_TO_CLOUD)
-    move = piece(2000, scope="prefill+decode", action=Action.REBALANCE_POOLS)
-
-    assert lifecycle.conflicts(rent, move)
-    assert [move.id] == [a.id for a in lifecycle.without_conflicts([rent, move])]
-    assert not lifecycle.conflicts(piece(scope="training", action=Action.BURST_TO_CLOUD), move)
+    assert all(a.rank is not None for a in cluster.engine.advice())

@@ -9,10 +9,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from advisor import ranking
 from advisor.notify.chat import LONGEST_WAIT_MS, Chat, sender
 from advisor.notify.grafana import annotator
 from ridgeline.errors import Misconfigured
-from ridgeline.events import Action, Advice, AdviceState, EpisodeState
+from ridgeline.events import (
+    Action,
+    Advice,
+    AdviceState,
+    Confidence,
+    EpisodeState,
+    Evidence,
+    Verdict,
+    Verification,
+)
 from ridgeline.settings import AdvisorSettings, GrafanaSettings
 from tests.advisor import rule_cases as cases
 from tests.advisor.test_advisor_engine import piece
@@ -119,6 +129,62 @@ def test_new_critical_detections_come_in_one_message(receiver: Receiver) -> None
     assert [1, 0] == [talk.tell([], [*seen, closed], now) for now in (0, 1000)]
     assert len(receiver.bodies) == 1
     assert "2 critical findings" in str(receiver.bodies[0]["title"])
+
+
+def verified(verdict: Verdict = Verdict.KEPT, at_ms: int = 5) -> Advice:
+    """A resolved piece whose change was measured."""
+    found = Verification(verdict=verdict, text="It brought what was promised.", measured_ms=at_ms)
+    return piece().model_copy(
+        update={
+            "state": AdviceState.RESOLVED,
+            "verification": found,
+            "outcome": "resolved by kim, done",
+        }
+    )
+
+
+def test_what_a_change_brought_is_told_once(receiver: Receiver) -> None:
+    """When it is measured, not again, and not what was there before this process."""
+    talk = chat(receiver)
+    before = verified().model_copy(update={"id": "before"})
+
+    assert [0, 1, 0] == [
+        talk.tell(advice, [], now)
+        for now, advice in ((0, [before]), (1, [before, verified()]), (2, [before, verified()]))
+    ]
+    assert "Ridgeline: kept: t" == receiver.bodies[0]["title"]
+    assert "resolved by kim, done" in str(receiver.bodies[0]["message"])
+
+
+def test_a_measurement_that_could_not_be_sent_is_sent_later(receiver: Receiver) -> None:
+    """Once means once arrived."""
+    talk = chat(receiver)
+    talk.tell([], [], 0)
+    receiver.status = 500
+
+    assert talk.tell([verified(Verdict.NOT_MEASURABLE)], [], 1) == 0
+    receiver.status = 200
+    assert talk.tell([verified(Verdict.NOT_MEASURABLE)], [], LONGEST_WAIT_MS) == 1
+    assert "not measurable" in str(receiver.bodies[-1]["title"])
+
+
+def test_a_message_has_all_that_speaks_against_it_rank_and_versions(receiver: Receiver) -> None:
+    """Every piece of counter-evidence with its class, the steps of the rank, the versions."""
+    against = tuple(
+        Evidence(name=f"doubt {n}", value=n, unit="1", confidence=Confidence.PUBLISHED)
+        for n in range(5)
+    )
+    doubted = piece().model_copy(
+        update={"counter_evidence": against, "data_versions": {"prices": "2026-11"}}
+    )
+    ranked = doubted.model_copy(update={"rank": ranking.rank(doubted)})
+
+    chat(receiver).tell([ranked], [], 0)
+
+    said = str(receiver.bodies[0]["message"])
+    assert all(f"doubt {n}: {n} 1 [published]" in said for n in range(5))
+    assert "Ranked by: 570 USD/month = 1,000 x 0.75 interval x 0.80 confidence" in said
+    assert "Model 1; data: prices 2026-11." in said
 
 
 def test_a_wrong_url_stops_the_start_without_showing_it() -> None:

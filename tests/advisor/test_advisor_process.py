@@ -49,10 +49,7 @@ def test_advice_reaches_store_kafka_and_api(
     store = Store.connect(StoreSettings(url=store_url, database="adv_process"))
     store.migrate()
     gpu = item("n0", DeviceKind.GPU, "GPU-0", pool="training", model="NVIDIA H100 80GB HBM3")
-    now = time.time_ns() // 1_000_000 // 10_000 * 10_000
     store.insert_events([gpu])
-    rows = windows(GPU, gpu.device, gpu.node, 10, end_ms=now, sm_util_ratio_avg=0.0)
-    store.insert_windows(GPU, rows)
     port = free_port()
     process = start(
         tmp_path,
@@ -66,6 +63,9 @@ def test_advice_reaches_store_kafka_and_api(
         found: list[Advice] = []
 
         def listed() -> bool:
+            now = time.time_ns() // 1_000_000 // 10_000 * 10_000  # fresh, however slow the start
+            rows = windows(GPU, gpu.device, gpu.node, 10, end_ms=now, sm_util_ratio_avg=0.0)
+            store.insert_windows(GPU, rows)
             try:
                 answer = httpx.get(f"http://127.0.0.1:{port}/api/advice", timeout=2)
             except httpx.TransportError:

@@ -24,9 +24,13 @@ from ridgeline.events import (
     EpisodeState,
     Estimate,
     Evidence,
+    MetricChange,
     Needs,
     Pool,
+    Rank,
     Severity,
+    Verdict,
+    Verification,
 )
 
 MINUTE_MS = 60_000
@@ -111,6 +115,7 @@ def make_advice(
                 value=0.021,
                 unit="seconds",
                 note="moving the KV cache costs this much per request",
+                confidence=Confidence.PUBLISHED,
             ),
         ),
         cost_today=dollars(270_000, 281_000, 290_000, Confidence.MEASURED),
@@ -122,6 +127,48 @@ def make_advice(
         data_versions={"prices": "2025-11"},
         created_ms=created,
         updated_ms=created,
+    )
+
+
+def make_rank(value: float, likely: float) -> Rank:
+    """A rank with one factor."""
+    steps = (
+        Evidence(name="likely gain", value=likely, unit="USD/month"),
+        Evidence(name="confidence", value=value / likely, unit="x", note="modelled"),
+    )
+    return Rank(usd_per_month=value, steps=steps, confidence=Confidence.MODELLED)
+
+
+def make_verification() -> Verification:
+    """A promise that was kept, measured on one metric."""
+
+    def heat(low: float, mid: float, high: float) -> Estimate:
+        return Estimate(
+            low=low,
+            mid=mid,
+            high=high,
+            unit="ratio",
+            confidence=Confidence.MEASURED,
+            source="180 windows before, 180 after, at the same SM activity",
+        )
+
+    return Verification(
+        verdict=Verdict.KEPT,
+        text="It brought what was promised: throttled time 0.31 -> 0.02 ratio.",
+        changes=(
+            MetricChange(
+                metric="throttled time",
+                before=heat(0.29, 0.31, 0.33),
+                after=heat(0.01, 0.02, 0.03),
+                change=heat(-0.31, -0.29, -0.27),
+                lower_is_better=True,
+                windows_before=180,
+                windows_after=180,
+            ),
+        ),
+        promised=dollars(5_200, 6_100, 7_400, Confidence.MODELLED),
+        brought=dollars(5_300, 5_700, 6_000, Confidence.MODELLED),
+        measured_ms=now_ms(),
     )
 
 
@@ -306,7 +353,14 @@ class FakeSource:
         self._move(id, state=AdviceState.SNOOZED, snoozed_until_ms=until)
         self.calls.append(("snooze", id, by, f"{hours:g}"))
 
-    async def resolve(self, id: str, by: str, note: str) -> None:  # noqa: A002 - likewise
+    async def resolve(
+        self,
+        id: str,  # noqa: A002 - likewise
+        by: str,
+        note: str,
+        *,
+        done: bool = False,
+    ) -> None:
         """Record it."""
         self._move(id, state=AdviceState.RESOLVED, outcome=f"resolved by {by}: {note}")
-        self.calls.append(("resolve", id, by, note))
+        self.calls.append(("resolve", id, by, note, *(("done",) if done else ())))

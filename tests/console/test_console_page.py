@@ -12,7 +12,14 @@ from playwright.sync_api import Browser, Page, expect
 
 from advisor.source import TopicState
 from ridgeline.events import AdviceState, Severity
-from tests.console.console_fake import XSS, FakeSource, make_advice, make_detection
+from tests.console.console_fake import (
+    XSS,
+    FakeSource,
+    make_advice,
+    make_detection,
+    make_rank,
+    make_verification,
+)
 
 TOKEN = "open-sesame"
 pytestmark = pytest.mark.timeout(120)
@@ -80,6 +87,43 @@ def test_advice_is_ranked_by_money(console: Page) -> None:
     expect(card).to_contain_text("3 days lead time; no capital")
     expect(card).to_contain_text("falls below 100 ms within an hour")
     expect(console.get_by_test_id("advice-a3")).to_contain_text("gain unknown")
+
+
+def test_a_card_says_why_it_ranks_and_by_which_versions(console: Page, source: FakeSource) -> None:
+    """Rank before gain; each number has interval and class; versions are on the card."""
+    first = source.pieces[1].model_copy(update={"rank": make_rank(4_000, 42_000)})
+    source.pieces = [source.pieces[0], first, source.pieces[2]]
+    card = console.get_by_test_id("advice-a1")
+
+    expect(card.get_by_test_id("advice-rank")).to_contain_text("$42k likely")
+    expect(card.get_by_test_id("advice-rank")).to_contain_text("confidence (modelled) = $4k")
+    expect(card).to_contain_text("model 1, prices 2025-11")
+    expect(card).to_contain_text("$42k; $31k")
+    expect(card).to_contain_text("/ month, modelled: roofline")
+    expect(card.locator(".rl-against .rl-chip")).to_have_text("published")
+    shown = console.locator("article[data-testid^=advice-]").evaluate_all(
+        "cards => cards.map(c => c.dataset.testid)"
+    )
+    assert ["advice-a2", "advice-a1", "advice-a3"] == shown
+
+
+def test_a_done_change_is_measured_and_shown(console: Page, source: FakeSource) -> None:
+    """The reader says that it was made; later the card shows what it brought beside the promise."""
+    console.get_by_role("button", name="Resolve: Lower the supply").click()
+    dialog = console.get_by_role("dialog")
+    dialog.get_by_label("What was done").fill("Set point is 30 now")
+    dialog.get_by_text("The change was made").click()
+    dialog.get_by_role("button", name="Resolve").click()
+    expect(console.get_by_text("Snoozed and resolved (1)")).to_be_visible()
+    assert [("resolve", "a2", "console", "Set point is 30 now", "done")] == source.calls
+
+    source._move("a2", verification=make_verification())
+    console.get_by_text("Snoozed and resolved (1)").click()
+    proof = console.get_by_test_id("advice-a2").get_by_test_id("advice-verification")
+    expect(proof).to_contain_text("Kept")
+    expect(proof).to_contain_text("29\u202f% – 33\u202f%")  # noqa: RUF001 - an en dash is the range
+    expect(proof).to_contain_text("at the same SM activity")
+    expect(proof).to_contain_text("$5.3k – $6k / month")  # noqa: RUF001 - likewise
 
 
 def test_acknowledge_reaches_the_source_with_the_readers_name(

@@ -1,0 +1,70 @@
+"""One metric of one scope through time, beside the load it was measured under.
+
+Not read by the rules: the advisor asks for it when a change is to be verified.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from advisor.facts.span import Reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """A metric that a change should move. SQL is over the windows of a scope at one instant."""
+
+    name: str
+    unit: str
+    table: str
+    by: str
+    """Inventory column that scopes are names of."""
+    value: str
+    load: str | None
+    """What the metric must be compared at; None where it does not depend on load."""
+    load_name: str = ""
+    worse_with_load: bool = False
+    """Whether more load makes it worse: an improvement at more load is then one at the same."""
+    lower_is_better: bool = True
+    money_follows: bool = False
+    """Whether the promised money is lost in proportion to this metric."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The metric in one window; `load` is None for a metric that does not depend on it."""
+
+    at_ms: int
+    value: float
+    load: float | None
+
+
+def samples(  # noqa: PLR0917 - private to the verifier
+    store: Reader,
+    measure: Measure,
+    names: frozenset[str],
+    start_ms: int,
+    end_ms: int,
+    window_ms: int,
+) -> tuple[Sample, ...]:
+    """Windows that start in [start, end) in which value and load are known, oldest first."""
+    sql = f"""
+        SELECT toUnixTimestamp64Milli(w.window_start) AS at_ms, {measure.value} AS value,
+            {measure.load or "0"} AS load
+        FROM {measure.table} AS w
+        WHERE w.window_start >= fromUnixTimestamp64Milli({{start:Int64}})
+            AND w.window_start < fromUnixTimestamp64Milli({{end:Int64}})
+            AND w.device IN (
+                SELECT device FROM inventory
+                WHERE has({{names:Array(String)}}, toString({measure.by}))
+            )
+        GROUP BY w.window_start
+        HAVING isFinite(value) AND isFinite(load)
+        ORDER BY at_ms
+    """
+    asked = {"start": start_ms, "end": end_ms, "names": sorted(names)}
+    rows = store.query(sql, asked | {"window_s": window_ms / 1000})
+    loaded = measure.load is not None
+    return tuple(
+        Sample(at_ms=r["at_ms"], value=r["value"], load=r["load"] if loaded else None) for r in rows
+    )

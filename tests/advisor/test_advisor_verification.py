@@ -1,0 +1,273 @@
+"""What a change brought, from windows whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advisor import facts
+from advisor.facts.gpus import HEAT_SHARE
+from advisor.facts.history import Measure, Sample
+from advisor.outcome import IDLE, PAUSED, QUEUE, Verifier, measures
+from advisor.verification import NotComparable, compared, verdict_of
+from ridgeline.events import (
+    Action,
+    Advice,
+    Confidence,
+    DeviceKind,
+    MetricChange,
+    Verdict,
+)
+from ridgeline.schema import FABRIC, GPU, SERVING
+from ridgeline.store import Store
+from tests.advisor.test_advisor_engine import piece
+from tests.advisor.test_advisor_facts import NOW_MS, item, store, windows  # noqa: F401 - a fixture
+
+RNG = np.random.default_rng(11)
+MINUTE_MS = 60_000
+LOADED = Measure(
+    name="queue",
+    unit="1",
+    table="t",
+    by="pool",
+    value="v",
+    load="l",
+    load_name="requests/s",
+    worse_with_load=True,
+    money_follows=True,
+)
+
+
+def drawn(values: np.ndarray, loads: np.ndarray) -> list[Sample]:
+    """Samples, one a window."""
+    pairs = zip(values, loads, strict=True)
+    return [Sample(at_ms=n, value=float(v), load=float(x)) for n, (v, x) in enumerate(pairs)]
+
+
+def side(level: float, load: float, count: int = 180, slope: float = 0.5) -> list[Sample]:
+    """Windows whose metric is `level` at load 10 and grows with load."""
+    loads = RNG.normal(load, 1.0, count)
+    return drawn(level + slope * (loads - 10) + RNG.normal(0, 0.3, count), loads)
+
+
+def test_a_shift_is_found_with_its_interval() -> None:
+    """From 8 to 5 at one load: the interval holds -3 and not 0."""
+    change = compared(LOADED, side(8, 10), side(5, 10))
+
+    assert isinstance(change, MetricChange)
+    assert change.change.low < -3 < change.change.high < 0
+    assert change.change.mid == pytest.approx(-3, abs=0.3)
+    assert change.before.confidence is Confidence.MEASURED
+
+
+def test_what_load_explains_is_no_change() -> None:
+    """The metric fell because load did: at the loads both sides saw nothing changed."""
+    change = compared(LOADED, side(8, 11), side(8, 9))
+
+    assert isinstance(change, MetricChange)
+    assert change.change.low < 0 < change.change.high
+    naive = np.mean([s.value for s in side(8, 9)]) - np.mean([s.value for s in side(8, 11)])
+    assert abs(change.change.mid) < 0.4 * abs(naive)
+
+
+def test_loads_that_never_met_cannot_be_compared() -> None:
+    """Half the load after the change: an improvement may be all load's."""
+    found = compared(LOADED, side(8, 20), side(5, 10))
+
+    assert isinstance(found, NotComparable)
+    assert "requests/s was" in found.text
+
+
+def test_an_improvement_at_more_load_counts_a_worsening_does_not() -> None:
+    """More load can only hide an improvement; it would explain a worsening."""
+    better = compared(LOADED, side(8, 10), side(1, 20, slope=0))
+    worse = compared(LOADED, side(8, 10), side(12, 20, slope=0))
+
+    assert isinstance(better, MetricChange)
+    assert "at least this" in better.change.source
+    assert isinstance(worse, NotComparable)
+
+
+def test_too_few_windows_say_so() -> None:
+    """Two minutes are needed on each side."""
+    found = compared(LOADED, side(8, 10, 11), side(5, 10))
+
+    assert found == NotComparable("queue: 11 windows before the change")
+
+
+@pytest.mark.parametrize("shift", [0.0, -2.0])
+def test_the_interval_holds_the_truth_though_windows_resemble_their_neighbours(
+    shift: float,
+) -> None:
+    """Autocorrelated noise: nine of ten intervals hold the true change (seeds are fixed)."""
+    held = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        change = compared(LOADED, walk(rng, 8), walk(rng, 8 + shift))
+        assert isinstance(change, MetricChange)
+        held += change.change.low < shift < change.change.high
+
+    assert held >= 88
+
+
+def walk(rng: np.random.Generator, level: float) -> list[Sample]:
+    """Half an hour whose noise remembers four fifths of the window before."""
+    noise = np.zeros(180)
+    for n in range(1, 180):
+        noise[n] = 0.8 * noise[n - 1] + rng.normal(0, 0.3)
+    loads = rng.normal(10, 1, 180)
+    return drawn(level + noise + 0.5 * (loads - 10), loads)
+
+
+def test_without_load_all_windows_count() -> None:
+    """Idle GPUs depend on nothing: a constant share has an interval of no width."""
+    before = [Sample(at_ms=n, value=0.5, load=None) for n in range(20)]
+    after = [Sample(at_ms=n, value=0.25, load=None) for n in range(20)]
+
+    change = compared(IDLE, before, after)
+
+    assert isinstance(change, MetricChange)
+    assert (-0.25, -0.25) == (change.change.low, change.change.high)
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict", "share"),
+    [
+        (0.5, Verdict.KEPT, 15 / 16),
+        (6.5, Verdict.PARTLY, 0.19),
+        (8.0, Verdict.NOT_KEPT, 0.0),
+        (11.0, Verdict.WORSE, -0.375),
+    ],
+)
+def test_the_verdict_sets_what_was_brought_beside_what_was_promised(
+    after: float, verdict: Verdict, share: float
+) -> None:
+    """Promised 500 to 2,000; brought by the share of the metric that went away."""
+    advice = piece(1000)
+    change = compared(LOADED, side(8, 10, slope=0), side(after, 10, slope=0))
+
+    result = verdict_of(advice, [LOADED], [change], NOW_MS)
+
+    assert verdict is result.verdict
+    assert result.promised == advice.gain
+    assert result.brought is not None
+    assert result.brought.mid == pytest.approx(1000 * share, abs=60)
+    assert result.brought.low <= result.brought.mid <= result.brought.high
+    assert "promised 500 to 2,000 USD/month" in result.text
+
+
+def test_money_that_cannot_be_measured_is_said() -> None:
+    """A latency that fell is a kept promise without a sum."""
+    latency = Measure(name="TPOT p99", unit="s", table="t", by="pool", value="v", load="l")
+    change = compared(latency, side(8, 10), side(5, 10))
+
+    result = verdict_of(piece(1000), [latency], [change], NOW_MS)
+
+    assert (Verdict.KEPT, None) == (result.verdict, result.brought)
+    assert "not measurable in money" in result.text
+
+
+def test_every_action_that_changes_something_has_a_metric_or_says_that_none_is_kept() -> None:
+    """Inspecting a machine is the only change on a pool without one."""
+    without = {a for a in Action if not measures(piece(action=a))}
+
+    assert {Action.KEEP, Action.INSPECT_HARDWARE, Action.FIX_FABRIC} == without
+    rail = piece(action=Action.FIX_FABRIC, scope="rail0")
+    assert (PAUSED,) == measures(rail.model_copy(update={"scope_kind": "cluster"}))
+    assert "throttle_thermal" in HEAT_SHARE
+
+
+def changed(advice: Advice, at_ms: int, outcome: str = "resolved by kim, done") -> Advice:
+    """The advice after the change."""
+    return advice.model_copy(
+        update={"changed_ms": at_ms, "outcome": outcome, "created_ms": at_ms - 20 * MINUTE_MS}
+    )
+
+
+def cooled(store: Store, hot_until_ms: int, busy_after: float) -> Advice:  # noqa: F811 - a fixture
+    """A loop that throttled 30 % of the time until a moment and never after it."""
+    gpu = item("n0", DeviceKind.GPU, "GPU-0", cooling_loop="loop-a", pool="decode")
+    store.insert_events([gpu])
+    rows = windows(GPU, gpu.device, gpu.node, 60)
+    hot = rows["window_start"] < hot_until_ms
+    rows["throttle_thermal_ns_inc"] = np.where(hot, 3e9, 0) + RNG.normal(0, 1e8, len(rows))
+    rows["sm_util_ratio_avg"] = np.where(hot, 0.8, busy_after) + RNG.normal(0, 0.02, len(rows))
+    store.insert_windows(GPU, rows)
+    made = piece(1000, scope="loop-a", action=Action.FIX_COOLING)
+    return changed(made.model_copy(update={"scope_kind": "cooling_loop"}), hot_until_ms)
+
+
+def verifier(store: Store) -> Verifier:  # noqa: F811 - a fixture
+    """Compares ten minutes."""
+    return Verifier(store, facts.Span(now_ms=0, history_ms=900_000), 10)
+
+
+def test_a_loop_that_was_put_right_is_measured_in_the_real_store(store: Store) -> None:  # noqa: F811
+    """30 % throttled before, none after, at the same load: what was promised came."""
+    advice = cooled(store, NOW_MS - 20 * MINUTE_MS, busy_after=0.8)
+
+    result = verifier(store)(advice, NOW_MS)
+
+    assert result is not None
+    assert Verdict.KEPT is result.verdict
+    (change,) = result.changes
+    assert change.before.mid == pytest.approx(0.3, abs=0.01)
+    assert change.after.mid == pytest.approx(0, abs=0.01)
+    assert result.brought is not None
+    assert result.brought.mid == pytest.approx(1000, abs=40)
+    assert change.windows_after == 60
+
+
+def test_it_waits_for_enough_to_measure(store: Store) -> None:  # noqa: F811
+    """Two minutes after the change there is nothing to say yet."""
+    assert verifier(store)(cooled(store, NOW_MS - 2 * MINUTE_MS, 0.8), NOW_MS) is None
+
+
+def test_an_idle_machine_is_no_proof_of_cooling(store: Store) -> None:  # noqa: F811
+    """Throttling stopped because work did: tried again for a day, then said to be unmeasurable."""
+    advice = cooled(store, NOW_MS - 20 * MINUTE_MS, busy_after=0.1)
+    verify = verifier(store)
+    later = NOW_MS + 25 * 60 * MINUTE_MS
+
+    assert verify(advice, NOW_MS) is None
+    result = verify(advice, later)
+
+    assert result is not None
+    assert Verdict.NOT_MEASURABLE is result.verdict
+    assert result.brought is None
+    assert result.text.startswith("Not measurable: GPU time throttled by heat")
+
+
+def test_what_no_telemetry_shows_is_said_at_once(store: Store) -> None:  # noqa: F811
+    """Inspecting a node promises nothing that a sensor reads."""
+    advice = changed(piece(action=Action.INSPECT_HARDWARE), NOW_MS - 1000)
+
+    result = verifier(store)(advice, NOW_MS)
+
+    assert result is not None
+    assert Verdict.NOT_MEASURABLE is result.verdict
+
+
+def test_queue_and_pause_queries_run_in_the_real_store(store: Store) -> None:  # noqa: F811
+    """A queue that ended under more load, and a rail whose pauses stopped."""
+    engine = item("n0", DeviceKind.SERVING, "http://a", pool="decode")
+    port = item("n0", DeviceKind.PORT, "mlx5_0/1", rail="rail0")
+    store.insert_events([engine, port])
+    cut = NOW_MS - 20 * MINUTE_MS
+    rows = windows(SERVING, engine.device, engine.node, 60, generation_tokens_inc=5e3)
+    old = rows["window_start"] < cut
+    rows["requests_waiting_avg"] = np.where(old, 40, 0) + RNG.normal(2, 0.2, len(rows))
+    rows["prompt_tokens_inc"] = np.where(old, 1e5, 1.5e5) + RNG.normal(0, 100, len(rows))
+    store.insert_windows(SERVING, rows)
+    traffic = windows(FABRIC, port.device, port.node, 60, tx_bytes_inc=1e11)
+    traffic["pfc_rx_pause_us_inc"] = np.where(traffic["window_start"] < cut, 2e6, 0)
+    store.insert_windows(FABRIC, traffic)
+    rent = changed(piece(scope="decode", action=Action.BURST_TO_CLOUD), cut)
+    rail = changed(piece(scope="rail0", action=Action.FIX_FABRIC), cut)
+    results = [
+        verifier(store)(advice, NOW_MS)
+        for advice in (rent, rail.model_copy(update={"scope_kind": "cluster"}))
+    ]
+
+    assert [Verdict.KEPT, Verdict.KEPT] == [r.verdict for r in results if r is not None]
+    assert QUEUE.name in (results[0].text if results[0] else "")
