@@ -84,6 +84,11 @@ class Need:
     drain_seconds: float | None = None  # until own capacity has worked off the queue; None: never
     rented: Rented | None = None  # nodes that come and go; None: all of them for every peak
 
+    @property
+    def missing_gpus(self) -> Interval:
+        """GPUs to rent: what idle ones of the kind do not carry."""
+        return self.gpus.mapped(lambda gpus: max(0.0, gpus - self.idle_gpus))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Across:
@@ -247,7 +252,7 @@ def _options(need: Need, offer: Offer, policy: Policy, ready: Interval) -> list[
 
 
 def _option(need: Need, offer: Offer, policy: Policy, ready: Interval, *, spot: bool) -> Option:
-    nodes = math.ceil(need.gpus.mid / offer.gpus_per_node - 1e-9)
+    nodes = math.ceil(need.missing_gpus.mid / offer.gpus_per_node - 1e-9)
     price = offer.usd_per_gpu_hour
     lost = 0.0  # share of paid time spent on coming back
     if spot:
@@ -283,7 +288,7 @@ def _node_hours(need: Need, offer: Offer, nodes: int) -> tuple[Interval, Interva
     if need.rented is not None:
         return need.rented.unit_hours_per_month, need.rented.starts_per_month
     per_node = offer.gpus_per_node
-    each = need.gpus.mapped(lambda gpus: math.ceil(gpus / per_node - 1e-9))
+    each = need.missing_gpus.mapped(lambda gpus: math.ceil(gpus / per_node - 1e-9))
     hours = _peak_hours(need)
     used = Interval(low=hours.low * each.low, mid=hours.mid * nodes, high=hours.high * each.high)
     often = need.peaks_per_month

@@ -106,6 +106,22 @@ def size(queries_per_second: float, mix: Traffic, service: Service) -> Sizing | 
     )
 
 
+def gpus_for_tokens(
+    tokens_per_second: float, tokens_per_second_per_gpu: float, most_load_ratio: float = 1.0
+) -> int:
+    """GPUs for a token rate at a measured rate of one: `ceil(lambda*E[T] / (rho*tput))`.
+
+    R1's day: 34.2k tokens/s at 2,324 a B200 (MLPerf v5.1 Server) are 15 GPUs, its peak 40.
+
+    Raises:
+        ValueError: a rate is negative, or a GPU makes nothing.
+    """
+    made = tokens_per_second_per_gpu * most_load_ratio
+    if tokens_per_second < 0 or made <= 0:
+        raise ValueError(f"tokens_per_second={tokens_per_second:g}, of one GPU {made:g}: need > 0")
+    return math.ceil(tokens_per_second / made - 1e-9)
+
+
 def engines_needed(
     queries_per_second: float,
     mix: Traffic,

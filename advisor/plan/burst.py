@@ -81,7 +81,8 @@ def _found(options: BurstOptions, seen: Facts | None) -> Found:
         there = options.own_gpus if options.own_gpus is not None else history.gpus_there
         level = owned.mid if there is None else there
         seen_peaks = peaks.peaks(history.gpus, history.step_seconds, level)
-        rent = peaks.rented(history.gpus, history.step_seconds, level, NODE_GPUS)
+        carried = level + options.idle_gpus  # idle ones are used first
+        rent = peaks.rented(history.gpus, history.step_seconds, carried, NODE_GPUS)
         layers = _layers(history, prices, load is not None)
     need = need_of(options, seen_peaks, rent)
     return Found(

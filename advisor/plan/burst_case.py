@@ -194,7 +194,8 @@ def need_of(options: BurstOptions, peaks: Peaks | None, rent: Rented | None) -> 
         given = (options.gpus or 0.0, options.hours_per_peak or 0.0, options.peaks_per_month or 0.0)
         gpus, hours, often = (of(0.8 * v, v, 1.2 * v) for v in given)
     else:
-        gpus, hours, often = rent.units.scaled(NODE_GPUS), peaks.hours_each, peaks.per_month
+        gpus = rent.units.mapped(lambda nodes: nodes * NODE_GPUS + options.idle_gpus)
+        hours, often = peaks.hours_each, peaks.per_month
     return Need(
         pool=options.pool or "serving",
         accelerator=accelerator.name,

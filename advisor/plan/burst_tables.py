@@ -106,7 +106,7 @@ def plots(found: Found) -> Iterator[Plot]:
 
 
 def _by_utilisation(found: Found) -> Plot:
-    at = np.linspace(0.05, 1.0, 60)
+    at = np.linspace(0.15, 1.0, 60)
     prices, series, marks = found.prices, [], []
     if prices.own is not None:
         own = prices.own

@@ -108,7 +108,8 @@ def _lengths(case: Case) -> Plot:
     answers = case.kind.answer
     shares = np.concatenate((np.linspace(0.02, 0.9, 45), 1 - np.geomspace(0.1, 1e-3, 25)))
     at = np.unique(answers.quantiles(shares))
-    law = token_fits.fit_lognormal(answers).law
+    one = token_fits.fit_lognormal(answers).law
+    two = token_fits.fit_mixture(answers).law
     mean = answers.mean
     return Plot(
         title="Tokens an answer takes",
@@ -117,7 +118,8 @@ def _lengths(case: Case) -> Plot:
         y_label="share of answers that are longer",
         series=(
             _longer("answers", at, 1 - answers.cdf(at)),
-            _longer("lognormal fit", at, 1 - law.cdf(at)),
+            _longer("one lognormal", at, 1 - one.cdf(at)),
+            _longer("two lognormals", at, 1 - two.cdf(at)),
         ),
         marks=(
             Mark(label=f"mean {mean:.0f}", x=mean),

@@ -71,7 +71,8 @@ def _peak(load: ServingLoad, facts: Facts, settings: AdvisorSettings) -> Peak | 
     demand = facts.demand.get(load.pool, ())
     model = by_name(settings.model)
     server = SERVERS.get(accelerator.name)
-    share, times = _times(load, gpus, demand)
+    idle = _idle(facts, load.pool, accelerator.name)
+    share, times = _times(load, gpus, demand, idle)
     return Peak(
         load=load,
         gpus=gpus,
@@ -84,7 +85,7 @@ def _peak(load: ServingLoad, facts: Facts, settings: AdvisorSettings) -> Peak | 
             peaks_per_month=times.per_month,
             model_gb=model.weight_bytes() / 1e9 if model else 0.0,
             gpu_kw=(gpus.power_watts or accelerator.power_w or 0.0) / 1000,
-            idle_gpus=_idle(facts, load.pool, accelerator.name),
+            idle_gpus=idle,
             foreseeable=times.foreseeable,
             rented=times.rented,
         ),
@@ -104,16 +105,19 @@ class _Times:
     rented: Rented | None = None
 
 
-def _times(load: ServingLoad, gpus: GpuActivity, demand: tuple[float, ...]) -> tuple[float, _Times]:
+def _times(
+    load: ServingLoad, gpus: GpuActivity, demand: tuple[float, ...], idle: int
+) -> tuple[float, _Times]:
     """Share of time over capacity and what it takes: by history where there is one."""
     if len(demand) >= SHORT_HISTORY_MINUTES and load.running:
         used = np.array(demand) / load.running * gpus.gpus
         capacity = FULL_RATIO * gpus.gpus
         found = peaks(used, 60.0, capacity)
         if found.count:
-            rent = rented(used, 60.0, capacity, NODE_GPUS)
+            rent = rented(used, 60.0, capacity + idle, NODE_GPUS)
+            more = rent.units.mapped(lambda nodes: nodes * NODE_GPUS + idle)
             return found.share_of_time, _Times(
-                gpus=rent.units.scaled(NODE_GPUS),
+                gpus=more,
                 hours=found.hours_each,
                 per_month=found.per_month,
                 foreseeable=found.foreseeable,

@@ -329,6 +329,15 @@ def test_r1_day_on_b200s() -> None:
     assert 0 <= mean.oversized_share < 0.001
 
 
+def test_gpus_for_a_token_rate() -> None:
+    """R1 at MLPerf's 2,324 tokens/s a B200: 15 GPUs at the mean, 40 at the peak, 0 for none."""
+    assert (15, 40) == tuple(sizing.gpus_for_tokens(r * 2133, 2324) for r in (16.0, 42.5))
+    assert 49 == sizing.gpus_for_tokens(42.5 * 2133, 2324, most_load_ratio=0.8)
+    assert 0 == sizing.gpus_for_tokens(0, 2324)
+    with pytest.raises(ValueError, match="need > 0"):
+        sizing.gpus_for_tokens(1, 0)
+
+
 def test_an_engine_without_prefill_is_a_decode_engine() -> None:
     """A replica of a disaggregated decode pool carries more queries than one that prefills too."""
     replica = Replica(
