@@ -32,11 +32,17 @@ class Kind(StrEnum):
 
 _NUMPY = {Kind.GAUGE: "<f4", Kind.COUNTER: "<u8", Kind.STATE: "<u4", Kind.FLAGS: "<u4"}
 _CLICKHOUSE = {"<f4": "Float32", "<f8": "Float64", "<u4": "UInt32", "<u8": "UInt64", "<i8": "Int64"}
+# smallest of the measured ones: docs/decisions/004-codecs-and-sort-order.md
 _CODEC = {
-    Kind.GAUGE: "CODEC(ZSTD(1))",
-    Kind.COUNTER: "CODEC(Delta, ZSTD(1))",
+    Kind.GAUGE: "CODEC(FPC(12, 4), ZSTD(1))",
+    Kind.COUNTER: "CODEC(Delta, T64, ZSTD(1))",
     Kind.STATE: "CODEC(T64, ZSTD(1))",
     Kind.FLAGS: "CODEC(T64, ZSTD(1))",
+}
+_WINDOW_CODEC = {
+    "<f4": "CODEC(Delta, ZSTD(1))",
+    "<f8": "CODEC(Gorilla, ZSTD(1))",
+    "<u4": "CODEC(T64, ZSTD(1))",
 }
 MISSING: Mapping[Kind, float | int] = MappingProxyType(
     {
@@ -179,9 +185,9 @@ class Schema:
             "device UInt64 CODEC(ZSTD(1))",
             "samples UInt32 CODEC(T64, ZSTD(1))",
         ]
-        for f in self.window_fields:
-            codec = "CODEC(T64, ZSTD(1))" if f.numpy.startswith("<u") else "CODEC(ZSTD(1))"
-            lines.append(f"{f.name} {_CLICKHOUSE[f.numpy]} {codec}")
+        lines += [
+            f"{f.name} {_CLICKHOUSE[f.numpy]} {_WINDOW_CODEC[f.numpy]}" for f in self.window_fields
+        ]
         return ",\n    ".join(lines)
 
 

@@ -24,6 +24,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ridgeline.errors import Misconfigured
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Days = Annotated[int, Field(ge=1, le=20_000)]
+"""Days that rows are kept; past 2106, where ClickHouse's DateTime ends, a TTL would wrap around."""
 Words = Annotated[tuple[str, ...], NoDecode]
 """A list written with commas."""
 
@@ -97,10 +99,10 @@ class StoreSettings(Settings):
     user: str = Field("default", description="ClickHouse user")
     password: SecretStr = Field(SecretStr(""), description="ClickHouse password")
     database: str = Field("ridgeline", pattern=r"^[A-Za-z_]\w*$", description="database name")
-    raw_days: PositiveInt = Field(1, description="days raw samples are kept (when stored)")
-    window_days: PositiveInt = Field(14, description="days base windows are kept")
-    minute_days: PositiveInt = Field(90, description="days 1-minute rollups are kept")
-    hour_days: PositiveInt = Field(1095, description="days 1-hour rollups are kept")
+    raw_days: Days = Field(1, description="days raw samples are kept (when stored)")
+    window_days: Days = Field(14, description="days base windows are kept")
+    minute_days: Days = Field(90, description="days 1-minute rollups are kept")
+    hour_days: Days = Field(1095, description="days 1-hour rollups are kept")
     raw: bool = Field(default=False, description="also store raw samples")
 
 

@@ -88,8 +88,12 @@ class Connection:
         self.settings = settings
 
     @classmethod
-    def open(cls, settings: StoreSettings) -> Connection:
+    def open(cls, settings: StoreSettings, timeout_seconds: float = 60.0) -> Connection:
         """Connect and greet the server; the database need not exist yet.
+
+        Args:
+            settings: Where the server is.
+            timeout_seconds: Longest wait for one answer.
 
         Raises:
             Retry: the server is away.
@@ -110,7 +114,7 @@ class Connection:
                 proxy_path=url.path.strip("/"),
                 compress=False,
                 connect_timeout=5,
-                send_receive_timeout=60,
+                send_receive_timeout=timeout_seconds,
                 query_limit=0,
                 query_retries=1,
                 autogenerate_session_id=False,
@@ -125,6 +129,7 @@ class Connection:
         sql: str,
         subject: str,
         parameters: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
         *,
         in_database: bool = True,
     ) -> None:
@@ -134,7 +139,12 @@ class Connection:
             Retry, Reject, Misconfigured: by the error table.
         """
         with _explained(subject, self.settings):
-            self._client.command(sql, parameters=dict(parameters or {}), use_database=in_database)
+            self._client.command(
+                sql,
+                parameters=dict(parameters or {}),
+                settings=dict(settings or {}),
+                use_database=in_database,
+            )
 
     def rows(
         self,

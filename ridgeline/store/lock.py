@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ _TABLE_ALREADY_EXISTS = 57  # ClickHouse's code
 def locked(connection: Connection) -> Iterator[None]:
     """Hold the migration lock of the connection's database.
 
-    The lock of a migrator that died is taken over after `LOCK_SECONDS`. Migrations may be applied
-    twice without harm, so a migrator slower than that loses nothing either.
+    The holder renews it for as long as it lives; the lock of one that died is taken over after
+    `LOCK_SECONDS`.
 
     Raises:
         Retry: others held it for twice that long.
@@ -36,11 +37,26 @@ def locked(connection: Connection) -> Iterator[None]:
             raise Retry(f"another process migrates {connection.settings.database!r} for too long")
         _break_stale(connection)
         time.sleep(_POLL_SECONDS)
+    done = threading.Event()
+    renewal = threading.Thread(target=_renew, args=(connection, owner, done), daemon=True)
+    renewal.start()
     try:
         yield
     finally:
+        done.set()
+        renewal.join()
         if _owner(connection) == owner:
             connection.command("DROP TABLE IF EXISTS migrations_lock SYNC", "migrations_lock")
+
+
+def _renew(connection: Connection, owner: str, done: threading.Event) -> None:
+    """Write the lock anew every now and then: a copy of much data may take longer than the lock."""
+    while not done.wait(LOCK_SECONDS / 5):
+        with suppress(Retry):  # the holder's own statements say when the server is away
+            if _owner(connection) == owner:
+                connection.command(
+                    f"ALTER TABLE migrations_lock MODIFY COMMENT '{owner}'", "migrations_lock"
+                )
 
 
 def _take(connection: Connection, owner: str) -> bool:

@@ -6,22 +6,29 @@ by `align`: columns that the schema gained, and the days rows are kept.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 
 import structlog
 
+from ridgeline.errors import Misconfigured
 from ridgeline.schema import SCHEMAS
 from ridgeline.settings import StoreSettings
+from ridgeline.store import tables
 from ridgeline.store.connection import Connection
 from ridgeline.store.lock import locked
 
 log = structlog.get_logger()
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
+_STATEMENT = re.compile(
+    r"(?:CREATE TABLE IF NOT EXISTS|ALTER TABLE|INSERT INTO|(?:RENAME|DROP) TABLE IF EXISTS)"
+    r" (\w+?)(?:_before_\d{4})?\b"
+)
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 _HISTORY = """
 CREATE TABLE IF NOT EXISTS migrations (
@@ -32,6 +39,22 @@ CREATE TABLE IF NOT EXISTS migrations (
 ENGINE = ReplacingMergeTree
 ORDER BY name
 """
+# a statement may be run once more after a crash, but none before it
+_STEPS = """
+CREATE TABLE IF NOT EXISTS migration_steps (
+    name String,
+    step UInt32
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (name, step)
+"""
+_MISSING = {
+    "Float32": "nan",
+    "Float64": "nan",
+    "UInt32": "4294967295",
+    "UInt64": "18446744073709551615",
+}
+_OWN = {"migrations", "migration_steps", "migrations_lock"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +93,11 @@ def load() -> tuple[Migration, ...]:
 def migrate(connection: Connection) -> list[str]:
     """Bring the database up to date; returns the names of the migrations applied now.
 
+    A new database gets the tables of today at once; the result is the same.
+
     Raises:
         Retry: the server is away, or another migrator has held the lock for too long.
+        Misconfigured: a newer Ridgeline has migrated the database.
     """
     database = connection.settings.database
     connection.command(
@@ -79,26 +105,95 @@ def migrate(connection: Connection) -> list[str]:
     )
     with locked(connection):
         connection.command(_HISTORY, "migrations")
-        done = {
-            row["name"]: row["digest"]
-            for row in connection.rows("SELECT name, digest FROM migrations FINAL")
-        }
-        applied = [m.name for m in load() if _apply(connection, m, done)]
+        connection.command(_STEPS, "migration_steps")
+        known = load()
+        done = _done(connection, known)
+        fresh = not done and not _tables(connection) - _OWN
+        if fresh:
+            for statement in create_all():
+                connection.command(statement, "tables")
+        applied = [m.name for m in known if _apply(connection, m, done, fresh=fresh)]
         align(connection)
     return applied
 
 
-def _apply(connection: Connection, migration: Migration, done: Mapping[str, str]) -> bool:
-    if migration.name in done:
-        if done[migration.name] != migration.digest:
-            log.warning("an applied migration has changed since", migration=migration.name)
+def create_all() -> tuple[str, ...]:
+    """Statements that make every table of a new database.
+
+    Telemetry tables are made as they are today, the others as their migrations say.
+    """
+    telemetry = tables.telemetry(SCHEMAS)
+    made = {table.name for table in telemetry}
+    others = (
+        statement
+        for migration in load()
+        for statement in migration.statements
+        if _subject(statement) not in made
+    )
+    return (*(table.create() for table in telemetry), *others)
+
+
+def _subject(statement: str) -> str:
+    """The table that a statement of a migration is about.
+
+    Raises:
+        ValueError: it begins in no known way.
+    """
+    found = _STATEMENT.match(statement)
+    if found is None:
+        raise ValueError(f"cannot tell the table of: {statement[:80]}")
+    return found.group(1)
+
+
+def _done(connection: Connection, known: Sequence[Migration]) -> dict[str, str]:
+    """Digest by name of what was applied before."""
+    rows = connection.rows("SELECT name, digest FROM migrations FINAL ORDER BY name")
+    done = {row["name"]: row["digest"] for row in rows}
+    if newer := sorted(set(done) - {m.name for m in known}):
+        raise Misconfigured(
+            "RIDGELINE_STORE_DATABASE",
+            f"{connection.settings.database!r} has {', '.join(newer)}, which this version of"
+            " Ridgeline does not know: run the newer version, or name another database",
+        )
+    return done
+
+
+def _tables(connection: Connection) -> set[str]:
+    rows = connection.rows(
+        "SELECT name FROM system.tables WHERE database = {database:String}",
+        {"database": connection.settings.database},
+    )
+    return {row["name"] for row in rows}
+
+
+def _apply(
+    connection: Connection, migration: Migration, done: Mapping[str, str], *, fresh: bool
+) -> bool:
+    name = migration.name
+    if name in done:
+        if done[name] != migration.digest:
+            log.warning("an applied migration has changed since", migration=name)
         return False
-    for statement in migration.statements:
-        connection.command(statement, f"migration {migration.name}")
-    row = f'{{"name":"{migration.name}","digest":"{migration.digest}"}}'
-    connection.insert("migrations", ("name", "digest"), row.encode(), "JSONEachRow")
-    log.info("migration applied", migration=migration.name)
+    if not fresh:
+        _run(connection, migration)
+    row = {"name": name, "digest": migration.digest}
+    connection.insert("migrations", tuple(row), json.dumps(row).encode(), "JSONEachRow")
+    log.info("migration applied", migration=name)
     return True
+
+
+def _run(connection: Connection, migration: Migration) -> None:
+    """Run the statements that no earlier attempt has finished."""
+    (row,) = connection.rows(
+        "SELECT max(step) AS step FROM migration_steps WHERE name = {name:String}",
+        {"name": migration.name},
+    )
+    for step, statement in enumerate(migration.statements, start=1):
+        if step <= row["step"]:
+            continue
+        connection.command(statement, f"migration {migration.name}, statement {step}")
+        body = json.dumps({"name": migration.name, "step": step}).encode()
+        connection.insert("migration_steps", ("name", "step"), body, "JSONEachRow")
 
 
 def kept(settings: StoreSettings) -> dict[str, tuple[str, int]]:
@@ -107,8 +202,9 @@ def kept(settings: StoreSettings) -> dict[str, tuple[str, int]]:
     for family in SCHEMAS:
         out[f"{family}_raw"] = ("ts", settings.raw_days)
         out[f"{family}_windows"] = ("window_start", settings.window_days)
-        out[f"{family}_1m"] = ("window_start", settings.minute_days)
-        out[f"{family}_1h"] = ("window_start", settings.hour_days)
+        for prefix in (family, f"{family}_places"):
+            out[f"{prefix}_1m"] = ("window_start", settings.minute_days)
+            out[f"{prefix}_1h"] = ("window_start", settings.hour_days)
     out["collector_health"] = ("ts", settings.window_days)
     out["pipeline_health"] = ("ts", settings.window_days)
     out["dead_letters"] = ("ts", settings.window_days)
@@ -155,19 +251,16 @@ def align(connection: Connection) -> None:
 
 
 def telemetry_columns() -> dict[str, dict[str, str]]:
-    """Per telemetry table, the definition of each column of the schema, by name."""
-    out: dict[str, dict[str, str]] = {}
-    for family, schema in SCHEMAS.items():
-        windows = _definitions(schema.window_columns_sql())
-        out |= {f"{family}_{suffix}": windows for suffix in ("windows", "1m", "1h")}
-        out[f"{family}_raw"] = _definitions(schema.raw_columns_sql())
-    return out
+    """Per telemetry table, the definition of each column, by name; missing by default."""
+    return {
+        table.name: dict(_definition(line) for line in table.columns)
+        for table in tables.telemetry(SCHEMAS)
+    }
 
 
-def _definitions(columns_sql: str) -> dict[str, str]:
-    out: dict[str, str] = {}
-    for line in columns_sql.split(",\n"):
-        name, kind, *rest = line.strip().split(" ", 2)
-        missing = {"UInt32": "4294967295", "UInt64": "18446744073709551615"}.get(kind, "nan")
-        out[name] = " ".join((name, kind, f"DEFAULT {missing}", *rest))
-    return out
+def _definition(line: str) -> tuple[str, str]:
+    name, kind, *rest = line.split(" ", 2)
+    if re.search(r"\b(?:DEFAULT|ALIAS)\b", line):
+        return name, line
+    missing = _MISSING.get(kind)
+    return name, line if missing is None else f"{name} {kind} DEFAULT {missing} {' '.join(rest)}"

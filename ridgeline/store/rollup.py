@@ -1,21 +1,65 @@
-"""The SQL that folds base windows into minutes and minutes into hours.
+"""The SQL that folds base windows into minutes, minutes into hours, and devices into places.
 
-Folding again gives the same rows, which replace the earlier ones: a rollup may be repeated. A
-missing value is skipped; where all are missing the result is missing.
+Folding again gives the same rows, which replace the earlier ones: a rollup may be repeated, by
+several workers at once. A missing value is skipped; where all are missing the result is missing.
+
+A *place* stands for all devices of one model that share pool, rack, cooling loop and rail. Its row
+is that of its mean device, with the number of devices beside it; as they are of one model a column
+is known for all of them or for none, and one that misses a reading counts like the mean.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from ridgeline.schema import MISSING_STATE, Schema, WindowField
+from ridgeline.store.tables import KIND, PLACES
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
-STEPS = (("windows", "1m", MINUTE_MS), ("1m", "1h", HOUR_MS))
+MOST_ROWS = 500_000
+"""Rows one statement folds, or one step: memory grows with them, overhead with their number."""
+RUNNING_ROWS = 100_000
+"""Minute rows up to which an hour is rebuilt each time while it goes on: 1,700 devices."""
+_PLACE_KEY = "pool, rack, cooling_loop, rail, model"
+_PARTS = ", ".join(f"toString({part})" for part in _PLACE_KEY.split(", "))
 
 
-def span(start_ms: int, end_ms: int, step_ms: int) -> tuple[int, int]:
-    """The smallest span of whole steps that holds [start, end)."""
-    return start_ms // step_ms * step_ms, -(-end_ms // step_ms) * step_ms
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One fold over time: rows of `source` of the same `step_ms` become one of `target`."""
+
+    source: str
+    target: str
+    step_ms: int
+
+    def span(self, start_ms: int, end_ms: int) -> tuple[int, int]:
+        """The smallest span of whole steps that holds [start, end)."""
+        return start_ms // self.step_ms * self.step_ms, -(-end_ms // self.step_ms) * self.step_ms
+
+
+MINUTE = Step("windows", "1m", MINUTE_MS)
+HOUR = Step("1m", "1h", HOUR_MS)
+
+
+def runs(stale: Sequence[tuple[int, int]], step: Step) -> list[tuple[int, int]]:
+    """Stale steps (start in ms, rows) as spans for one statement each: neighbours, not too many."""
+    out: list[tuple[int, int]] = []
+    room = 0
+    for start, rows in stale:
+        if out and out[-1][1] == start and rows <= room:
+            out[-1] = (out[-1][0], start + step.step_ms)
+        else:
+            out.append((start, start + step.step_ms))
+            room = MOST_ROWS
+        room -= rows
+    return out
+
+
+def place_id(kind: str) -> str:
+    """SQL of the id of a place, from the columns of `inventory`."""
+    return f"cityHash64('place', '{kind}', {_PARTS})"
 
 
 def _fold(f: WindowField) -> str:
@@ -37,16 +81,102 @@ def _fold(f: WindowField) -> str:
     return f"if(countIf({known}) = 0, {MISSING_STATE}, {value})"
 
 
-def fold_sql(schema: Schema, source: str, target: str, step_ms: int) -> str:
+def _fold_place(f: WindowField) -> str:
+    if f.how == "inc":  # of the mean device: 0 / 0 is NaN
+        return f"avgIf({f.name}, NOT isNaN({f.name}))"
+    if f.how == "last":  # several devices have no common last state
+        return str(MISSING_STATE)
+    return _fold(f)
+
+
+def _between(column: str = "window_start") -> str:
+    return (
+        f"{column} >= fromUnixTimestamp64Milli({{start:Int64}}, 'UTC')"
+        f" AND {column} < fromUnixTimestamp64Milli({{end:Int64}}, 'UTC')"
+    )
+
+
+def _interval(step: Step) -> str:
+    return f"toStartOfInterval(window_start, INTERVAL {step.step_ms // 1000} SECOND)"
+
+
+def stale_sql(schema: Schema, step: Step) -> str:
+    """Steps between `start` and `end` whose rollups have not seen all of their rows; how many rows.
+
+    A window is a function of its samples, so rows are compared by how many samples they hold. The
+    places are asked too: a worker may have died between the two.
+    """
+    family, interval = schema.family, _interval(step)
+
+    def seen(table: str, columns: str) -> str:
+        return (
+            f"    SELECT {interval} AS step, {columns}\n"
+            f"    FROM {family}_{table} FINAL WHERE {_between()} GROUP BY step\n"
+        )
+
+    return (
+        "SELECT toUnixTimestamp64Milli(toDateTime64(step, 3, 'UTC')) AS start_ms,"
+        " sum(count) AS rows FROM (\n"
+        + seen(step.source, "count() AS count, sum(samples) AS here, 0 AS there, 0 AS places")
+        + "    UNION ALL\n"
+        + seen(step.target, "0, 0, sum(samples), 0")
+        + "    UNION ALL\n"
+        + seen(f"places_{step.target}", "0, 0, 0, sum(samples)")
+        + ") GROUP BY step HAVING sum(here) > least(sum(there), sum(places)) ORDER BY step"
+    )
+
+
+def fold_sql(schema: Schema, step: Step) -> str:
     """INSERT ... SELECT of one step; parameters `start` and `end` in ms, whole steps."""
     names = ["window_start", "node", "device", "samples", *(f.name for f in schema.window_fields)]
     folds = ",\n    ".join(_fold(f) for f in schema.window_fields)
     return (
-        f"INSERT INTO {schema.family}_{target} ({', '.join(names)})\n"
-        f"SELECT\n    toStartOfInterval(window_start, INTERVAL {step_ms // 1000} SECOND),\n"
+        f"INSERT INTO {schema.family}_{step.target} ({', '.join(names)})\n"
+        f"SELECT\n    {_interval(step)},\n"
         f"    argMax(node, window_start),\n    device,\n    sum(samples),\n    {folds}\n"
-        f"FROM {schema.family}_{source} FINAL\n"
-        "WHERE window_start >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')\n"
-        "  AND window_start < fromUnixTimestamp64Milli({end:Int64}, 'UTC')\n"
-        "GROUP BY 1, device"
+        f"FROM {schema.family}_{step.source} FINAL\nWHERE {_between()}\nGROUP BY 1, device"
+    )
+
+
+def places_sql(schema: Schema) -> str:
+    """INSERT ... SELECT of the places of a family's devices that `places` does not have yet."""
+    kind = KIND[schema.family]
+    return (
+        f"INSERT INTO {PLACES} (device, kind, {_PLACE_KEY})\n"
+        f"SELECT {place_id(kind)} AS place, '{kind}', {_PLACE_KEY}\n"
+        f"FROM (SELECT * FROM inventory FINAL) WHERE kind = '{kind}'\n"
+        f"  AND place NOT IN (SELECT device FROM {PLACES})\n"
+        f"GROUP BY {_PLACE_KEY}"
+    )
+
+
+def fold_places_sql(schema: Schema, target: str) -> str:
+    """INSERT ... SELECT of the places' rows of one `target` table; parameters `start` and `end`.
+
+    A place that had devices when it was folded before, and has none now, gets a row without any:
+    else a device that moved would be counted in both.
+    """
+    family, kind = schema.family, KIND[schema.family]
+    fields = [f.name for f in schema.window_fields]
+    nothing = ", ".join(
+        f"toFloat{'32' if f.numpy == '<f4' else '64'}(nan)"
+        if f.numpy.startswith("<f")
+        else f"toUInt32({MISSING_STATE})"
+        for f in schema.window_fields
+    )
+    names = ["window_start", "node", "device", "samples", *fields, "devices", "rebuilt"]
+    folds = ",\n    ".join(_fold_place(f) for f in schema.window_fields)
+    return (
+        f"INSERT INTO {family}_places_{target} ({', '.join(names)})\n"
+        f"SELECT window_start, 0, place, sum(samples),\n    {folds},\n"
+        "    sum(count), now64(6, 'UTC')\nFROM (\n"
+        f"    SELECT window_start, {place_id(kind)} AS place, 1 AS count, samples,"
+        f" {', '.join(fields)}\n"
+        f"    FROM (SELECT * FROM {family}_{target} FINAL WHERE {_between()}) AS w\n"
+        f"    LEFT JOIN (\n        SELECT device, {_PLACE_KEY} FROM inventory FINAL"
+        f" WHERE kind = '{kind}'\n    ) AS i USING (device)\n"
+        "    UNION ALL\n"
+        f"    SELECT window_start, device, 0, 0, {nothing}\n"
+        f"    FROM {family}_places_{target} FINAL WHERE {_between()} AND devices > 0\n"
+        ") GROUP BY window_start, place"
     )

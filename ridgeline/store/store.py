@@ -17,8 +17,17 @@ from ridgeline.settings import StoreSettings
 from ridgeline.store import event_rows, migrations, rollup
 from ridgeline.store.connection import Connection
 
+MIGRATION_SECONDS = 6 * 3600.0
+"""Longest a statement of a migration may take: moving the rows of a large table."""
 # rows that replace each other always share a partition: merging within one is enough
-_FINAL = {"final": 1, "do_not_merge_across_partitions_select_final": 1}
+# and subqueries of Distributed tables are asked once, not by every shard
+_FINAL = {
+    "final": 1,
+    "do_not_merge_across_partitions_select_final": 1,
+    "distributed_product_mode": "global",
+}
+# a rollup that has returned is durable on every shard
+_FOLD = {"distributed_foreground_insert": 1, "distributed_product_mode": "global"}
 
 
 class Store:
@@ -42,7 +51,11 @@ class Store:
 
         Any number of processes may call it at once: each returns with the tables in place.
         """
-        return migrations.migrate(self._connection)
+        patient = Connection.open(self._connection.settings, MIGRATION_SECONDS)
+        try:
+            return migrations.migrate(patient)
+        finally:
+            patient.close()
 
     def insert_windows(self, schema: Schema, rows: np.ndarray) -> None:
         """Insert rows of `schema.window_dtype`; rows of the same device and window are replaced."""
@@ -53,11 +66,58 @@ class Store:
         self._insert_rows(f"{schema.family}_raw", rows, schema.dtype)
 
     def roll_up(self, schema: Schema, start_ms: int, end_ms: int) -> None:
-        """Rebuild every minute and hour that [start, end) touches, in ms since the epoch."""
-        for source, target, step_ms in rollup.STEPS:
-            start, end = rollup.span(start_ms, end_ms, step_ms)
-            sql = rollup.fold_sql(schema, source, target, step_ms)
-            self._connection.command(sql, f"{schema.family}_{target}", {"start": start, "end": end})
+        """Rebuild what has not seen all of its rows in [start, end), in ms since the epoch.
+
+        That is minutes, and hours that have ended: one that ended unseen is made up for by the next
+        call. The hour that goes on is rebuilt too while it is small (`rollup.RUNNING_ROWS`). Any
+        number of workers may call it for the same span at once, and as often as they like: what is
+        complete is not read again.
+        """
+        self._fold(schema, rollup.MINUTE, *rollup.MINUTE.span(start_ms, end_ms))
+        now_ms, next_ms = self._hours(schema)
+        start, end = rollup.HOUR.span(start_ms, end_ms)
+        self._fold(schema, rollup.HOUR, start, min(end, now_ms))
+        self._fold(schema, rollup.HOUR, next_ms, now_ms)
+        if self._minutes(schema, now_ms) <= rollup.RUNNING_ROWS:
+            self._fold(schema, rollup.HOUR, now_ms, now_ms + rollup.HOUR_MS)
+
+    def _hours(self, schema: Schema) -> tuple[int, int]:
+        """Start of the hour that goes on, by the newest window; end of the newest hour rolled up.
+
+        Only the limits of parts are read.
+        """
+        limits = {"newest": "max {}_windows", "first": "min {}_1m", "last": "max {}_1h"}
+        columns = []
+        for name, limit in limits.items():
+            which, table = limit.format(schema.family).split()
+            limit_sql = f"(SELECT {which}(window_start) FROM {table})"
+            columns.append(f"toUnixTimestamp64Milli({limit_sql}) AS {name}")
+        (row,) = self._connection.rows(f"SELECT {', '.join(columns)}")
+        hour = rollup.HOUR_MS
+        done = row["last"] + hour if row["last"] else row["first"]
+        return row["newest"] // hour * hour, done // hour * hour
+
+    def _minutes(self, schema: Schema, since_ms: int) -> int:
+        """Rows of the minute table from a time on; the index knows nearly all of it."""
+        (row,) = self._connection.rows(
+            f"SELECT count() AS rows FROM {schema.family}_1m"
+            " WHERE window_start >= fromUnixTimestamp64Milli({since:Int64}, 'UTC')",
+            {"since": since_ms},
+        )
+        return int(row["rows"])
+
+    def _fold(self, schema: Schema, step: rollup.Step, start_ms: int, end_ms: int) -> None:
+        if start_ms >= end_ms:
+            return
+        span = {"start": start_ms, "end": end_ms}
+        subject = f"{schema.family}_{step.target}"
+        stale = self._connection.rows(rollup.stale_sql(schema, step), span, subject=subject)
+        if stale:
+            self._connection.command(rollup.places_sql(schema), subject, settings=_FOLD)
+        for start, end in rollup.runs([(r["start_ms"], r["rows"]) for r in stale], step):
+            one = {"start": start, "end": end}
+            for sql in (rollup.fold_sql(schema, step), rollup.fold_places_sql(schema, step.target)):
+                self._connection.command(sql, subject, one, _FOLD)
 
     def insert_events(self, events: Sequence[Event]) -> None:
         """Insert events into their tables; an event of the same identity is replaced."""

@@ -14,7 +14,7 @@ from ridgeline import schema
 from ridgeline.errors import Misconfigured, Reject, Retry
 from ridgeline.schema import GPU, SCHEMAS, Column, Kind
 from ridgeline.settings import StoreSettings
-from ridgeline.store import Store, cluster, lock, migrations
+from ridgeline.store import Store, lock, migrations
 from ridgeline.store.__main__ import main
 from ridgeline.store.connection import Connection
 
@@ -23,6 +23,7 @@ RELEASED = {
     "0001_telemetry": "9669a6dea1c0841c7b5bd009950a49c2fe5331f8bbfb64780fbc47b6c349b150",
     "0002_events": "e79fea6a066f105c9682746b4061fe34865b341d1d380fe10394f966ca58a1ef",
     "0003_stream_state": "a5f1fb954c9b8e58b0bd8a7455b74a312c66c03a2c26e9212752ce1ad9e6aa0f",
+    "0005_order_codecs_places": "beea69c1f18e144ae1be4cb236ec9b40d6d95de98dcd11489eb31a6b8b7dffdc",
 }
 
 IN_2030_MS = 1_900_000_000_000
@@ -48,7 +49,8 @@ def test_migrated_tables_have_the_schemas_columns(settings: StoreSettings) -> No
     for one in SCHEMAS.values():
         for suffix, dtype in (("windows", one.window_dtype), ("raw", one.dtype)):
             got = connection.rows(f"DESCRIBE TABLE {one.family}_{suffix}")
-            assert list(dtype.names or ()) == [row["name"] for row in got]
+            names = [row["name"] for row in got if row["default_type"] != "ALIAS"]
+            assert list(dtype.names or ()) == names
 
 
 @pytest.fixture
@@ -108,22 +110,6 @@ def test_the_lock_of_a_dead_migrator_is_taken_over(
 
     assert set(RELEASED) <= set(Store.connect(settings).migrate())
     assert [] == connection.rows("SHOW TABLES LIKE 'migrations_lock%'")
-
-
-def test_a_cluster_gets_every_table(settings: StoreSettings, newer: schema.Schema) -> None:
-    """The same tables, replicated and distributed, and later columns too."""
-    Store.connect(settings).migrate()
-    tables = {row["name"] for row in Connection.open(settings).rows("SHOW TABLES")} - {"migrations"}
-    text = cluster.ddl(settings, "main")
-    statements = text.rstrip(";\n").split(";\n\n")
-
-    assert all("ON CLUSTER 'main'" in statement for statement in statements)
-    for table in tables:
-        assert f".{table} ON CLUSTER 'main' AS " in text
-        assert f".{table}_local ON CLUSTER 'main' (" in text
-    assert text.count("ENGINE = Replicated") == text.count("ENGINE = Distributed") == len(tables)
-    assert "gpu_raw_local ON CLUSTER 'main' ADD COLUMN IF NOT EXISTS new_gauge" in text
-    assert "ADD COLUMN IF NOT EXISTS power_watts" not in text
 
 
 def test_the_command_line(

@@ -1,0 +1,109 @@
+"""The telemetry tables of today, from the schema: columns, codecs, sort keys, shards.
+
+A new database is made from these; an older one is brought here by the numbered migrations, and a
+test compares the two. A cluster's tables are written from the same definitions.
+
+Rows lie by a stretch of time, then by device: a question about the last minutes opens the last
+stretch, and within a stretch each device's values still lie side by side, which is what makes them
+small (docs/decisions/004-codecs-and-sort-order.md). Places are few and always read whole: theirs
+lie by time, so that a new hour never has to be merged with the old ones to be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ridgeline.schema import SCHEMAS, Schema
+
+KIND: Mapping[str, str] = MappingProxyType(
+    {"gpu": "gpu", "fabric": "port", "facility": "facility", "serving": "serving"}
+)
+"""Inventory kind of the devices of each family."""
+PLACES = "places"
+_DAY, _MONTH = "toDate({t})", "toYYYYMM({t})"
+_TEN_MINUTES = "toStartOfInterval({t}, toIntervalSecond(600))"
+_DEVICE_COUNT = "devices UInt32 ALIAS 1"  # so that a device is read like a place of one
+_PLACE_COLUMNS = (
+    "devices UInt32 DEFAULT 0 CODEC(T64, ZSTD(1))",
+    "rebuilt DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC') CODEC(Delta, ZSTD(1))",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One table: `shard` is the expression that keeps rows which replace each other together."""
+
+    name: str
+    columns: tuple[str, ...]
+    engine: str
+    partition: str
+    order: tuple[str, ...]
+    shard: str = "cityHash64(device)"
+
+    def create(self) -> str:
+        """CREATE TABLE statement."""
+        columns = ",\n    ".join(self.columns)
+        partition = f"PARTITION BY {self.partition}\n" if self.partition else ""
+        settings = "\nSETTINGS ttl_only_drop_parts = 1" if self.partition else ""
+        return (
+            f"CREATE TABLE IF NOT EXISTS {self.name} (\n    {columns}\n)\nENGINE = {self.engine}\n"
+            f"{partition}ORDER BY ({', '.join(self.order)}){settings}"
+        )
+
+
+def telemetry(schemas: Mapping[str, Schema] = SCHEMAS) -> tuple[Table, ...]:
+    """Tables of every family, and the places that devices are summed up by."""
+    return (*(t for s in schemas.values() for t in _family(s)), _PLACES)
+
+
+def _family(schema: Schema) -> tuple[Table, ...]:
+    window, raw = (_lines(sql) for sql in (schema.window_columns_sql(), schema.raw_columns_sql()))
+    device, place = (*window, _DEVICE_COUNT), (*window, *_PLACE_COLUMNS)
+    more, newer = "ReplacingMergeTree(samples)", "ReplacingMergeTree(rebuilt)"
+    start = "window_start"
+    by_device = ("device", start)
+    ten_minutes, hour = _TEN_MINUTES.format(t=start), f"toStartOfHour({start})"
+
+    def table(
+        suffix: str, columns: tuple[str, ...], engine: str, partition: str, *order: str
+    ) -> Table:
+        return Table(
+            name=f"{schema.family}_{suffix}",
+            columns=columns,
+            engine=engine,
+            partition=partition,
+            order=order,
+        )
+
+    day, month = _DAY.format(t=start), _MONTH.format(t=start)
+    return (
+        table("windows", device, "ReplacingMergeTree", day, ten_minutes, *by_device),
+        table("1m", device, more, day, hour, *by_device),
+        table("1h", device, more, month, *by_device),
+        table("places_1m", place, newer, day, start, "device"),
+        table("places_1h", place, newer, month, start, "device"),
+        table("raw", raw, "MergeTree", _DAY.format(t="ts"), "device", "ts"),
+    )
+
+
+def _lines(columns_sql: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in columns_sql.split(",\n"))
+
+
+_PLACES = Table(
+    name=PLACES,
+    columns=(
+        "device UInt64 COMMENT 'stands for the devices of one model that share the columns below'",
+        "kind LowCardinality(String)",
+        "pool LowCardinality(String)",
+        "rack LowCardinality(String)",
+        "cooling_loop LowCardinality(String)",
+        "rail LowCardinality(String)",
+        "model LowCardinality(String)",
+    ),
+    engine="ReplacingMergeTree",
+    partition="",
+    order=("device",),
+)

@@ -1,0 +1,255 @@
+"""From the tables of every earlier release, with rows in them, to those of today."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ridgeline.errors import Misconfigured, Retry
+from ridgeline.schema import FACILITY, SCHEMAS, Schema
+from ridgeline.settings import StoreSettings
+from ridgeline.store import Store, lock, migrations
+from ridgeline.store.connection import Connection
+
+T0 = 1_900_000_000_000 // 3_600_000 * 3_600_000
+EVERY = migrations.load()
+EARLIER = range(1, len(EVERY))
+
+
+@pytest.fixture
+def connection(store_url: str) -> Iterator[Connection]:
+    """Of a database of one's own, which does not exist yet."""
+    settings = StoreSettings(url=store_url, database=f"u_{uuid.uuid4().hex[:12]}")
+    connection = Connection.open(settings)
+    yield connection
+    connection.command(f"DROP DATABASE IF EXISTS {settings.database}", "test")
+    connection.close()
+
+
+def release(connection: Connection, number: int) -> None:
+    """Make the database as the release with the first `number` migrations did."""
+    name = connection.settings.database
+    connection.command(f"CREATE DATABASE {name}", "test", in_database=False)
+    connection.command(migrations._HISTORY, "test")
+    for migration in EVERY[:number]:
+        for statement in migration.statements:
+            connection.command(statement, "test")
+        row = {"name": migration.name, "digest": migration.digest}
+        connection.insert("migrations", tuple(row), json.dumps(row).encode(), "JSONEachRow")
+
+
+def fill(connection: Connection) -> None:
+    """Rows in every telemetry table, missing values among them."""
+    for one in SCHEMAS.values():
+        for suffix in ("windows", "1m", "1h", "raw"):
+            dtype = one.dtype if suffix == "raw" else one.window_dtype
+            body = rows_of(one, suffix).tobytes()
+            connection.insert(f"{one.family}_{suffix}", dtype.names or (), body, "RowBinary")
+
+
+def rows_of(one: Schema, suffix: str) -> np.ndarray:
+    """Twenty rows over two days."""
+    dtype = one.dtype if suffix == "raw" else one.window_dtype
+    rng = np.random.default_rng(3)
+    rows = np.zeros(20, dtype=dtype)
+    for name in dtype.names or ():
+        values = rng.integers(0, 1000, 20).astype(dtype[name])
+        if dtype[name].kind == "f":
+            values[::3] = math.nan
+        rows[name] = values
+    rows["ts" if suffix == "raw" else "window_start"] = T0 + 2 * 3_600_000 * np.arange(20)
+    rows["device"] = np.arange(20) % 3
+    return rows
+
+
+def contents(connection: Connection) -> Mapping[str, str]:
+    """Every telemetry table that a release of 0001 has, as text."""
+    out = {}
+    for one in SCHEMAS.values():
+        for suffix in ("windows", "1m", "1h", "raw"):
+            table = f"{one.family}_{suffix}"
+            names = one.dtype.names if suffix == "raw" else one.window_dtype.names
+            columns = ", ".join(names or ())
+            final = "" if suffix == "raw" else " FINAL"
+            out[table] = repr(connection.rows(f"SELECT {columns} FROM {table}{final} ORDER BY ALL"))
+    return out
+
+
+def layout(connection: Connection) -> dict[str, Any]:
+    """Engine, keys and columns of every table."""
+    where = {"database": connection.settings.database}
+    tables = connection.rows(
+        "SELECT name, engine_full FROM system.tables WHERE database = {database:String}", where
+    )
+    columns = connection.rows(
+        "SELECT table, name, type, compression_codec, default_kind, default_expression"
+        " FROM system.columns WHERE database = {database:String} ORDER BY table, position",
+        where,
+    )
+    return {
+        row["name"]: (
+            row["engine_full"],
+            [
+                (c["name"], c["type"], c["compression_codec"], c["default_kind"])
+                for c in columns
+                if c["table"] == row["name"]
+            ],
+        )
+        for row in tables
+    }
+
+
+@pytest.mark.parametrize("number", EARLIER)
+def test_an_earlier_database_reads_the_same(connection: Connection, number: int) -> None:
+    """And has the tables that a new database gets, nothing left over."""
+    release(connection, number)
+    fill(connection)
+    before = contents(connection)
+    store = Store(connection)
+    new = StoreSettings(url=connection.settings.url, database=f"n_{uuid.uuid4().hex[:12]}")
+    Store.connect(new).migrate()
+
+    assert [m.name for m in EVERY[number:]] == store.migrate()
+    assert before == contents(connection)
+    assert layout(Connection.open(new)) == layout(connection)
+    assert [] == store.migrate()
+    (got,) = connection.rows("SELECT sum(devices) AS n FROM facility_1m FINAL")
+    assert 20 == got["n"]
+
+
+def test_what_a_later_column_is_in_old_rows() -> None:
+    """Missing, by its default."""
+    default = {"<f4": "nan", "<f8": "nan", "<u4": "4294967295", "<u8": "18446744073709551615"}
+    for one in SCHEMAS.values():
+        for suffix, dtype in (("windows", one.window_dtype), ("raw", one.dtype)):
+            columns = migrations.telemetry_columns()[f"{one.family}_{suffix}"]
+            for name in (dtype.names or ())[4:]:
+                assert f" DEFAULT {default[dtype[name].str]} " in columns[name]
+
+
+class Crashing:
+    """A connection whose process dies right after a statement, before anyone has noted it.
+
+    Args:
+        connection: The real one.
+        after: Number of the statement.
+    """
+
+    def __init__(self, connection: Connection, after: int) -> None:
+        self._connection, self._left = connection, after
+        self.settings = connection.settings
+
+    def command(self, sql: str, subject: str, *args: Any, **kwargs: Any) -> None:
+        """Run it; die if it was the one."""
+        self._connection.command(sql, subject, *args, **kwargs)
+        if subject.startswith("migration 0"):
+            self._left -= 1
+            if self._left == 0:
+                raise Retry("killed")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def test_an_interrupted_migration_goes_on(connection: Connection) -> None:
+    """Killed again and again, each time a few statements further, it ends with the same rows."""
+    release(connection, 1)
+    fill(connection)
+    before = contents(connection)
+    rng = random.Random(5)
+    deaths = 0
+    while True:
+        crashing: Any = Crashing(connection, rng.choice((1, 2, 7, 13, 21)))
+        try:
+            migrations.migrate(crashing)
+        except Retry:
+            deaths += 1
+            continue
+        break
+
+    assert deaths > 5
+    assert before == contents(connection)
+    assert set(migrations.telemetry_columns()) <= set(layout(connection))
+    assert not [name for name in layout(connection) if "before" in name]
+
+
+def test_two_migrators_of_an_old_database(connection: Connection) -> None:
+    """One migrates, the others wait, and each finds everything in place."""
+    release(connection, 1)
+    fill(connection)
+    before = contents(connection)
+    applied: list[str] = []
+    failures: list[BaseException] = []
+
+    def one() -> None:
+        try:
+            applied.extend(Store.connect(connection.settings).migrate())
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [] == failures
+    assert [m.name for m in EVERY[1:]] == applied
+    assert before == contents(connection)
+
+
+def test_writers_of_the_release_before_go_on(connection: Connection) -> None:
+    """Windows inserted by name of column reach the new tables too."""
+    release(connection, 2)
+    store = Store(connection)
+    store.migrate()
+    store.insert_windows(FACILITY, rows_of(FACILITY, "windows"))
+
+    assert 20 == len(store.query("SELECT device FROM facility_windows"))
+
+
+def test_a_newer_database_is_refused(connection: Connection) -> None:
+    """The error names the migration that is not known, and what to do."""
+    store = Store(connection)
+    store.migrate()
+    row = {"name": "0999_from_the_future", "digest": "x"}
+    connection.insert("migrations", tuple(row), json.dumps(row).encode(), "JSONEachRow")
+
+    with pytest.raises(Misconfigured, match=r"0999_from_the_future.*run the newer version"):
+        store.migrate()
+
+
+def test_the_lock_of_a_slow_migrator_is_not_taken_over(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its holder lives it is written anew, so it never looks stale."""
+    name = connection.settings.database
+    connection.command(f"CREATE DATABASE {name}", "test", in_database=False)
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 2.0)
+    written: set[str] = set()
+    with lock.locked(connection):
+        owner = lock._owner(connection)
+        while len(written) < 3:  # three instants of writing
+            (row,) = connection.rows(
+                "SELECT toString(metadata_modification_time) AS at FROM system.tables"
+                " WHERE database = {d:String} AND name = 'migrations_lock'",
+                {"d": name},
+            )
+            written.add(row["at"])
+        assert owner == lock._owner(connection)
+
+
+def test_schemas_and_tables_agree() -> None:
+    """Every table of `kept` exists, every telemetry table is kept for a while."""
+    kept = migrations.kept(StoreSettings(url="http://x"))
+    telemetry = set(migrations.telemetry_columns()) - {"places"}
+
+    assert telemetry <= set(kept)
