@@ -6,7 +6,17 @@ from grafana_foundation_sdk.builders import dashboard as builders
 
 from dashboards import rows
 from dashboards.panels import series, stat, table, variables
-from dashboards.sql import TIME, by_time, chosen, largest, mean, places, rate, smallest
+from dashboards.sql import (
+    by_time,
+    chosen,
+    largest,
+    mean,
+    picked,
+    rate,
+    reporting,
+    smallest,
+    telemetry,
+)
 
 _OPEN = f"FROM detections FINAL\nWHERE state != 'closed' AND {chosen('pool', 'pool')}"
 _ADVICE = "FROM advice FINAL\nWHERE state != 'resolved'"
@@ -32,15 +42,14 @@ def build() -> builders.Dashboard:
 
 
 def _findings(board: builders.Dashboard) -> builders.Dashboard:
+    newest = "argMaxIf(power_watts_avg * devices, window_start, NOT isNaN(power_watts_avg))"
     power = (
-        f'{places("gpu")}SELECT sum(watts) AS "GPU power"\nFROM (\n'
-        f"    SELECT device, argMaxIf(power_watts_avg, window_start, NOT isNaN(power_watts_avg))"
-        " AS watts\n    FROM gpu_${resolution} AS w FINAL\n    INNER JOIN places USING (device)\n"
-        "    WHERE $__timeFilter(window_start)\n    GROUP BY device\n)"
+        f'{picked("gpu")}SELECT sum(watts) AS "GPU power"\nFROM (\n    SELECT {newest} AS watts\n'
+        f"{telemetry('gpu')}\n    GROUP BY device\n)"
     )
-    reporting = (
-        f'{places("gpu")}SELECT uniqExact(device) AS "GPUs"\nFROM gpu_${{resolution}} AS w FINAL\n'
-        "INNER JOIN places USING (device)\nWHERE $__timeFilter(window_start)"
+    present = (
+        f'{picked("gpu")}SELECT sum(count) AS "GPUs"\nFROM (\n'
+        f"    SELECT max(devices) AS count\n{telemetry('gpu')}\n    GROUP BY device\n)"
     )
     gain = 'SELECT sumIf(gain_usd_month, NOT isNaN(gain_usd_month)) AS "Gain a month"\n' + _ADVICE
     return (
@@ -61,7 +70,7 @@ def _findings(board: builders.Dashboard) -> builders.Dashboard:
             )
         )
         .with_panel(stat("GPU power", power, "watt", "Newest reading of every chosen GPU, summed."))
-        .with_panel(stat("GPUs reporting", reporting, "short", "GPUs with rows in this range."))
+        .with_panel(stat("GPUs reporting", present, "short", "GPUs with rows in this range."))
         .with_panel(
             table(
                 "Open findings",
@@ -95,14 +104,8 @@ def _compute(board: builders.Dashboard) -> builders.Dashboard:
         "HBM bandwidth": mean("dram_util_ratio_avg"),
         "Tensor cores": mean("tensor_util_ratio_avg"),
     }
-    power = (
-        f"{places('gpu')}SELECT time, pool AS series, sumIf(watts, NOT isNaN(watts)) AS power\n"
-        "FROM (\n"
-        f"    SELECT {TIME}, device, any(pool) AS pool, {mean('power_watts_avg')} AS watts\n"
-        "    FROM gpu_${resolution} AS w FINAL\n    INNER JOIN places USING (device)\n"
-        "    WHERE $__timeFilter(window_start)\n    GROUP BY time, device\n)\n"
-        "GROUP BY time, series\nORDER BY time, series"
-    )
+    watts = "power_watts_avg"
+    power = {"power": f"{mean(watts)} * {reporting(watts)}"}
     return (
         board.with_row(builders.Row("Compute"))
         .with_panel(
@@ -131,7 +134,13 @@ def _compute(board: builders.Dashboard) -> builders.Dashboard:
             )
         )
         .with_panel(
-            series("GPU power by pool", power, "watt", "Sum of board power.", labelled=True)
+            series(
+                "GPU power by pool",
+                by_time("gpu", "gpu", power, label="pool"),
+                "watt",
+                "Sum of board power.",
+                labelled=True,
+            )
         )
     )
 

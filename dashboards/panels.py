@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders import timeseries as timeseries_builders
 from grafana_foundation_sdk.models import common, dashboard
 
 from dashboards.query import DATASOURCE, Query, QueryBuilder
-from dashboards.sql import ALL, chosen
+from dashboards.sql import ALL, RESOLUTION, chosen
 
 HEIGHT = 8
 _MIN_INTERVAL = "10s"  # a base window; finer would leave gaps
@@ -114,7 +114,7 @@ def _choice(name: str, label: str, sql: str) -> builders.QueryVariable:
 
 
 def variables() -> tuple[builders.QueryVariable | builders.CustomVariable, ...]:
-    """Pool, rack and node from the inventory; the resolution of telemetry."""
+    """Pool, rack and node from the inventory; which rows of telemetry are read."""
     in_pool = chosen("pool", "pool")
     return (
         _choice("pool", "Pool", "SELECT DISTINCT pool FROM inventory FINAL WHERE pool != ''"),
@@ -129,11 +129,17 @@ def variables() -> tuple[builders.QueryVariable | builders.CustomVariable, ...]:
             "SELECT DISTINCT host FROM inventory FINAL"
             f" WHERE {in_pool} AND {chosen('rack', 'rack')}",
         ),
-        builders.CustomVariable("resolution")
+        builders.CustomVariable("rows")
         .label("Rows")
         .description(
-            "windows: base windows; 1m, 1h: rollups, kept for longer (the running one reads low)"
+            "auto: what fits the time range; windows, 1m, 1h: rows of single devices, base windows"
+            " or rollups, of which hours appear when they are over"
         )
-        .values("windows,1m,1h")
+        .values("auto,windows,1m,1h")
+        .current(dashboard.VariableOption(selected=True, text="auto", value="auto")),
+        _choice("resolution", "Table", RESOLUTION)
+        .multi(False)
+        .include_all(False)
+        .hide(dashboard.VariableHide.HIDE_VARIABLE)
         .current(dashboard.VariableOption(selected=True, text="windows", value="windows")),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard as builders
 
 from dashboards.panels import series
-from dashboards.sql import by_time, largest, mean, rate, total_rate
+from dashboards.sql import by_time, largest, mean, rate, total, total_rate
 
 _US = 1e6
 
@@ -85,7 +85,7 @@ def serving(board: builders.Dashboard) -> builders.Dashboard:
 
     def latency(name: str) -> dict[str, str]:
         known = f"NOT isNaN({name}_us_inc) AND NOT isNaN({name}_count_inc)"
-        sums = f"sumIf({name}_us_inc, {known}) / sumIf({name}_count_inc, {known})"
+        sums = f"{total(f'{name}_us_inc', known)} / {total(f'{name}_count_inc', known)}"
         return {
             "Mean": f"{sums} / {_US:.0f}",
             "Worst engine's p99": largest(f"{name}_p99_seconds_max"),

@@ -1,7 +1,9 @@
 """Pieces of SQL that panels share, and the macros as the plug-in expands them.
 
 Window rows hold averages over known readings, NaN where nothing is known; a counter column holds
-the increase within the row. `${resolution}` is the dashboard's choice of table.
+the increase within the row. `${resolution}` is the table that fits the time range and the choice:
+rows of devices, or of places (all devices of one model in a pool, rack, loop and rail), which are
+the mean device with `devices` beside it. The same SQL reads both.
 """
 
 from __future__ import annotations
@@ -13,8 +15,18 @@ from ridgeline.settings import StreamsSettings
 
 ALL = "__all"
 _WINDOW_SECONDS = StreamsSettings.model_fields["window_seconds"].default
-ROW_SECONDS = f"transform('${{resolution}}', ['1m', '1h'], [60, 3600], {_WINDOW_SECONDS})"
+_ROLLED = "['1m', 'places_1m', '1h', 'places_1h'], [60, 60, 3600, 3600]"
+ROW_SECONDS = f"transform('${{resolution}}', {_ROLLED}, {_WINDOW_SECONDS})"
 """Seconds that one row of the chosen table covers."""
+RESOLUTION = (
+    "WITH dateDiff('second', $__fromTime, $__toTime) AS span,\n"
+    f"    '{ALL}' IN (${{node:singlequote}}) AS many\n"
+    "SELECT multiIf('${rows}' != 'auto', '${rows}',\n"
+    "    span <= 1200, 'windows',\n"
+    "    span <= 172800, if(many, 'places_1m', '1m'),\n"
+    "    if(many, 'places_1h', '1h')) AS resolution"
+)
+"""The table for a time range: enough rows for a chart, of places unless nodes are chosen."""
 TIME = "toStartOfInterval(window_start, INTERVAL $__interval_s SECOND) AS time"
 
 _MACRO = re.compile(r"\$__(\w+)(?:\(([^()]*)\))?")
@@ -37,15 +49,28 @@ def smallest(column: str) -> str:
     return f"if(countIf(NOT isNaN({column})) = 0, nan, minIf({column}, NOT isNaN({column})))"
 
 
+def total(column: str, when: str | None = None) -> str:
+    """Increase of all devices together where it is known, or where `when` holds."""
+    return f"sumIf({column} * devices, {when or f'NOT isNaN({column})'})"
+
+
 def rate(column: str) -> str:
     """Mean increase a second of one device; NaN when nothing is known."""
     known = f"NOT isNaN({column})"
-    return f"sumIf({column}, {known}) / (countIf({known}) * {ROW_SECONDS})"
+    return f"{total(column)} / (sumIf(devices, {known}) * {ROW_SECONDS})"
+
+
+def reporting(column: str = "") -> str:
+    """Devices with a row, or with a known value, at a time; 0 when there is none."""
+    known = f"NOT isNaN({column})" if column else "1"
+    first, last = (f"{f}If(window_start, {known})" for f in ("min", "max"))
+    rows = f"dateDiff('second', {first}, {last}) / {ROW_SECONDS} + 1"
+    return f"sumIf(devices, {known}) / ({rows})"
 
 
 def total_rate(column: str) -> str:
     """Increase a second of all devices together; NaN when nothing is known."""
-    return f"{rate(column)} * uniqExactIf(device, NOT isNaN({column}))"
+    return f"{rate(column)} * {reporting(column)}"
 
 
 def chosen(variable: str, column: str) -> str:
@@ -54,17 +79,29 @@ def chosen(variable: str, column: str) -> str:
     return f"('{ALL}' IN ({values}) OR {column} IN ({values}))"
 
 
-def places(kind: str, *, pool: str = "") -> str:
-    """CTE `places`: the chosen devices of one kind, with where they are."""
+def picked(kind: str, *, pool: str = "") -> str:
+    """CTE `picked`: the chosen devices of one kind and their places, with where they are."""
     where = [f"kind = '{kind}'"]
-    where += [f"pool = '{pool}'"] if pool else [chosen("pool", "pool")]
-    if kind != "facility":
-        where += [chosen("rack", "rack"), chosen("node", "host")]
-    else:
-        where = where[:1]  # cooling serves every pool
+    host: list[str] = []
+    if kind != "facility":  # cooling serves every pool
+        where += [f"pool = '{pool}'"] if pool else [chosen("pool", "pool")]
+        where += [chosen("rack", "rack")]
+        host = [chosen("node", "host")]
+    summed = "startsWith('${resolution}', 'places')"  # so that only one of the two is read
     return (
-        "WITH places AS (\n    SELECT device, pool, rack, host, name, cooling_loop, rail\n"
-        f"    FROM inventory FINAL\n    WHERE {' AND '.join(where)}\n)\n"
+        "WITH picked AS (\n    SELECT device, pool, rack, cooling_loop, rail\n"
+        f"    FROM inventory FINAL\n    WHERE NOT {summed} AND {' AND '.join(where + host)}\n"
+        "    UNION ALL\n    SELECT device, pool, rack, cooling_loop, rail\n"
+        f"    FROM places FINAL\n    WHERE {summed} AND {' AND '.join(where)}\n)\n"
+    )
+
+
+def telemetry(family: str) -> str:
+    """FROM and WHERE of the chosen devices' rows in the time range, each with where it is."""
+    return (
+        f"FROM {family}_${{resolution}} AS w FINAL\nINNER JOIN picked USING (device)\n"
+        "WHERE $__timeFilter(window_start)"
+        f" AND ('{ALL}' IN (${{node:singlequote}}) OR device IN (SELECT device FROM picked))"
     )
 
 
@@ -77,16 +114,15 @@ def by_time(
         family: Telemetry family.
         kind: Inventory kind of its devices.
         values: Column name to aggregate expression.
-        label: Column of `places` to split by, named `series`; empty: one series a value.
+        label: Column of `picked` to split by, named `series`; empty: one series a value.
         pool: Only this pool, whatever is chosen.
     """
-    picked = ",\n    ".join(f'{expression} AS "{name}"' for name, expression in values.items())
+    lines = ",\n    ".join(f'{expression} AS "{name}"' for name, expression in values.items())
     split = f"if({label} = '', 'unknown', {label}) AS series, " if label else ""
     keys = "time, series" if label else "time"
     return (
-        f"{places(kind, pool=pool)}SELECT\n    {TIME},\n    {split}{picked}\n"
-        f"FROM {family}_${{resolution}} AS w FINAL\nINNER JOIN places USING (device)\n"
-        f"WHERE $__timeFilter(window_start)\nGROUP BY {keys}\nORDER BY {keys}"
+        f"{picked(kind, pool=pool)}SELECT\n    {TIME},\n    {split}{lines}\n"
+        f"{telemetry(family)}\nGROUP BY {keys}\nORDER BY {keys}"
     )
 
 

@@ -26,11 +26,18 @@ from ridgeline.store import Store
 ROOT = Path(__file__).parents[2]
 NOW_S = int(time.time()) // 3600 * 3600 - 1800  # long enough ago for a silent device
 START_S = NOW_S - 600
-ALL: dict[str, Any] = {"pool": None, "rack": None, "node": None, "resolution": "windows"}
+ALL: dict[str, Any] = {
+    "pool": None,
+    "rack": None,
+    "node": None,
+    "rows": "auto",
+    "resolution": "windows",
+}
 ONE: dict[str, Any] = {
     "pool": ["decode", "it's"],
     "rack": ["rack00"],
     "node": ["node08"],
+    "rows": "auto",
     "resolution": "1m",
 }
 DEVICES = {"gpu": 1, "port": 2, "facility": 3, "serving": 4, "prefill": 5, "silent": 6}
@@ -203,7 +210,7 @@ def test_replaced_rows_are_never_read(name: str) -> None:
         return
     read = re.findall(r"(?:FROM|JOIN) ([\w.${}]+)( AS w)?( FINAL)?", STATEMENTS[name][0])
 
-    assert all(final for table, _, final in read if table not in ("places", "system.parts"))
+    assert all(final for table, _, final in read if table not in ("picked", "system.parts"))
 
 
 def panel_of(title: str) -> str:
