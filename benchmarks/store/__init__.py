@@ -1,0 +1,1 @@
+"""What the store costs: bytes a sample, milliseconds a query, seconds a rollup."""

@@ -1,0 +1,72 @@
+"""What a minute of rollups costs: rows in, folds, and the calls of workers that come second.
+
+Usage: `python -m benchmarks.store.rollups [gpus]`. Inserts ten minutes of noise of full width in a
+store of its own, then rolls up one minute, the same again, and the hour. Prints seconds, the
+store's CPU seconds and the ratio to inserting the minute's windows.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.store.fleet import HOUR_S, Fleet
+from benchmarks.store.queries import cpu_seconds, gateway
+from ridgeline.schema import GPU
+from ridgeline.settings import StoreSettings
+from ridgeline.store import Store, rollup
+from ridgeline.store.connection import Connection
+
+
+def minute(device: np.ndarray, start_ms: int, rng: np.random.Generator) -> np.ndarray:
+    """Six windows of every device, every value noise."""
+    rows = np.zeros(6 * len(device), dtype=GPU.window_dtype)
+    rows["window_start"] = start_ms + 10_000 * np.repeat(np.arange(6), len(device))
+    rows["device"] = np.tile(device, 6)
+    rows["samples"] = 10
+    for f in GPU.window_fields:
+        rows[f.name] = rng.random(len(rows)).astype(f.numpy) if f.numpy != "<u4" else 0
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    gpus = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    now_s = int(time.time()) // HOUR_S * HOUR_S - HOUR_S
+    fleet, rng = Fleet(gpus=gpus, now_s=now_s), np.random.default_rng(1)
+    items = [item for item in fleet.inventory() if item.kind == "gpu"]
+    device = np.array([item.device for item in items], dtype=np.uint64)
+    with tempfile.TemporaryDirectory(prefix="ridgeline-rollups-") as folder:
+        process, url = gateway(Path(folder))
+        try:
+            store = Store(Connection.open(StoreSettings(url=url), 600.0))
+            store.migrate()
+            store.insert_events(items)
+
+            def timed(name: str, call: Callable[[], None]) -> float:
+                start, used = time.perf_counter(), cpu_seconds(process.pid)
+                call()
+                wall, used = time.perf_counter() - start, cpu_seconds(process.pid) - used
+                print(f"{name:34} {wall:8.2f} s {used:8.2f} CPU s", flush=True)
+                return used
+
+            rows = minute(device, now_s * 1000, rng)
+            base = timed("insert a minute of windows", lambda: store.insert_windows(GPU, rows))
+            for number in range(1, 10):
+                store.insert_windows(GPU, minute(device, (now_s + 60 * number) * 1000, rng))
+            span = (now_s * 1000, now_s * 1000 + rollup.MINUTE_MS)
+            first = timed("roll it up, places too", lambda: store.roll_up(GPU, *span))
+            again = timed("the same call again", lambda: store.roll_up(GPU, *span))
+            print(f"ratios to the insert: {first / base:.2f}, again {again / base:.2f}")
+            store.close()
+        finally:
+            process.stop()
+
+
+if __name__ == "__main__":
+    main()
