@@ -1,8 +1,9 @@
 """What kernels reach of an accelerator's peak, measured: the ceilings of the calibrated roofline.
 
 Four figures a kind of kernel, fitted over whole tables of ai-dynamo/aiconfigurator at 095f58a
-(Apache-2.0, measured on silicon; `benchmarks/disaggregation/fit_ceilings.py` makes them and prints
-the error). Families nobody measured there get `GENERIC`, which is the median of the measured ones.
+(Apache-2.0, measured on silicon): matrix products by `benchmarks/disaggregation/fit_ceilings.py`,
+which prints the error; attention and experts by the same form. Where three serving stacks have
+tables, the figures lie between them. Families nobody measured get `GENERIC`, near their median.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ def _joules_apart(a: Apart, work: Workload) -> float:
 def _tips(tips: Sequence[dc.Tipping], found: dc.Decision) -> Table:
     other = "together" if found.gain_ratio >= dc.MARGIN_RATIO else "apart"
     return Table(
-        title=f"Where the answer turns to {other}, one quantity changed at a time",
+        title=f"Where the comparison turns to {other}, one quantity changed at a time",
         columns=("quantity", "unit", "now", "turns at"),
         rows=tuple((t.name, t.unit, t.now, t.flips_at) for t in tips),
         note="a dash: not within a factor of 8",

@@ -172,3 +172,31 @@ def test_a_trace_is_replayed_at_the_rate_given(
     assert 7.0 == faster["numbers"]["demand"]["mid"]
     assert "assumed" == faster["numbers"]["demand"]["confidence"]
     assert "changed by options" in faster["numbers"]["demand"]["source"]
+
+
+def test_a_plan_checks_itself_by_simulation(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--simulate` adds what requests got, at eight rates of each arrangement."""
+    document = answered(
+        capsys,
+        "disaggregate",
+        "--requests-per-second=4",
+        "--prompt-tokens=4000",
+        "--output-tokens=60",
+        "--tpot-seconds=0.02",
+        "--simulate",
+    )
+    (table,) = [t for t in document["tables"] if t["title"].startswith("Simulated")]
+    attained = [row[2] for row in table["rows"]]
+
+    assert 8 <= len(attained) <= 16
+    assert all(0 <= share <= 1 for share in attained)
+    assert max(attained) > 0.9
+
+
+def test_an_older_accelerator_may_decode(capsys: pytest.CaptureFixture[str]) -> None:
+    """A heterogeneous pair is compared with engines of the first accelerator alone."""
+    document = answered(
+        capsys, "disaggregate", *FLAGS, "--decode-accelerator=A100-SXM-80G", "--engines=8"
+    )
+
+    assert {"together", "apart"} == {row[0] for row in document["tables"][0]["rows"]}
