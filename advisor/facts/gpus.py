@@ -74,7 +74,9 @@ def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
         SELECT toString(i.pool) AS pool, count() AS gpus,
             countIf(d.busiest < {IDLE_SM_RATIO}) AS idle,
             avgIf(d.power, d.busiest < {IDLE_SM_RATIO} AND isFinite(d.power)) AS idle_power_watts,
-            min(d.windows) * {{window_s:Float64}} AS seconds
+            min(d.windows) * {{window_s:Float64}} AS seconds,
+            uniqExact(i.node) AS nodes,
+            uniqExactIf(i.node, d.busiest >= {IDLE_SM_RATIO}) AS busy_nodes
         FROM (
             SELECT w.device AS device, maxIf(w.sm_util_ratio_avg, {busy}) AS busiest,
                 avgIf(w.power_watts_avg, isFinite(w.power_watts_avg)) AS power, count() AS windows

@@ -74,6 +74,8 @@ class IdleGpus:
     idle: int
     idle_power_watts: float | None
     seconds: float
+    nodes: int = 0  # that the pool's GPUs are in
+    busy_nodes: int = 0  # of them, with at least one GPU that worked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

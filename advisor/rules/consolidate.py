@@ -51,10 +51,12 @@ def _judge(
         reason=(
             f"{pool.idle} GPUs had idle SMs for {pool.seconds / 60:.0f} minutes while nothing "
             f"waited: give {_some(count, pool.idle)} to other work or switch their nodes off."
+            f"{_nodes(pool)}"
         ),
         evidence=(
             *seen("idle GPUs", idle, "ratio", IDLE_RATIO),
             *seen("power of an idle GPU", pool.idle_power_watts, "W"),
+            *seen("nodes without work", *_idle_nodes(pool)),
         ),
         counter_evidence=_against(pool, facts),
         gain=monthly(count, shares, price, Confidence.MEASURED, source) if price else None,
@@ -63,6 +65,26 @@ def _judge(
         verify="Idle GPUs of the pool fall below 10 %; queues stay empty for a week.",
         model_version=packing.VERSION,
     )
+
+
+def _idle_nodes(pool: IdleGpus) -> tuple[float | None, str]:
+    return (float(pool.nodes - pool.busy_nodes) if pool.nodes else None), "1"
+
+
+def _nodes(pool: IdleGpus) -> str:
+    """What the spread over nodes adds: whole idle nodes, and how few the work would fit on."""
+    if not pool.nodes:
+        return ""
+    whole = pool.nodes - pool.busy_nodes
+    each = math.ceil(pool.gpus / pool.nodes)
+    fewest = packing.fewest_nodes([1] * (pool.gpus - pool.idle), each)
+    said = f" Nodes without any work: {whole}." if whole else ""
+    if fewest < pool.busy_nodes:
+        said += (
+            f" The {pool.gpus - pool.idle} busy GPUs lie in {pool.busy_nodes} nodes and would fit "
+            f"in {fewest}, where jobs may move."
+        )
+    return said
 
 
 def _some(count: int, idle: int) -> str:

@@ -176,6 +176,7 @@ POSITIVE: dict[str, tuple[f.Facts, ...]] = {
     ),
     "capacity.consolidate": (
         facts(idle=(IDLE,), pools=(gpus("training"),)),
+        facts(idle=(replace(IDLE, nodes=8, busy_nodes=7),), pools=(gpus("training"),)),
         facts(
             idle=(IDLE_DECODE,),
             pools=(gpus("decode"),),

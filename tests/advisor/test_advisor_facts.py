@@ -177,6 +177,7 @@ def test_idle_gpus_need_a_reading(store: Store) -> None:
     (pool,) = facts.idle_gpus(store, SPAN)
 
     assert (pool.pool, pool.gpus, pool.idle) == ("training", 1, 1)
+    assert (1, 0) == (pool.nodes, pool.busy_nodes)
     assert pool.idle_power_watts == pytest.approx(75)
 
 

@@ -264,11 +264,22 @@ def test_long_answers_want_cache() -> None:
 def test_a_serving_pool_gives_up_only_what_its_peak_leaves() -> None:
     """Busy GPUs grow with demand: a day at 100 of 160 concurrent requests leaves most idle ones."""
     (advice,) = BY_ID["capacity.consolidate"](
-        cases.POSITIVE["capacity.consolidate"][1], CATALOG, SETTINGS
+        cases.POSITIVE["capacity.consolidate"][2], CATALOG, SETTINGS
     )
 
     assert advice.gain is not None
     assert 0 < advice.gain.low < advice.gain.high <= 32 * 4 * 730
+
+
+def test_scattered_idle_gpus_are_told_from_idle_nodes() -> None:
+    """32 of 64 GPUs busy over 7 of 8 nodes: one node is free now, three more by moving jobs."""
+    (advice,) = BY_ID["capacity.consolidate"](
+        cases.POSITIVE["capacity.consolidate"][1], CATALOG, SETTINGS
+    )
+
+    assert "Nodes without any work: 1." in advice.reason
+    assert "32 busy GPUs lie in 7 nodes and would fit in 4" in advice.reason
+    assert 1 == next(e.value for e in advice.evidence if e.name == "nodes without work")
 
 
 def test_lossy_links_are_inspected() -> None:
