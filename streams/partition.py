@@ -15,7 +15,7 @@ from ridgeline.schema import Schema
 from streams.batches import Batch, dead_letter, decoded
 from streams.detectors import DETECTORS
 from streams.episodes import Episodes, Policy
-from streams.memory import Memory, array_bytes, named, packed, unpacked
+from streams.memory import Arrays, Memory, array_bytes, named, packed, unpacked
 from streams.ring import Ring
 from streams.slots import BySlot
 from streams.surroundings import SERVING_COLUMNS, Board, Neighbourhood
@@ -101,7 +101,8 @@ class Partition:
 
     @property
     def _layout(self) -> str:
-        return f"1 {self._ring.layout} {[*self._episodes]}"
+        """What is remembered, so that another version's memory is told from ours."""
+        return f"1 {self._ring.layout} {sorted(self._arrays())}"
 
     def _restore(self, memory: Memory) -> None:
         self._saved_ms = memory.at_ms
@@ -111,7 +112,7 @@ class Partition:
         for (detector, condition), episodes in self._episodes.items():
             episodes.restore(memory.part(f"{detector}/{condition}"))
 
-    def _memory(self) -> bytes:
+    def _arrays(self) -> Arrays:
         slots = self.timeline.slots
         arrays = {
             **named("slots", self.timeline.memory()),
@@ -119,7 +120,10 @@ class Partition:
         }
         for (detector, condition), episodes in self._episodes.items():
             arrays |= named(f"{detector}/{condition}", episodes.memory(slots.count))
-        return packed(arrays, self._layout)
+        return arrays
+
+    def _memory(self) -> bytes:
+        return packed(self._arrays(), self._layout)
 
     def take(self, batch: Batch, now_ms: int) -> Iterator[Output]:
         """Take a fetched batch; hand out what it completes."""
