@@ -97,12 +97,15 @@ def measure(store: Store, now_ms: int, rounds: int, store_pid: int) -> None:
     before, store_before = peak_mb(), resident_mb(store_pid)
     forget_peak(store_pid)
     seconds: list[float] = []
+    busy: list[float] = []
     for _ in range(rounds):
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time() * 1e3 + cpu_ms(store_pid)
         engine.evaluate()
         seconds.append(time.perf_counter() - started)
+        busy.append((time.process_time() * 1e3 + cpu_ms(store_pid) - cpu) / 1e3)
     print(
-        f"evaluation: first {seconds[0]:.2f} s, p95 of the others {p95(seconds[1:]):.2f} s; "
+        f"evaluation: first {seconds[0]:.2f} s, p95 of the others {p95(seconds[1:]):.2f} s, "
+        f"CPU of both processes {statistics.median(busy):.2f} s; "
         f"{len(engine.advice())} pieces of advice"
     )
     print(
