@@ -39,9 +39,15 @@ def within(advice: Advice, places: Iterable[Place]) -> frozenset[str]:
 
 
 def overlap(one: Advice, other: Advice, places: Sequence[Place]) -> bool:
-    """Whether following one touches GPUs of the other; by name alone where nothing is known."""
+    """Whether following one touches GPUs of the other; by name alone where nothing is known.
+
+    What belongs to the whole cluster (a rail, a hall's feed) is a thing of its own: it meets only
+    advice about itself.
+    """
     if one.scope_kind == other.scope_kind:
         return bool(names(one) & names(other))
+    if "cluster" in (one.scope_kind, other.scope_kind):
+        return False
     return bool(within(one, places) & within(other, places))
 
 

@@ -32,7 +32,6 @@ QUERIES: tuple[tuple[str, Callable[[Reader, Span], Any]], ...] = (
     ("serving", serving_load),
     ("pools", partial(gpu_activity, by="pool")),
     ("gpu_loops", lambda store, span: gpu_activity(store, span.newest(HEAT_MS), "cooling_loop")),
-    ("gpu_racks", lambda store, span: gpu_activity(store, span.newest(HEAT_MS), "rack")),
     ("idle", idle_gpus),
     ("loops", loop_heat),
     ("racks", rack_load),

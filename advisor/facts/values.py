@@ -139,7 +139,6 @@ class Facts:
     serving: tuple[ServingLoad, ...] = ()
     pools: tuple[GpuActivity, ...] = ()
     gpu_loops: tuple[GpuActivity, ...] = ()
-    gpu_racks: tuple[GpuActivity, ...] = ()
     idle: tuple[IdleGpus, ...] = ()
     loops: tuple[LoopHeat, ...] = ()
     racks: tuple[RackLoad, ...] = ()

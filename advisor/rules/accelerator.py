@@ -167,12 +167,14 @@ def _against(basis: Basis, found: list[Found], catalog: Catalog) -> tuple[Eviden
     return (
         Evidence(
             name="unverified accelerators",
+            confidence=Confidence.PUBLISHED,
             value=float(len(unverified)),
             unit="1",
             note="no measured efficiency to cite: " + ", ".join(unverified),
         ),
         Evidence(
             name="other software stacks",
+            confidence=Confidence.PUBLISHED,
             value=float(len(others)),
             unit="1",
             note="not compared: moving the serving stack is a project of its own; no engine to "

@@ -191,7 +191,8 @@ def _tipping(peak: Peak, found: BurstPlan) -> str:
 
 def _unknown(found: BurstPlan) -> tuple[Evidence, ...]:
     return tuple(
-        Evidence(name="not known", value=0.0, unit="1", note=text) for text in found.unknown
+        Evidence(name="not known", value=0.0, unit="1", note=text, confidence=Confidence.ASSUMED)
+        for text in found.unknown
     )
 
 
@@ -203,7 +204,15 @@ def _dearer(found: BurstPlan) -> tuple[Evidence, ...]:
         for o in found.alternatives[:3]
     )
     count = float(len(found.alternatives))
-    return (Evidence(name="dearer offers", value=count, unit="1", note=f"USD a month: {said}"),)
+    return (
+        Evidence(
+            name="dearer offers",
+            value=count,
+            unit="1",
+            note=f"USD a month: {said}",
+            confidence=Confidence.PUBLISHED,
+        ),
+    )
 
 
 def _against(peak: Peak) -> tuple[Evidence, ...]:
@@ -211,12 +220,14 @@ def _against(peak: Peak) -> tuple[Evidence, ...]:
     return (
         Evidence(
             name="load aimed at",
+            confidence=Confidence.ASSUMED,
             value=TARGET_LOAD_RATIO,
             unit="ratio",
             note="a queue says that the pool is full, not by how much: look again after this step",
         ),
         Evidence(
             name="demand history",
+            confidence=Confidence.MEASURED,
             value=float(peak.minutes),
             unit="minutes",
             threshold=float(ENOUGH_MINUTES),
@@ -224,6 +235,7 @@ def _against(peak: Peak) -> tuple[Evidence, ...]:
         ),
         Evidence(
             name="provisioning and loading the model",
+            confidence=Confidence.ASSUMED,
             value=ready.mid,
             unit="s",
             note=f"{ready.low:.0f} to {ready.high:.0f} s; a peak shorter than this is over first",

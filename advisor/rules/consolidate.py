@@ -110,7 +110,9 @@ def _spare(pool: IdleGpus, facts: Facts) -> Interval | None:
 
 def _against(pool: IdleGpus, facts: Facts) -> tuple[Evidence, ...]:
     note = "a reserve for bursts looks idle too: look at a whole day before acting"
-    history = Evidence(name="history", value=pool.seconds, unit="s", note=note)
+    history = Evidence(
+        name="history", value=pool.seconds, unit="s", note=note, confidence=Confidence.MEASURED
+    )
     demand = facts.demand.get(pool.pool, ())
     if not demand:
         return (history,)
@@ -118,6 +120,7 @@ def _against(pool: IdleGpus, facts: Facts) -> tuple[Evidence, ...]:
         history,
         Evidence(
             name="highest demand in the history",
+            confidence=Confidence.MEASURED,
             value=max(demand),
             unit="1",
             note=f"concurrent requests, {len(demand) / DAY_MINUTES:.1f} days",

@@ -184,6 +184,7 @@ def _against(gpus: GpuActivity) -> tuple[Evidence, ...]:
     power = gpus.power_throttled_ratio
     liquid = Evidence(
         name="liquid over air on healthy GPUs",
+        confidence=Confidence.PUBLISHED,
         value=1.003,
         unit="ratio",
         note="MLPerf Inference v5.1, 8x B200, llama2-70b: cooling brings back only what heat took",

@@ -273,6 +273,7 @@ def _evidence(case: _Case, settings: AdvisorSettings) -> tuple[Evidence, ...]:
             kv.transfer_gbps(work.prompt_tokens, bytes_, rate),
             "Gbit/s",
             note=f"of all requests; a node has {settings.network_gbps:g} Gbit/s",
+            confidence=Confidence.MODELLED,
         ),
     )
 
@@ -281,6 +282,7 @@ def _tipping_evidence(tips: Sequence[decision.Tipping]) -> tuple[Evidence, ...]:
     return tuple(
         Evidence(
             name=f"{tip.name} at which the answer turns",
+            confidence=Confidence.MODELLED,
             value=tip.flips_at,
             unit=tip.unit,
             note=f"now {tip.now:.4g} {tip.unit}",
@@ -293,6 +295,7 @@ def _tipping_evidence(tips: Sequence[decision.Tipping]) -> tuple[Evidence, ...]:
 def _counter_evidence(case: _Case) -> tuple[Evidence, ...]:
     caveat = Evidence(
         name="token cost",
+        confidence=Confidence.PUBLISHED,
         value=0.0,
         unit="ratio",
         note="the arrangement does not raise raw throughput; it moves where the objectives break",
@@ -305,11 +308,18 @@ def _counter_evidence(case: _Case) -> tuple[Evidence, ...]:
                 decision.SPREAD_RATIO,
                 "ratio",
                 note="a prior: no pool here does one phase alone, so nothing was fitted",
+                confidence=Confidence.PUBLISHED,
             ),
         )
+    found = (("decode", case.replica.decode), ("prefill", case.replica.prefill))
     fitted = (
-        *seen("decode efficiency over the model", case.replica.decode.efficiency, "ratio"),
-        *seen("prefill efficiency over the model", case.replica.prefill.efficiency, "ratio"),
+        Evidence(
+            name=f"{phase} efficiency over the model",
+            value=calibration.efficiency,
+            unit="ratio",
+            confidence=Confidence.MODELLED,
+        )
+        for phase, calibration in found
     )
     return (caveat, *fitted)
 

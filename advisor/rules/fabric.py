@@ -71,6 +71,7 @@ def _judge(
         counter_evidence=(
             Evidence(
                 name="other conditions on the rail",
+                confidence=Confidence.MEASURED,
                 value=float(len(conditions) - 1),
                 unit="1",
                 note=", ".join(f"{name} x{n}" for name, n in conditions.items()),

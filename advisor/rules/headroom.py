@@ -37,12 +37,18 @@ def _draft(found: model.Headroom, facts: Facts) -> Draft:
         evidence=(
             *seen("peak of the last week (p99)", found.peak_watts / WATTS_A_KW, "kW"),
             *seen("feed", found.capacity_watts / WATTS_A_KW, "kW"),
-            *seen("growth", found.growth_watts_per_month.mid / WATTS_A_KW, "kW/month"),
+            *seen(
+                "growth",
+                found.growth_watts_per_month.mid / WATTS_A_KW,
+                "kW/month",
+                confidence=Confidence.MODELLED,
+            ),
             *seen("history", float(found.days_of_history), "days", float(model.LEAST_DAYS)),
         ),
         counter_evidence=(
             Evidence(
                 name="share of the feed still free",
+                confidence=Confidence.MODELLED,
                 value=found.free_ratio,
                 unit="ratio",
                 note="a trend knows nothing of orders placed or projects ended",

@@ -78,13 +78,27 @@ def weaker(one: Confidence, other: Confidence) -> Confidence:
     return max(one, other, key=_ORDER.index)
 
 
-def seen(
-    name: str, value: float | None, unit: str, threshold: float | None = None, note: str = ""
+def seen(  # noqa: PLR0917 - reads as one line of a table
+    name: str,
+    value: float | None,
+    unit: str,
+    threshold: float | None = None,
+    note: str = "",
+    confidence: Confidence = Confidence.MEASURED,
 ) -> tuple[Evidence, ...]:
     """One piece of evidence, or none when it was not measured."""
     if value is None:
         return ()
-    return (Evidence(name=name, value=value, unit=unit, threshold=threshold, note=note),)
+    return (
+        Evidence(
+            name=name,
+            value=value,
+            unit=unit,
+            threshold=threshold,
+            note=note,
+            confidence=confidence,
+        ),
+    )
 
 
 def gpu_hour(

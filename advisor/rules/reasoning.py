@@ -94,12 +94,14 @@ def _draft(pressure: _Pressure, catalog: Catalog, settings: AdvisorSettings) -> 
         counter_evidence=(
             Evidence(
                 name="sequences allowed",
+                confidence=Confidence.MEASURED,
                 value=load.max_batch or 0.0,
                 unit="1",
                 note="0: not exported; where it is reached before the cache is full, raise it",
             ),
             Evidence(
                 name="answers between median and p99",
+                confidence=Confidence.MODELLED,
                 value=law.mean,
                 unit="tokens",
                 note="mean of the lognormal through both: two humps fit worse than one",

@@ -86,6 +86,7 @@ def _draft(
             ),
             Evidence(
                 name="other uses of PCIe",
+                confidence=Confidence.ASSUMED,
                 value=least,
                 unit="ratio of the link",
                 note="KV cache moved to host memory and model loading fill PCIe too",

@@ -154,7 +154,7 @@ def test_a_cheap_remedy_comes_before_a_dear_one_whatever_they_promise(cheap: flo
         (("rack", "rack3"), ("device", "node5 gpu1"), False),
         (("pool", "prefill+decode"), ("pool", "decode"), True),
         (("pool", "training"), ("cooling_loop", "loop0"), False),
-        (("cluster", "rail0"), ("pool", "decode"), True),
+        (("cluster", "hall"), ("pool", "decode"), False),
         (("cluster", "rail0"), ("cluster", "rail1"), False),
     ],
 )
