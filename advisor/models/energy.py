@@ -85,3 +85,12 @@ def prefill_joules_per_token(replica: Replica, prompt_tokens: Numbers) -> Floats
     """Energy of one prompt token, GPUs alone."""
     t = prefill_seconds(replica, prompt_tokens)
     return prefill_power_watts(replica, prompt_tokens) * t / floats(prompt_tokens)
+
+
+def unfelt_power_limit_watts(replica: Replica, batch: Numbers, context_tokens: Numbers) -> Floats:
+    """Lowest limit of one GPU that a decode pool does not feel: what it draws.
+
+    Splitwise: from 700 to 350 W the token phase of H100s slows hardly at all, while the prompt
+    phase takes 1.3 times as long; decode pools are capped first.
+    """
+    return decode_power_watts(replica, batch, context_tokens) / replica.gpus

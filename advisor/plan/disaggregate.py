@@ -11,6 +11,7 @@ from pydantic import Field
 
 from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Format
+from advisor.catalog.prices import street
 from advisor.models import decision as dc
 from advisor.models import energy, kv, phases
 from advisor.models import event_simulation as es
@@ -170,6 +171,7 @@ def _table(found: dc.Decision, work: Workload, fleet: dc.Fleet) -> Table:
                 t.rate_per_gpu * work.output_tokens,
                 t.tpot_seconds * 1e3,
                 joules,
+                _usd_per_million(((t.replica, t.engines),), t.rate_per_second, work),
             )
         )
     if (a := found.apart) is not None:
@@ -182,6 +184,9 @@ def _table(found: dc.Decision, work: Workload, fleet: dc.Fleet) -> Table:
                 a.rate_per_gpu * work.output_tokens,
                 a.tpot_seconds * 1e3,
                 _joules_apart(a, work),
+                _usd_per_million(
+                    ((a.prefill, a.prefills), (a.decode, a.decodes)), a.rate_per_second, work
+                ),
             )
         )
     return Table(
@@ -194,9 +199,23 @@ def _table(found: dc.Decision, work: Workload, fleet: dc.Fleet) -> Table:
             "output tokens/s a GPU",
             "TPOT ms",
             "GPU J an output token",
+            "USD a million output tokens",
         ),
         rows=tuple(rows),
     )
+
+
+def _usd_per_million(
+    pools: Sequence[tuple[Replica, int]], rate_per_second: float, work: Workload
+) -> float | None:
+    """GPU-hours at street prices over the output tokens of an hour; None where one has no price."""
+    total = 0.0
+    for replica, engines in pools:
+        prices = street(replica.accelerator.name)
+        if prices is None:
+            return None
+        total += engines * replica.gpus * prices[1]
+    return total / (rate_per_second * work.output_tokens * 3600) * 1e6
 
 
 def _joules_together(t: Together, work: Workload) -> float:
@@ -365,6 +384,12 @@ def _numbers(
             *(asked.requests_per_second,) * 3, "requests/s", asked.confidence, asked.origin
         ),
     }
+    if (apart := found.apart) is not None:
+        batch = max(1.0, apart.batch)
+        watts = float(energy.unfelt_power_limit_watts(apart.decode, batch, work.context_tokens))
+        numbers["power limit the decode pool would not feel"] = estimate(
+            0.8 * watts, watts, 1.2 * watts, "W a GPU", modelled, "power model, docs/models.md"
+        )
     if all(math.isfinite(g) for g in gains):
         source = f"both efficiencies varied by {dc.SPREAD_RATIO:.0%}, the phase model's error"
         unit = "ratio of requests/s in objectives"

@@ -105,6 +105,8 @@ def _split(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft |
     )
     gains = (found.gain_low_ratio, found.gain_ratio, found.gain_high_ratio)
     draft = _draft(case, gains, found.advised, settings, "prefill+decode", ())
+    if _enough(case, found.today_rate_per_second, settings):
+        return _keep(draft, gains, ["the pools carry the demand within their objectives"], ())
     if not found.advised or not all(math.isfinite(g) for g in gains):
         margin = decision.Refusal.MARGIN
         impossible = decision.Refusal.IMPOSSIBLE
@@ -123,6 +125,18 @@ def _split(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft |
             f"GPUs: {_more(gains)}."
         ),
         needs=Needs(lead_time_days=1, note="restart the engines in their new role"),
+    )
+
+
+def _enough(case: _Case, today_rate_per_second: float, settings: AdvisorSettings) -> bool:
+    """Whether the pools hold what was promised, as measured, and carry the demand, as modelled."""
+    ttft, tpot = case.prefill.ttft_p99_seconds, case.decode.tpot_p99_seconds
+    return (
+        ttft is not None
+        and tpot is not None
+        and ttft <= settings.slo_ttft_seconds
+        and tpot <= settings.slo_tpot_seconds
+        and case.rate_per_second <= decision.CARRIES_RATIO * today_rate_per_second
     )
 
 

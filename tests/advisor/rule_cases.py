@@ -212,6 +212,19 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
         facts(serving=(BROKEN_MIXED,), pools=(gpus("mixed", model=""),)),  # mixed models
         facts(serving=(replace(BROKEN_MIXED, seconds=20),), pools=(gpus("mixed"),)),  # a moment
         facts(serving=(replace(BROKEN_MIXED, engines=1),), pools=(gpus("mixed", gpus=8),)),
+        facts(  # lopsided pools that carry a tenth of a request a second well enough
+            serving=(
+                serving("prefill", requests_per_second=0.1, prompt_tokens_per_second=800),
+                serving(
+                    "decode",
+                    requests_per_second=0.1,
+                    prompt_tokens_per_second=None,
+                    generation_tokens_per_second=20,
+                    running=1,
+                ),
+            ),
+            pools=(gpus("prefill"), gpus("decode")),
+        ),
     ),
     "accelerator.choice": (
         facts(pools=(gpus("decode"),)),  # no bound

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.models import MODELS, Format
-from advisor.models import kv, phases
+from advisor.models import energy, kv, phases
 from advisor.models.passes import experts_touched
 from advisor.models.phases import Layout, Replica, Speculation
 from advisor.models.replica import EAGER
@@ -193,3 +193,25 @@ def test_pipelines_shorten_the_service_not_the_latency() -> None:
 
     assert latency == pytest.approx(2 * service)
     assert latency >= alone
+
+
+def test_decode_pools_may_be_capped_and_prefill_pools_not() -> None:
+    """Splitwise: the token phase of an H100 draws 380 of 700 W, the prompt phase all of it."""
+    one = replica("llama2-70b", tensor=8)
+
+    decode = float(energy.unfelt_power_limit_watts(one, 16, 1000))
+    prompt = float(energy.prefill_power_watts(one, 2048)) / one.gpus
+
+    assert 380 == pytest.approx(decode, rel=0.3)
+    assert 700 == pytest.approx(prompt, rel=0.15)
+
+
+def test_energy_of_a_token_falls_with_the_batch() -> None:
+    """ml-energy, Qwen3-32B: 2.01 J at a batch of 8 (two H100), a quarter of it at 64."""
+    one = replica("qwen3-32b", tensor=2)
+
+    few = float(energy.decode_joules_per_token(one, 8, 4000))
+    many = float(energy.decode_joules_per_token(one, 64, 4000))
+
+    assert 2.01 == pytest.approx(few, rel=0.4)
+    assert 0.536 == pytest.approx(many, rel=0.4)
