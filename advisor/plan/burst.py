@@ -19,10 +19,8 @@ from advisor.plan.burst_case import (
     history_of,
     load_of,
     need_of,
-    offers_of,
-    policy_of,
-    prices_of,
 )
+from advisor.plan.burst_prices import offers_of, policy_of, prices_of
 from advisor.plan.burst_tables import plots, tables
 from advisor.plan.gpu_demand import History
 from advisor.plan.inputs import live_facts

@@ -8,15 +8,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from advisor.catalog import managed as endpoints
 from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.models import MODELS
-from advisor.catalog.prices import street
-from advisor.catalog.servers import SERVERS
 from advisor.facts import Facts
 from advisor.models import concurrency, hybrid, traffic, workload
-from advisor.models.burst_plan import Across, BurstPlan, Need, No, Offer, Policy
-from advisor.models.interval import Interval, exactly, of
+from advisor.models.burst_plan import Across, BurstPlan, Need, No
+from advisor.models.interval import Interval, of
 from advisor.models.peaks import Peaks, Rented
 from advisor.models.sizing import Objectives
 from advisor.models.token_fits import histogram_of, lognormal_of
@@ -27,7 +24,6 @@ from advisor.plan.engine import ServedModel, engine_of
 from advisor.plan.gpu_demand import History
 from advisor.plan.inputs import Demand, demand
 from advisor.plan.options import AcceleratorName, WorkloadOptions, option_name
-from advisor.rules.offers import offers
 from advisor.rules.pricing import Catalog
 from ridgeline.errors import Misconfigured
 from ridgeline.settings import AdvisorSettings
@@ -211,61 +207,6 @@ def need_of(options: BurstOptions, peaks: Peaks | None, rent: Rented | None) -> 
         rented=rent,
         drain_seconds=options.queue_wait_seconds,
     )
-
-
-def offers_of(options: BurstOptions, catalog: Catalog) -> tuple[Offer, ...]:
-    """All that is for rent in the catalogue (launch lists left out), and the offer given."""
-    listed = offers(catalog, options.egress_usd_per_gb, options.interruptions_per_hour)
-    if options.rent_usd_per_hour is None:
-        return listed
-    own = Offer(
-        provider="given",
-        region="",
-        accelerator=options.accelerator,
-        usd_per_gpu_hour=options.rent_usd_per_hour,
-        egress_usd_per_gb=options.egress_usd_per_gb,
-        grid_gco2_per_kwh=options.grid_gco2_per_kwh,
-        source="option --rent-usd-per-hour",
-    )
-    return (own, *listed)
-
-
-def policy_of(options: BurstOptions, prices: Prices) -> Policy:
-    """What is allowed and counted; without `--allowed` the advisor's regions."""
-    settings = AdvisorSettings.load()
-    said = settings.regions if options.allowed is None else options.allowed.split(",")
-    return Policy(
-        allowed=tuple(entry.strip() for entry in said if entry.strip()),
-        usd_per_tonne_co2=options.usd_per_tonne_co2,
-        pue=settings.pue,
-        owned_usd_per_gpu_hour=prices.own,
-    )
-
-
-def prices_of(options: BurstOptions, load: Load | None, catalog: Catalog) -> Prices:
-    """Own, rented and managed, each where it can be cited or was given."""
-    settings = AdvisorSettings.load()
-    server = SERVERS.get(options.accelerator)
-    own = server.usd_per_gpu_hour(settings.power_usd_per_kwh, settings.pue) if server else None
-    if options.own_usd_per_hour is not None:
-        own = exactly(options.own_usd_per_hour)
-    known = street(options.accelerator, catalog.prices)
-    rent = of(*known) if known else None
-    if options.rent_usd_per_hour is not None:
-        rent = exactly(options.rent_usd_per_hour)
-    return Prices(own=own, rent=rent, managed=_managed(options, load, catalog))
-
-
-def _managed(options: BurstOptions, load: Load | None, catalog: Catalog) -> Interval | None:
-    """What the queries a busy GPU answers in an hour cost at managed endpoints."""
-    if load is None:
-        return None
-    asked = load.asked
-    query = endpoints.usd_per_query(
-        options.model, asked.prompt_tokens, asked.output_tokens, catalog.endpoints
-    )
-    hourly = load.top.queries_per_second * LOAD_RATIO * 3600 / options.gpus_per_engine
-    return None if query is None or hourly <= 0 else of(*query).scaled(hourly)
 
 
 def across_of(options: BurstOptions) -> Across | None:

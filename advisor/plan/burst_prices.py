@@ -1,0 +1,68 @@
+"""What money can buy in `plan burst`: offers, own, rented and managed prices, and the policy."""
+
+from __future__ import annotations
+
+from advisor.catalog import managed as endpoints
+from advisor.catalog.prices import street
+from advisor.catalog.servers import SERVERS
+from advisor.models.burst_plan import Offer, Policy
+from advisor.models.interval import Interval, exactly, of
+from advisor.plan.burst_case import LOAD_RATIO, BurstOptions, Load, Prices
+from advisor.rules.offers import offers
+from advisor.rules.pricing import Catalog
+from ridgeline.settings import AdvisorSettings
+
+
+def offers_of(options: BurstOptions, catalog: Catalog) -> tuple[Offer, ...]:
+    """All that is for rent in the catalogue (launch lists left out), and the offer given."""
+    listed = offers(catalog, options.egress_usd_per_gb, options.interruptions_per_hour)
+    if options.rent_usd_per_hour is None:
+        return listed
+    own = Offer(
+        provider="given",
+        region="",
+        accelerator=options.accelerator,
+        usd_per_gpu_hour=options.rent_usd_per_hour,
+        egress_usd_per_gb=options.egress_usd_per_gb,
+        grid_gco2_per_kwh=options.grid_gco2_per_kwh,
+        source="option --rent-usd-per-hour",
+    )
+    return (own, *listed)
+
+
+def policy_of(options: BurstOptions, prices: Prices) -> Policy:
+    """What is allowed and counted; without `--allowed` the advisor's regions."""
+    settings = AdvisorSettings.load()
+    said = settings.regions if options.allowed is None else options.allowed.split(",")
+    return Policy(
+        allowed=tuple(entry.strip() for entry in said if entry.strip()),
+        usd_per_tonne_co2=options.usd_per_tonne_co2,
+        pue=settings.pue,
+        owned_usd_per_gpu_hour=prices.own,
+    )
+
+
+def prices_of(options: BurstOptions, load: Load | None, catalog: Catalog) -> Prices:
+    """Own, rented and managed, each where it can be cited or was given."""
+    settings = AdvisorSettings.load()
+    server = SERVERS.get(options.accelerator)
+    own = server.usd_per_gpu_hour(settings.power_usd_per_kwh, settings.pue) if server else None
+    if options.own_usd_per_hour is not None:
+        own = exactly(options.own_usd_per_hour)
+    known = street(options.accelerator, catalog.prices)
+    rent = of(*known) if known else None
+    if options.rent_usd_per_hour is not None:
+        rent = exactly(options.rent_usd_per_hour)
+    return Prices(own=own, rent=rent, managed=_managed(options, load, catalog))
+
+
+def _managed(options: BurstOptions, load: Load | None, catalog: Catalog) -> Interval | None:
+    """What the queries a busy GPU answers in an hour cost at managed endpoints."""
+    if load is None:
+        return None
+    asked = load.asked
+    query = endpoints.usd_per_query(
+        options.model, asked.prompt_tokens, asked.output_tokens, catalog.endpoints
+    )
+    hourly = load.top.queries_per_second * LOAD_RATIO * 3600 / options.gpus_per_engine
+    return None if query is None or hourly <= 0 else of(*query).scaled(hourly)
