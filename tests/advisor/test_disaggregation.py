@@ -213,6 +213,32 @@ def test_distserve_opt_13b_from_the_model_alone() -> None:
     assert dg.matched_rate_per_replica(prefill, 2, decode, 1, derate=False) > 3.3
 
 
+def test_distserve_placement_of_opt_13b() -> None:
+    """Its simulator: 4 A100, ShareGPT, 200/100 ms, 90/90: prefill TP2, decode TP1, 1.56 a GPU.
+
+    ShareGPT has 755.5 prompt and 200.3 output tokens on average (DistServe's table of data sets).
+    """
+    opt = Replica(
+        model=MODELS["opt-13b"], accelerator=BY_NAME["A100-SXM-80G"], layout=Layout(tensor=4)
+    )
+    work = Workload(
+        prompt_tokens=755.5,
+        output_tokens=200.3,
+        slo_ttft_seconds=0.2,
+        slo_tpot_seconds=0.1,
+        attainment_ratio=0.9 * 0.9,
+        prompt_cv=0.8,
+        output_cv=1.0,
+    )
+    shapes = dg.layouts_of(opt, 4)
+
+    found = dg.best_apart(shapes, shapes, work, 4, 1600)
+
+    assert found is not None
+    assert (Layout(tensor=2), Layout(tensor=1)) == (found.prefill.layout, found.decode.layout)
+    assert 1.56 == pytest.approx(found.rate_per_gpu, rel=0.2)
+
+
 def test_tipping_points_are_where_the_answer_turns() -> None:
     """On either side of the named TPOT the bare comparison differs."""
     tips = {t.name: t for t in dc.tipping_points(FLEET, LOOSE)}
