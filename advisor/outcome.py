@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from advisor import places
 from advisor.facts.gpus import HEAT_SHARE, IDLE_SM_RATIO
 from advisor.facts.history import Measure, samples
-from advisor.facts.span import DAY_MS, MINUTE_MS, Reader, Span
+from advisor.facts.span import DAY_MS, HEAT_MS, MINUTE_MS, Reader, Span
 from advisor.lifecycle import BY_HAND
 from advisor.verification import NotComparable, compared, not_measurable, verdict_of
 from ridgeline.events import Action, Advice, MetricChange, Verification
@@ -47,7 +49,8 @@ def _serving(name: str, unit: str, value: str, *, money: bool = False) -> Measur
 
 
 def _heat(by: str) -> Measure:
-    return _gpus("GPU time throttled by heat", "ratio", by, _mean(HEAT_SHARE), money=True)
+    heat = _gpus("GPU time throttled by heat", "ratio", by, _mean(HEAT_SHARE), money=True)
+    return replace(heat, judged_ms=HEAT_MS)
 
 
 TTFT = _serving("TTFT p99", "s", _mean("w.ttft_p99_seconds_avg"))
@@ -112,9 +115,10 @@ def measures(advice: Advice) -> tuple[Measure, ...]:
 class Verifier:
     """Measures what a change brought, once there is enough after it; None says "not yet".
 
-    Before: `minutes` that end when the change was made (or, where the condition went away by
-    itself, before the history it was judged over). After: the newest `minutes` past a sixth of that
-    for things to settle. Loads that cannot be compared are tried again for a day.
+    Before: at most `minutes` while the condition was there, up to when the change was made, or
+    where it went away by itself up to the history it was judged over. After: the newest `minutes`
+    past a sixth of that for things to settle. Loads that cannot be compared are tried again for a
+    day.
 
     Args:
         store: Where windows are read.
@@ -140,8 +144,8 @@ class Verifier:
         if now_ms < max(ready, self._again_ms.get(advice.id, 0)):
             return None
         found = [self._compared(advice, measure, changed, now_ms) for measure in wanted]
-        comparable = any(isinstance(f, MetricChange) for f in found)
-        if not comparable and now_ms < changed + _GIVE_UP_MS:
+        hopeful = all(isinstance(f, NotComparable) and not f.final for f in found)
+        if hopeful and now_ms < changed + _GIVE_UP_MS:
             self._again_ms[advice.id] = now_ms + self._length_ms // 2
             return None
         self._again_ms.pop(advice.id, None)
@@ -150,14 +154,17 @@ class Verifier:
     def _compared(
         self, advice: Advice, measure: Measure, changed_ms: int, now_ms: int
     ) -> MetricChange | NotComparable:
-        end = self._before_end_ms(advice, changed_ms)
+        first, last = self._before(advice, measure, changed_ms)
         start = max(changed_ms + self._settle_ms, now_ms - self._length_ms)
         scopes, window_ms = places.names(advice), self._span.window_ms
-        before = samples(self._store, measure, scopes, end - self._length_ms, end, window_ms)
+        before = samples(self._store, measure, scopes, first, last, window_ms)
         after = samples(self._store, measure, scopes, start, now_ms, window_ms)
         return compared(measure, before, after)
 
-    def _before_end_ms(self, advice: Advice, changed_ms: int) -> int:
+    def _before(self, advice: Advice, measure: Measure, changed_ms: int) -> tuple[int, int]:
+        """Start and end of what the change is compared with, in ms."""
+        judged = self._span.history_ms if measure.judged_ms is None else measure.judged_ms
         if advice.outcome.startswith(BY_HAND):
-            return changed_ms
-        return max(changed_ms - self._span.history_ms, advice.created_ms)
+            return max(changed_ms - self._length_ms, advice.created_ms - judged), changed_ms
+        end = changed_ms - judged
+        return max(end - self._length_ms, advice.created_ms), end

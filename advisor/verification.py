@@ -29,9 +29,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class NotComparable:
-    """Why nothing can be said; `text` goes to people."""
+    """Why nothing can be said; `text` goes to people. `final`: waiting will not help."""
 
     text: str
+    final: bool = False
 
 
 def compared(
@@ -40,7 +41,8 @@ def compared(
     """The metric before and after at the loads both saw, or why they cannot be compared."""
     for side, found in (("before", before), ("after", after)):
         if len(found) < LEAST_WINDOWS:
-            return NotComparable(f"{measure.name}: {len(found)} windows {side} the change")
+            text = f"{measure.name}: {len(found)} windows {side} the change"
+            return NotComparable(text, final=side == "before")
     values = _values(before), _values(after)
     bins = _bins(measure, before, after)
     if isinstance(bins, NotComparable):

@@ -26,6 +26,8 @@ class Measure:
     worse_with_load: bool = False
     """Whether more load makes it worse: an improvement at more load is then one at the same."""
     lower_is_better: bool = True
+    judged_ms: int | None = None
+    """How far back the condition is judged by; None: over the advisor's history."""
     money_follows: bool = False
     """Whether the promised money is lost in proportion to this metric."""
 

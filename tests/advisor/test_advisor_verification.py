@@ -92,7 +92,7 @@ def test_too_few_windows_say_so() -> None:
     """Two minutes are needed on each side."""
     found = compared(LOADED, side(8, 10, 11), side(5, 10))
 
-    assert found == NotComparable("queue: 11 windows before the change")
+    assert found == NotComparable("queue: 11 windows before the change", final=True)
 
 
 @pytest.mark.parametrize("shift", [0.0, -2.0])
@@ -216,6 +216,39 @@ def test_a_loop_that_was_put_right_is_measured_in_the_real_store(store: Store) -
     assert result.brought is not None
     assert result.brought.mid == pytest.approx(1000, abs=40)
     assert change.windows_after == 60
+
+
+def test_a_condition_that_went_by_itself_is_compared_with_while_it_was_there(
+    store: Store,  # noqa: F811 - a fixture
+) -> None:
+    """Heat is judged over three minutes: what came later than that before the end is left out."""
+    noticed = NOW_MS - 17 * MINUTE_MS
+    advice = cooled(store, NOW_MS - 20 * MINUTE_MS, busy_after=0.8).model_copy(
+        update={"outcome": "the condition is gone", "changed_ms": noticed}
+    )
+
+    result = verifier(store)(advice, NOW_MS)
+
+    assert result is not None
+    assert Verdict.KEPT is result.verdict
+    assert result.changes[0].before.mid == pytest.approx(0.3, abs=0.01)
+
+
+def test_a_condition_too_short_to_measure_is_said_at_once(store: Store) -> None:  # noqa: F811
+    """There a minute, judged over three: before and after cannot be told apart."""
+    advice = cooled(store, NOW_MS - 20 * MINUTE_MS, busy_after=0.8).model_copy(
+        update={
+            "outcome": "the condition is gone",
+            "created_ms": NOW_MS - 21 * MINUTE_MS,
+            "changed_ms": NOW_MS - 20 * MINUTE_MS,
+        }
+    )
+
+    result = verifier(store)(advice, NOW_MS)
+
+    assert result is not None
+    assert Verdict.NOT_MEASURABLE is result.verdict
+    assert "0 windows before" in result.text
 
 
 def test_it_waits_for_enough_to_measure(store: Store) -> None:  # noqa: F811
