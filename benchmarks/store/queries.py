@@ -85,7 +85,6 @@ def advice(store: Store, now_s: int) -> Iterator[tuple[str, Callable[[], Any]]]:
         yield f"fact {name}", partial(query, store, span)
     none = facts.Facts(now_ms=span.now_ms)
     yield "console nodes", lambda: state.nodes(store, span, none)
-    yield "console collector health", lambda: state.collector_health(store, span)
     yield "console detections", lambda: state.recent_detections(store, span.now_ms)
 
 
