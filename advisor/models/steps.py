@@ -85,6 +85,8 @@ def layer_seconds(replica: Replica, work: Pass, *, moe: bool) -> Floats:
         gpu = gpu + grouped_experts(
             replica, everything, kernel_of(replica, replica.weight_format, experts=True)
         )
+        if replica.weight_format is not Format.BF16:
+            gpu = gpu + stack.narrow_experts_seconds
         width = float(model.experts.shared_width)
     else:
         width = float(model.ffn_hidden)

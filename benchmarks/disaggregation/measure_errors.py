@@ -21,7 +21,7 @@ import numpy as np
 
 from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Format, by_name
-from advisor.models import energy, kv, phases
+from advisor.models import closed_loop, energy, kv, phases
 from advisor.models.replica import EAGER, MODERN, SYNCHRONOUS, Layout, Replica
 
 HERE = Path(__file__).parent
@@ -33,7 +33,6 @@ SYSTEMS = {
     "b300_sxm": "B300-SXM",
 }
 FORMATS = {"fp8": Format.FP8, "fp4": Format.FP4, "bf16": Format.BF16, "int4": Format.INT4}
-CHUNK = 8192  # tokens a step of the engines measured
 
 Point = tuple[str, float]
 """Name of a set and model over measurement."""
@@ -66,20 +65,9 @@ def silicon(path: Path) -> Iterator[Point]:
         )
         prompt, output = float(row["isl"]), float(row["osl"])
         batch = int(float(row["batch_size"])) * dp
-        found = shared_tpot_seconds(one, batch, prompt, output)
+        found = float(closed_loop.tpot_seconds(one, batch, prompt, output))
         kind = "mixtures of experts" if model.experts else "dense"
         yield f"silicon TPOT, {kind}", found * 1e3 / float(row["silicon_tpot_ms"])
-
-
-def shared_tpot_seconds(one: Replica, batch: float, prompt: float, output: float) -> float:
-    """Mean TPOT of a closed loop: a decode step and each sequence's share of all prefills."""
-    context = prompt + output / 2
-    room = float(kv.most_sequences(one, context))
-    b = min(float(batch), room) if room >= 1 else float(batch)
-    chunk = min(CHUNK, prompt)
-    step = float(phases.decode_step_seconds(one, b, context))
-    mixed = float(phases.mixed_step_seconds(one, b, context, chunk, (prompt - chunk) / 2))
-    return step + b / output * (mixed - step) * prompt / chunk
 
 
 def splitwise() -> Iterator[Point]:
@@ -161,9 +149,11 @@ def ml_energy_points(row: dict[str, str]) -> Iterator[Point]:
     work = phases.Work(done.flops + batch / output * first.flops, done.traffic_bytes)
     watts = float(energy.work_power_watts(one, work, seconds))
     yield "ml-energy power", watts / float(row["power_watts"])
-    joules = float(energy.decode_joules_per_token(one, batch, context))
+    joules = float(closed_loop.joules_per_token(one, batch, prompt, output))
     measured = float(row["power_watts"]) / float(row["tokens_per_second"])
     yield f"ml-energy J/token, {kind}", joules / measured
+    rate = float(closed_loop.tokens_per_second(one, batch, prompt, output))
+    yield f"ml-energy tokens/s, {kind}", rate / float(row["tokens_per_second"])
 
 
 def rtx_4090() -> Iterator[Point]:

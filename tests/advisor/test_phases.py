@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.models import MODELS, Format
-from advisor.models import energy, kv, phases
+from advisor.models import closed_loop, energy, kv, phases
 from advisor.models.passes import experts_touched
 from advisor.models.phases import Layout, Replica, Speculation
 from advisor.models.replica import EAGER
@@ -215,3 +215,19 @@ def test_energy_of_a_token_falls_with_the_batch() -> None:
 
     assert 2.01 == pytest.approx(few, rel=0.4)
     assert 0.536 == pytest.approx(many, rel=0.4)
+
+
+def test_a_closed_loop_is_slower_than_decode_alone() -> None:
+    """Every output token pays its share of prefill; past the cache's room nothing runs faster."""
+    one = replica("llama3-70b", tensor=4)
+    concurrency = np.array([1.0, 8.0, 64.0, 4096.0, 8192.0])
+
+    tpot = closed_loop.tpot_seconds(one, concurrency, 1024, 256)
+    rate = closed_loop.tokens_per_second(one, concurrency, 1024, 256)
+    joules = closed_loop.joules_per_token(one, concurrency, 1024, 256)
+    batch = closed_loop.running_sequences(one, concurrency, 1024, 256)
+
+    assert np.all(tpot > phases.decode_step_seconds(one, batch, 1024 + 128))
+    assert np.all(np.diff(rate) >= 0)
+    assert np.all(np.diff(joules) <= 0)
+    assert rate[-1] == rate[-2]

@@ -1,0 +1,80 @@
+"""Engines as benchmarks run them: a fixed number of requests in flight, both phases together.
+
+What most published figures are: throughput, mean time per output token and energy at a concurrency.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from advisor.models.arrays import Floats, Numbers, floats
+from advisor.models.energy import work_power_watts
+from advisor.models.kv import most_sequences
+from advisor.models.phases import (
+    Replica,
+    Work,
+    decode_step_seconds,
+    decode_work,
+    mixed_step_seconds,
+    prefill_work,
+)
+
+VERSION = "closed-loop/1"
+CHUNK_TOKENS = 8192.0  # prompt tokens a step takes at most: the engines' common setting
+
+
+def running_sequences(
+    replica: Replica, concurrency: Numbers, prompt_tokens: Numbers, output_tokens: Numbers
+) -> Floats:
+    """Sequences that decode at once: those in flight, or what the cache holds of them."""
+    context = floats(prompt_tokens) + floats(output_tokens) / 2
+    return np.minimum(floats(concurrency), np.maximum(1.0, most_sequences(replica, context)))
+
+
+def tpot_seconds(
+    replica: Replica,
+    concurrency: Numbers,
+    prompt_tokens: Numbers,
+    output_tokens: Numbers,
+    chunk_tokens: float = CHUNK_TOKENS,
+) -> Floats:
+    """Mean time per output token: a decode step, and each output's share of all prefills."""
+    prompt, output = floats(prompt_tokens), floats(output_tokens)
+    batch = running_sequences(replica, concurrency, prompt, output)
+    context, chunk = prompt + output / 2, np.minimum(chunk_tokens, prompt)
+    step = decode_step_seconds(replica, batch, context)
+    mixed = mixed_step_seconds(replica, batch, context, chunk, (prompt - chunk) / 2)
+    return step + batch / output * (mixed - step) * prompt / chunk
+
+
+def tokens_per_second(
+    replica: Replica,
+    concurrency: Numbers,
+    prompt_tokens: Numbers,
+    output_tokens: Numbers,
+    chunk_tokens: float = CHUNK_TOKENS,
+) -> Floats:
+    """Output tokens/s of one engine; divide by `replica.gpus` for a GPU's share."""
+    batch = running_sequences(replica, concurrency, prompt_tokens, output_tokens)
+    tpot = tpot_seconds(replica, concurrency, prompt_tokens, output_tokens, chunk_tokens)
+    return batch / tpot
+
+
+def power_watts(
+    replica: Replica, concurrency: Numbers, prompt_tokens: Numbers, output_tokens: Numbers
+) -> Floats:
+    """Power of all GPUs of the engine."""
+    prompt, output = floats(prompt_tokens), floats(output_tokens)
+    batch = running_sequences(replica, concurrency, prompt, output)
+    decode = decode_work(replica, batch, prompt + output / 2)
+    prefill = prefill_work(replica, prompt)
+    work = Work(decode.flops + batch / output * prefill.flops, decode.traffic_bytes)
+    return work_power_watts(replica, work, tpot_seconds(replica, concurrency, prompt, output))
+
+
+def joules_per_token(
+    replica: Replica, concurrency: Numbers, prompt_tokens: Numbers, output_tokens: Numbers
+) -> Floats:
+    """Energy of one output token, its share of prefill in it, GPUs alone."""
+    watts = power_watts(replica, concurrency, prompt_tokens, output_tokens)
+    return watts / tokens_per_second(replica, concurrency, prompt_tokens, output_tokens)
