@@ -8,7 +8,7 @@ from __future__ import annotations
 from uuid import UUID, uuid5
 
 from advisor.conflicts import HELD_BACK
-from ridgeline.events import Advice, AdviceState, Estimate, Evidence, Verification
+from ridgeline.events import Action, Advice, AdviceState, Estimate, Evidence, Verification
 
 _NAMESPACE = UUID("6f1d3d5e-0a2b-5c54-9a53-52ad7e1f2a10")
 GAIN_CHANGE_RATIO = 0.2
@@ -129,6 +129,7 @@ def awaits_verification(advice: Advice) -> bool:
         advice.state is AdviceState.RESOLVED
         and advice.changed_ms is not None
         and advice.verification is None
+        and advice.action is not Action.KEEP
     )
 
 

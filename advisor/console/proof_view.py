@@ -47,7 +47,7 @@ def draw_verification(found: Verification | None) -> None:
     with box("rl-verification", "advice-verification"):
         with box("rl-chips rl-left"):
             text(words(found.verdict), f"rl-chip rl-verdict-{found.verdict}")
-            text("measured after the change", "rl-note")
+            text("after the change", "rl-note")
         text(found.text, "rl-reason")
         with box("rl-facts"):
             for change in found.changes:

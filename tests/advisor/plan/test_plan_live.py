@@ -1,0 +1,75 @@
+"""`--live`: the workload of the running stack, out of the real store."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from advisor.plan.inputs import demand
+from advisor.plan.options import WorkloadOptions
+from ridgeline.errors import Misconfigured
+from ridgeline.events import Confidence, DeviceKind
+from ridgeline.schema import SERVING
+from ridgeline.store import Store
+from tests.advisor.test_advisor_facts import item, store, windows  # noqa: F401 - a fixture
+
+LIVE = WorkloadOptions(live=True)
+
+
+@pytest.fixture
+def running(
+    store: Store,  # noqa: F811 - a fixture
+    store_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Store:
+    """The store of this test as the one the environment names."""
+    name = "".join(c if c.isalnum() else "_" for c in request.node.name)
+    monkeypatch.setenv("RIDGELINE_STORE_URL", store_url)
+    monkeypatch.setenv("RIDGELINE_STORE_DATABASE", f"adv_{name}"[:60])
+    return store
+
+
+def served(store: Store, pool: str, host: str, **rates: float) -> None:  # noqa: F811 - a fixture
+    """An engine that worked for ten minutes and goes on for ten: a slow test is never stale."""
+    engine = item(host, DeviceKind.SERVING, f"http://{host}", pool=pool)
+    end_ms = (time.time_ns() // 1_000_000 // 10_000 + 60) * 10_000
+    rows = windows(SERVING, engine.device, engine.node, 20, end_ms, **rates)
+    rows["ttft_count_inc"] = 40 + 10 * np.where(rows["window_start"] // 10_000 % 2, 1, -1)
+    store.insert_events([engine])
+    store.insert_windows(SERVING, rows)
+
+
+def test_a_mixed_pool_is_the_demand(running: Store) -> None:
+    """Rate and mean lengths as measured; flags still win and make it assumed."""
+    rates = {"requests_finished_inc": 40, "prompt_tokens_inc": 80_000}
+    served(running, "mixed", "n0", generation_tokens_inc=8_000, **rates)
+
+    found = demand(LIVE)
+    faster = demand(WorkloadOptions(live=True, requests_per_second=9))
+
+    assert found.requests_per_second == pytest.approx(4)
+    assert (2000, 200) == (pytest.approx(found.prompt_tokens), pytest.approx(found.output_tokens))
+    assert found.arrival_cv == pytest.approx((100 / 40) ** 0.5, rel=0.05)
+    assert Confidence.MEASURED is found.confidence
+    assert (9, Confidence.ASSUMED) == (faster.requests_per_second, faster.confidence)
+
+
+def test_prompts_of_prefill_and_answers_of_decode_are_one_demand(running: Store) -> None:
+    """A split deployment is asked for its two pools together; another pool must be there."""
+    served(running, "prefill", "n0", requests_finished_inc=40, prompt_tokens_inc=80_000)
+    served(running, "decode", "n1", requests_finished_inc=40, generation_tokens_inc=8_000)
+
+    found = demand(LIVE)
+
+    assert (2000, 200) == (pytest.approx(found.prompt_tokens), pytest.approx(found.output_tokens))
+    with pytest.raises(Misconfigured, match="--pool: no serving pool chat; there are: decode, pre"):
+        demand(WorkloadOptions(live=True, pool="chat"))
+
+
+def test_an_empty_store_is_no_demand(running: Store) -> None:
+    """Absence of data is said, never taken for zero load."""
+    with pytest.raises(Misconfigured, match="--live: the store has no telemetry"):
+        demand(LIVE)
