@@ -33,6 +33,7 @@ ALL: dict[str, Any] = {
     "rows": "auto",
     "resolution": "windows",
 }
+PLACES = ALL | {"resolution": "places_1m"}
 ONE: dict[str, Any] = {
     "pool": ["decode", "it's"],
     "rack": ["rack00"],
@@ -168,10 +169,10 @@ def store(store_url: str) -> Iterator[Store]:
     families = ((GPU, 1), (GPU, 5), (FABRIC, 2), (FACILITY, 3), (SERVING, 4))
     for schema, device in families * 2:  # twice: a statement without FINAL would count double
         store.insert_windows(schema, rows_of(schema, device))
-    for schema in SCHEMAS.values():
-        store.roll_up(schema, START_S * 1000, NOW_S * 1000)
     for _ in range(2):
         store.insert_events(findings())
+    for schema in SCHEMAS.values():  # places are those of the inventory
+        store.roll_up(schema, START_S * 1000, NOW_S * 1000)
     for partition in range(2):
         store.save_progress("telemetry.gpu", partition, NOW_S * 1000)
     yield store
@@ -185,7 +186,7 @@ def ask(store: Store, name: str, variables: dict[str, Any]) -> list[dict[str, An
     return store._connection.rows(text)
 
 
-@pytest.mark.parametrize("variables", [ALL, ONE], ids=["all", "chosen"])
+@pytest.mark.parametrize("variables", [ALL, PLACES, ONE], ids=["all", "places", "chosen"])
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_every_statement_gives_rows(store: Store, name: str, variables: dict[str, Any]) -> None:
     """It runs, gives rows, and a series is (time, ...) in order of time with a known number."""
@@ -219,7 +220,7 @@ def panel_of(title: str) -> str:
     return name
 
 
-@pytest.mark.parametrize("resolution", ["windows", "1m"])
+@pytest.mark.parametrize("resolution", ["windows", "1m", "places_1m"])
 def test_numbers_do_not_depend_on_the_resolution(store: Store, resolution: str) -> None:
     """The same share, rate and mean from windows and from minutes."""
     variables = ALL | {"resolution": resolution}
@@ -271,6 +272,27 @@ def now_rows() -> np.ndarray:
     rows = rows_of(GPU, 1)[:1]
     rows["window_start"] = time.time_ns() // 1_000_000
     return rows
+
+
+@pytest.mark.parametrize(
+    ("span", "node", "rows", "table"),
+    [
+        (900, None, "auto", "windows"),
+        (86_400, None, "auto", "places_1m"),
+        (86_400, ["node08"], "auto", "1m"),
+        (30 * 86_400, None, "auto", "places_1h"),
+        (30 * 86_400, ["node08"], "auto", "1h"),
+        (30 * 86_400, None, "1m", "1m"),
+    ],
+)
+def test_the_table_follows_the_time_range(
+    store: Store, span: int, node: list[str] | None, rows: str, table: str
+) -> None:
+    """Unless someone chose the rows; nodes have no places of their own."""
+    variables = ALL | {"node": node, "rows": rows}
+    text = sql.render(sql.RESOLUTION, NOW_S - span, NOW_S, variables)
+
+    assert [{"resolution": table}] == store.query(text)
 
 
 def test_variables_list_the_inventory(store: Store) -> None:
