@@ -9,10 +9,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ridgeline.local import apache, broker
 from ridgeline.local.process import Process, wait_until
 from tests.needs import missing, need_program
+
+# a test says what is right, never how fast: machines are shared
+settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-speed")
 
 
 def answers_http(url: str) -> bool:

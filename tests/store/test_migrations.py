@@ -23,6 +23,7 @@ RELEASED = {
     "0001_telemetry": "9669a6dea1c0841c7b5bd009950a49c2fe5331f8bbfb64780fbc47b6c349b150",
     "0002_events": "e79fea6a066f105c9682746b4061fe34865b341d1d380fe10394f966ca58a1ef",
     "0003_stream_state": "a5f1fb954c9b8e58b0bd8a7455b74a312c66c03a2c26e9212752ce1ad9e6aa0f",
+    "0004_pipeline_health": "c38e67e12743c85444a7b1ecafadd5ae965d3de4fa855c1ed7ffe35cb5724328",
     "0005_order_codecs_places": "beea69c1f18e144ae1be4cb236ec9b40d6d95de98dcd11489eb31a6b8b7dffdc",
 }
 
