@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
-from ridgeline.events import Action, Advice, Detection, Estimate, Event
+from ridgeline.events import Action, Advice, Detection, DeviceEvent, Estimate, Event
 from ridgeline.local.digest import Digest, line_of
 from ridgeline.settings import KafkaSettings
 from ridgeline.topics import BY_NAME
@@ -42,6 +42,8 @@ def render(event: Event) -> str | None:
         where = "" if known else f"{event.scope}: "
         text = f"{where}{event.title}{state} ({sure})"
         return line_of(event.updated_ms, "advice", text)
+    if isinstance(event, DeviceEvent):
+        return line_of(event.ts, "event", event.message)
     return event.model_dump_json()
 
 

@@ -20,6 +20,7 @@ from ridgeline.settings import LocalSettings, StreamsSettings
 DEMO: Mapping[str, str] = MappingProxyType(
     {"RIDGELINE_COLLECT_COLLECTORS": "simulator", "RIDGELINE_COLLECT_SPEED": "5"}
 )
+_SHOWN = ("detections", "advice", "device.events")
 _STOP_ORDER = ((ADVISOR,), (STREAMS, COLLECTORS), ("store", "broker"))
 
 
@@ -105,9 +106,7 @@ class Stack:
         if self._follower is not None:
             self._follower.cancel()
         embedded = self._local.kafka == "embedded"
-        follow = print_events(
-            self._kafka, ("detections", "advice"), self._terminal.event, from_beginning=embedded
-        )
+        follow = print_events(self._kafka, _SHOWN, self._terminal.event, from_beginning=embedded)
         self._follower = asyncio.create_task(follow)
 
     async def _migrate(self) -> None:

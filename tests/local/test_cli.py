@@ -8,7 +8,7 @@ import pytest
 
 import ridgeline
 from ridgeline import cli
-from ridgeline.events import Action, Advice, Confidence, Estimate
+from ridgeline.events import Action, Advice, Confidence, DeviceEvent, Estimate
 from ridgeline.local.broker import free_port
 from ridgeline.local.follow import money, render
 from ridgeline.settings import SETTINGS
@@ -110,3 +110,12 @@ def test_advice_reads_as_a_sentence() -> None:
     assert money(None) == "gain unknown"
     keep = advice.model_copy(update={"action": Action.KEEP, "title": "decode: stays as it is"})
     assert (render(keep) or "").endswith("advice    decode: stays as it is (modelled)")
+
+
+def test_a_device_event_reads_as_a_sentence() -> None:
+    """What happened once is said in the collector's words."""
+    event = DeviceEvent(
+        device=1, node=2, kind="xid", code=94, message="XID 94 on node13 gpu3", ts=0
+    )
+
+    assert (render(event) or "").endswith("event     XID 94 on node13 gpu3")
