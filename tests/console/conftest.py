@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from advisor.console.page import register
 from tests.console.console_fake import FakeSource
 from tests.needs import need_program
 
+expect.set_options(timeout=30_000)  # a loaded machine is slow, not wrong
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

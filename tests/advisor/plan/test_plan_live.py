@@ -51,7 +51,7 @@ def test_a_mixed_pool_is_the_demand(running: Store) -> None:
     faster = demand(WorkloadOptions(live=True, requests_per_second=9))
 
     assert found.requests_per_second == pytest.approx(4)
-    assert (2000, 200) == (pytest.approx(found.prompt_tokens), pytest.approx(found.output_tokens))
+    assert [2000, 200] == pytest.approx([found.prompt_tokens, found.output_tokens])
     assert found.arrival_cv == pytest.approx((100 / 40) ** 0.5, rel=0.05)
     assert Confidence.MEASURED is found.confidence
     assert (9, Confidence.ASSUMED) == (faster.requests_per_second, faster.confidence)
@@ -64,7 +64,7 @@ def test_prompts_of_prefill_and_answers_of_decode_are_one_demand(running: Store)
 
     found = demand(LIVE)
 
-    assert (2000, 200) == (pytest.approx(found.prompt_tokens), pytest.approx(found.output_tokens))
+    assert [2000, 200] == pytest.approx([found.prompt_tokens, found.output_tokens])
     with pytest.raises(Misconfigured, match="--pool: no serving pool chat; there are: decode, pre"):
         demand(WorkloadOptions(live=True, pool="chat"))
 
