@@ -22,7 +22,7 @@ import pytest
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 BROKERS = ("embedded", "apache")
 
 
@@ -48,7 +48,7 @@ class Stack:
         """What the terminal shows so far."""
         return self.output.read_text(encoding="utf-8", errors="replace")
 
-    def wait(self, what: str, ready: Callable[[], Any], seconds: float = 150) -> Any:
+    def wait(self, what: str, ready: Callable[[], Any], seconds: float = 300) -> Any:
         """Wait until `ready` returns something true, or fail with what the terminal showed."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
