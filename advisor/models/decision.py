@@ -43,6 +43,7 @@ class Refusal(StrEnum):
     REPLICAS = "fewer than 2 replicas"
     SLO_MET = "the co-located pool meets its objectives"
     MARGIN = "the gain is within the margin of 10 %"
+    UNSURE = "at worst it would lose more than 10 %"
     IMPOSSIBLE = "no split holds the objectives"
 
 
@@ -150,8 +151,11 @@ def _decision(
     blocked: tuple[Refusal, ...],
 ) -> Decision:
     here = gains[0]
-    if Refusal.IMPOSSIBLE not in blocked and (here < MARGIN_RATIO or min(gains) < -MARGIN_RATIO):
-        blocked = (*blocked, Refusal.MARGIN)
+    if Refusal.IMPOSSIBLE not in blocked:
+        if here < MARGIN_RATIO:
+            blocked = (*blocked, Refusal.MARGIN)
+        elif min(gains) < -MARGIN_RATIO:
+            blocked = (*blocked, Refusal.UNSURE)
     return Decision(
         together=together,
         apart=apart,
