@@ -70,7 +70,8 @@ def _freshness(board: builders.Dashboard) -> builders.Dashboard:
                 "SELECT topic, partition, fromUnixTimestamp64Milli(window_end, 'UTC')"
                 " AS durable_until,\n"
                 "    dateDiff('second', durable_until, now64(3, 'UTC')) AS lag\n"
-                "FROM stream_progress FINAL\nORDER BY lag DESC\nLIMIT 200",
+                "FROM stream_progress FINAL\nWHERE position(topic, '/') = 0\n"
+                "ORDER BY lag DESC\nLIMIT 200",
                 "How far each partition's windows are durable.",
                 {"lag": "s"},
                 width=12,

@@ -114,7 +114,11 @@ async def _work(
         rollup_seconds=settings.rollup_seconds,
     )
     processor = Processor(
-        settings, store, sink, lambda topic, number, ms: append_mark(sender, topic, number, ms)
+        settings,
+        store,
+        sink,
+        lambda topic, number, ms: append_mark(sender, topic, number, ms),
+        lambda topic: app.consumer.topic_partitions(topic),  # noqa: PLW0108 - made at app.start
     )
     attach(app, processor, broken)
     await app.start()

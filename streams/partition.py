@@ -60,6 +60,8 @@ class Partition:
         durable_ms: int | None = None,
         memory: tuple[int, bytes] | None = None,
         suspect_ms: int | None = None,
+        *,
+        born: bool = False,
     ) -> None:
         self.schema, self.number, self._board = schema, number, board
         self._clock, self._suspect_ms = clock, suspect_ms
@@ -78,7 +80,7 @@ class Partition:
             learned=[c for d, _ in self._finders for c in d.baselines.get(schema.family, ())],
             peaked=[c for d, _ in self._finders for c in d.peaks.get(schema.family, ())],
         )
-        self.timeline = Timeline(schema, clock, durable_ms, self._ring)
+        self.timeline = Timeline(schema, clock, durable_ms, self._ring, born=born)
         slots = self.timeline.slots
         self._around = Neighbourhood(board, number, slots)
         self._episodes: Mapping[tuple[str, str], Episodes] = {

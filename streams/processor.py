@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -30,6 +31,8 @@ T = TypeVar("T")
 EVENT_TOPICS = ("inventory", "device.events", "collector.health")
 INVENTORY_SECONDS = 30.0
 CATCH_UP_MS = 600_000
+FIRST = "first/"
+"""Before a topic's name in the progress table: the partitions it had when it was first read."""
 AppendMark = Callable[[str, int, int], Awaitable[None]]
 """Topic, partition and how far event time has come, in ms."""
 _TELEMETRY = tuple(t.name for t in TOPICS if t.schema is not None)
@@ -57,6 +60,7 @@ class Processor:
         store: Where progress and open episodes are read.
         sink: Where outputs go.
         append_mark: Appends to a partition that event time has come so far.
+        partition_count: How many partitions a topic has, where that is known.
     """
 
     def __init__(
@@ -65,9 +69,10 @@ class Processor:
         store: WindowStore,
         sink: Sink,
         append_mark: AppendMark,
+        partition_count: Callable[[str], int | None] = lambda _: None,
     ) -> None:
         self._settings, self._store, self._sink = settings, store, sink
-        self._append_mark = append_mark
+        self._append_mark, self._partition_count = append_mark, partition_count
         self._marked: dict[tuple[str, int], int] = {}
         self._clock = clock_of(settings)
         self._policy = Policy(open_after=settings.open_after, close_after=settings.close_after)
@@ -148,15 +153,16 @@ class Processor:
             raise Reject("topic", topic, "carries no frames")
         progress = await self._ask(lambda: self._store.progress(topic))
         durable_ms = progress.get(number)
-        stored = await self._ask(lambda: self._episodes(durable_ms or 0))
+        born = await self._born(topic, number)
+        # episodes of nodes that moved here end in their old partition, by silence
+        stored = {} if born else await self._ask(lambda: self._episodes(durable_ms or 0))
         if not self._introduced:
             self.board.inventory.load(await self._ask(self._inventory))
             self._introduced = True
-        if number in progress:  # whoever wrote these may have died before rolling them up
+        if durable_ms is not None:  # whoever wrote these may have died before rolling them up
             rolled = await self._ask(lambda: self._store.progress(ROLLED + topic))
-            end_ms = progress[number]
-            start_ms = rolled.get(number, end_ms - CATCH_UP_MS)
-            self._sink.touch(schema, min(start_ms, end_ms - MINUTE_MS), end_ms)
+            start_ms = rolled.get(number, durable_ms - CATCH_UP_MS)
+            self._sink.touch(schema, min(start_ms, durable_ms - MINUTE_MS), durable_ms)
         return Partition(
             schema,
             number,
@@ -167,7 +173,18 @@ class Processor:
             durable_ms,
             await self._ask(lambda: self._store.state(topic, number)),
             (await self._ask(lambda: self._store.progress(SUSPECT + topic))).get(number),
+            born=born,
         )
+
+    async def _born(self, topic: str, number: int) -> bool:
+        """Whether the partition was added to its topic after the others had been written to."""
+        name = FIRST + topic
+        first = await self._ask(lambda: self._store.progress(name))
+        if not first:
+            count = max(number + 1, self._partition_count(topic) or 0)
+            for one in range(count):
+                await self._ask(partial(self._store.save_progress, name, one, 1))
+        return bool(first) and number not in first
 
     async def suspect(self, batch: Batch) -> None:
         """Note for the next owner what we die of, if it is in a pane of this batch's partition."""

@@ -70,6 +70,8 @@ class Timeline:
         clock: Sizes and limits.
         durable_ms: End of the last window that the store has; nothing before it is written again.
         ring: Takes the rows of every closed pane for the detectors.
+        born: The partition was added while others were already written: its first window starts
+            with its first row, beside what the nodes that moved here left in their old partition.
     """
 
     def __init__(
@@ -78,11 +80,14 @@ class Timeline:
         clock: Clock,
         durable_ms: int | None = None,
         ring: Ring | None = None,
+        *,
+        born: bool = False,
     ) -> None:
         self.schema, self.clock = schema, clock
         self.slots = Slots(clock.max_devices)
         self.newest_ms = NEVER
         self._shunned = np.zeros(0, dtype=np.uint64)
+        self._born = born
         self.at_ms = NEVER  # end of the pane in work
         self._durable = NEVER if durable_ms is None else durable_ms
         self._at = columns_of(schema).row
@@ -230,7 +235,8 @@ class Timeline:
             rows, resets = rows + used, resets + reset
         metrics.STREAM_RESETS.labels(self.schema.topic).inc(resets)
         if fresh and rows and self._window_start is None:
-            self._window_start = start // self.clock.window * self.clock.window
+            floor = start // self.clock.window * self.clock.window
+            self._window_start, self._born = start if self._born else floor, False
         return Pane(end_ms=end_ms, rows=rows, fresh=fresh)
 
     def _refuse(self, rows: int) -> None:
