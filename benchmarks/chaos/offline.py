@@ -13,7 +13,7 @@ import numpy as np
 from ridgeline.errors import Reject
 from ridgeline.events import Detection, InventoryItem
 from ridgeline.frames import decode, resolve, watermark_of
-from ridgeline.schema import MISSING_COUNTER, MISSING_STATE, Kind, Schema
+from ridgeline.schema import MISSING_COUNTER, MISSING_STATE, SCHEMAS, Kind, Schema
 from streams.batches import APPEND_TIME, Batch, Fetched
 from streams.episodes import Policy
 from streams.kernels import SATURATED_32
@@ -39,17 +39,19 @@ class _Sums:
     flags: dict[str, int] = field(default_factory=dict)
 
 
-def kept(log: Iterable[Fetched], clock: Clock) -> Iterator[np.void]:
+def kept(
+    log: Iterable[Fetched], clock: Clock, schemas: Mapping[str, Schema] = SCHEMAS
+) -> Iterator[np.void]:
     """The rows of one partition's log that are neither unreadable nor late nor from the future."""
     newest = -(10**18)
     for message in log:
         mark = None if message.value else watermark_of(message.headers)
         now = message.timestamp if message.timestamp_type == APPEND_TIME else 10**18
         if mark is not None:
-            newest = max(newest, mark)
+            newest = max(newest, mark) if mark <= now + clock.future else newest
             continue
         try:
-            found, version = resolve(message.headers)
+            found, version = resolve(message.headers, schemas)
             rows = decode(message.value or b"", found, version)
         except Reject:
             continue
@@ -65,7 +67,7 @@ def windows(schema: Schema, logs: Iterable[Sequence[Fetched]], clock: Clock) -> 
     sums: dict[Key, _Sums] = {}
     for log in logs:
         once: dict[Key, np.void] = {}
-        for row in kept(log, clock):
+        for row in kept(log, clock, {**SCHEMAS, schema.family: schema}):
             once.setdefault((int(row["device"]), int(row["ts"])), row)
         before: dict[tuple[int, str], tuple[int, int]] = {}
         for (device, ts), row in sorted(once.items(), key=lambda item: item[0][1]):
@@ -83,7 +85,7 @@ def _add(  # noqa: PLR0917 - one obvious loop
     before: dict[tuple[int, str], tuple[int, int]],
     clock: Clock,
 ) -> None:
-    into.samples += 1
+    into.samples, into.node = into.samples + 1, int(row["node"])
     for name in schema.of_kind(Kind.GAUGE):
         if not math.isnan(row[name]):
             into.gauges[name].append(float(row[name]))

@@ -118,7 +118,7 @@ async def send(kafka: str, schema: Schema, frames: list[tuple[int, bytes]]) -> N
         await to.flush()
 
 
-def wait_for(what: Callable[[], bool], worker: Worker, seconds: float = 60) -> None:
+def wait_for(what: Callable[[], bool], worker: Worker, seconds: float = 150) -> None:
     """Wait until it is so."""
     end = time.monotonic() + seconds
     while not what():
