@@ -44,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1, help="of the first run")
+    parser.add_argument("--outage", type=float, default=0.0, help="seconds the broker is away")
     parser.add_argument("--results", type=Path, default=Path("chaos-results.jsonl"))
     parser.add_argument("--keep", action="store_true", help="keep the folder of a failed run")
     options = parser.parse_args()
@@ -52,7 +53,7 @@ def main() -> None:
         if seed in skip:
             continue
         folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
-        result = run(seed, folder)
+        result = run(seed, folder, outage_seconds=options.outage)
         with options.results.open("a", encoding="utf-8") as out:
             out.write(json.dumps(asdict(result) | {"commit": commit()}) + "\n")
         verdict = "DIFFERS" if result.differences else "equal"

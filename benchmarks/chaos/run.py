@@ -60,17 +60,26 @@ def running(folder: Path, seed: int) -> Iterator[Parts]:
         parts.stop()
 
 
-def run(seed: int, folder: Path) -> Result:
-    """Do it all; never raises for what the run is meant to find."""
+def run(seed: int, folder: Path, seconds: int = SECONDS, outage_seconds: float = 0.0) -> Result:
+    """Do it all; never raises for what the run is meant to find.
+
+    Args:
+        seed: Of samples, moments and faults.
+        folder: For everything that is written; it may be deleted afterwards.
+        seconds: Event time of the samples.
+        outage_seconds: How long the broker is away in the middle; 0: only as the seed says.
+    """
     began = time.monotonic()
     result = Result(seed)
     with running(folder, seed) as parts:
-        asyncio.run(_play(parts, seed, result))
+        asyncio.run(_play(parts, seed, seconds, outage_seconds, result))
     result.seconds = round(time.monotonic() - began, 1)
     return result
 
 
-async def _play(parts: Parts, seed: int, result: Result) -> None:
+async def _play(
+    parts: Parts, seed: int, seconds: int, outage_seconds: float, result: Result
+) -> None:
     chance = random.Random(seed)
     await ensure_topics(parts.kafka)
     start_ms = int(time.time() - 7200) // 60 * 60_000
@@ -80,14 +89,18 @@ async def _play(parts: Parts, seed: int, result: Result) -> None:
     await _introduce(parts, items)
     parts.add_worker()
     parts.calm.unlink()
-    fed = asyncio.create_task(_feed(parts, scenario.messages(seed, start_ms, SECONDS)))
+    fed = asyncio.create_task(_feed(parts, scenario.messages(seed, start_ms, seconds)))
     nurse = asyncio.create_task(_nurse(parts))
     try:
-        await _strike(parts, chance, result, SECONDS / SPEED)
+        await _strike(parts, chance, result, seconds / SPEED)
+        if outage_seconds:
+            result.faults.append(f"broker away for {outage_seconds:.0f} s")
+            await _restart(parts.broker, outage_seconds)
+            await asyncio.to_thread(parts.await_broker)
         await fed
         parts.calm.touch()
         if seed % 4:  # otherwise the workers themselves find that it is silent
-            await _mark(parts, start_ms + (SECONDS + 30) * 1000)
+            await _mark(parts, start_ms + (seconds + 30) * 1000)
         logs = await _read(parts, [s.topic for s in SCHEMAS.values()])
         if not seed % 4:
             logs = await _read_marked(parts)
