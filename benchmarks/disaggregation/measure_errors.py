@@ -4,8 +4,8 @@ Usage: `python -m benchmarks.disaggregation.measure_errors [SILICON_CSV]`. SILIC
 `aiconfigurator_core/systems/silicon_sample.csv` of PyPI `aiconfigurator-core` 0.12.0 (5,221 points
 measured end to end). Other sets are in `../shared/data`; what is absent is left out with a line.
 `ml_energy.csv` beside this file is 54 points of the public ML.ENERGY leaderboard, written down as
-figures (vLLM, steady state: latency between tokens, power of all GPUs, tokens a second). Prints model over
-measurement: median, median error, 90th percentile, worst.
+figures (vLLM, steady state: latency between tokens, power of all GPUs, tokens a second). Prints
+model over measurement: median, median error, 90th percentile, worst.
 """
 
 from __future__ import annotations
