@@ -11,11 +11,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.transport.drivers.aiokafka import Transport as AiokafkaTransport
 from faust.types import TP
 
 from streams.batches import Batch
+
+FETCH_WAIT_MS = 50
+"""How long the broker may hold a fetch that finds nothing.
+
+aiokafka has one fetch under way to a broker. While a batch is worked on it asks for the partitions
+that have nothing, and until that comes back nobody else is asked for: with Faust's 1500 ms a worker
+stood still half of the time.
+"""
 
 
 @dataclass(slots=True)
@@ -49,8 +58,20 @@ def as_one(records: list[Any]) -> BatchRecord:
     )
 
 
+class ConsumerThread(AIOKafkaConsumerThread):
+    """Faust's consumer thread; a fetch that finds nothing gives way to the next one soon."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
+        return consumer
+
+
 class BatchConsumer(AiokafkaConsumer):
     """Hands over batches; commits what was released."""
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -6,10 +6,13 @@ import inspect
 from importlib.metadata import version
 from types import SimpleNamespace
 
+import pytest
+from aiokafka import AIOKafkaConsumer
 from faust.transport.consumer import Consumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 
-from streams.transport import BatchConsumer, as_one
+from streams.transport import FETCH_WAIT_MS, BatchConsumer, ConsumerThread, as_one
 
 HOOKS = {
     "_getmany": ["self", "active_partitions", "timeout"],
@@ -60,3 +63,19 @@ def test_a_batch_carries_the_last_offset() -> None:
 
     assert (9, 1, 2) == (one.offset, one.partition, len(one.value.messages))
     assert [1000, 5] == one.value.clocks_ms(1000).tolist()
+
+
+async def test_an_empty_fetch_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Aiokafka takes our wait from where we put it, at the start of its fetcher."""
+    monkeypatch.setattr(
+        AIOKafkaConsumerThread,
+        "_create_worker_consumer",
+        lambda *_: AIOKafkaConsumer(fetch_max_wait_ms=1500),
+    )
+    thread = ConsumerThread.__new__(ConsumerThread)
+
+    consumer = thread._create_worker_consumer(None)
+
+    assert consumer._fetch_max_wait_ms == FETCH_WAIT_MS
+    assert "self._fetch_max_wait_ms" in inspect.getsource(AIOKafkaConsumer.start)
+    assert "_create_worker_consumer" in inspect.getsource(AIOKafkaConsumerThread)
