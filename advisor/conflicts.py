@@ -28,7 +28,9 @@ _MORE = frozenset({Action.ADD_CAPACITY, Action.BURST_TO_CLOUD})
 _SPENDING: Mapping[Action, int] = MappingProxyType(
     dict.fromkeys(_RIGHT, 0)
     | dict.fromkeys(_ARRANGE | {Action.CAP_POWER}, 1)
-    | dict.fromkeys(_MORE | {Action.CHANGE_ACCELERATOR, Action.RETROFIT_COOLING}, 2)
+    | dict.fromkeys(
+        _MORE | {Action.CHANGE_ACCELERATOR, Action.RETROFIT_COOLING, Action.ADD_POWER}, 2
+    )
     | {Action.KEEP: 3}
 )
 

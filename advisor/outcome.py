@@ -107,6 +107,8 @@ def measures(advice: Advice) -> tuple[Measure, ...]:
             found = (SPEED,)
         case Action.FIX_FABRIC if kind == "cluster":
             found = (PAUSED,)  # the scope is a rail
+        case Action.FIX_FABRIC if kind == "pool":
+            found = (SPEED,)  # engines that reduce over the wrong link
         case _:
             found = ()
     return found

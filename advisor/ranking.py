@@ -35,6 +35,7 @@ DISRUPTION_RATIO: Mapping[Action, float] = MappingProxyType(
         Action.INSPECT_HARDWARE: 0.1,
         Action.CAP_POWER: 0.1,
         Action.ADD_CAPACITY: 0.1,
+        Action.ADD_POWER: 0.1,
         Action.BURST_TO_CLOUD: 0.1,
         Action.REBALANCE_POOLS: 0.2,
         Action.CONSOLIDATE: 0.2,

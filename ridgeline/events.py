@@ -181,6 +181,7 @@ class Action(StrEnum):
     CAP_POWER = "cap_power"
     FIX_FABRIC = "fix_fabric"
     ADD_CAPACITY = "add_capacity"
+    ADD_POWER = "add_power"  # order a feed, before the hall is full
     CONSOLIDATE = "consolidate"
     BURST_TO_CLOUD = "burst_to_cloud"
     INSPECT_HARDWARE = "inspect_hardware"

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from advisor.catalog.software import maturity
-from advisor.facts import Facts, GpuActivity
+from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import accelerators as model
+from advisor.models import power
 from advisor.rules.accelerator_basis import Basis, by_bound, by_workload
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, monthly, seen
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
@@ -42,7 +43,8 @@ def _judge(
     found = list(_candidates(basis, catalog, settings))
     if not found:
         return None
-    return _draft(pool, basis, min(found, key=lambda f: f[0].cost_ratio), found, catalog)
+    best = min(found, key=lambda f: f[0].cost_ratio)
+    return _draft(pool, facts.serving_of(pool.group), basis, best, found, catalog)
 
 
 Found = tuple[model.Comparison, float, float]
@@ -66,8 +68,13 @@ def _candidates(basis: Basis, catalog: Catalog, settings: AdvisorSettings) -> It
             yield compared, now, price.usd_per_hour
 
 
-def _draft(
-    pool: GpuActivity, basis: Basis, best_found: Found, found: list[Found], catalog: Catalog
+def _draft(  # noqa: PLR0917 - private, called once
+    pool: GpuActivity,
+    load: ServingLoad | None,
+    basis: Basis,
+    best_found: Found,
+    found: list[Found],
+    catalog: Catalog,
 ) -> Draft:
     best, now_usd, then_usd = best_found
     name, saving, spread = best.candidate.name, 1 - best.cost_ratio, basis.spread_ratio
@@ -94,6 +101,7 @@ def _draft(
             *seen("tensor cores active", pool.tensor_ratio, "ratio", model.COMPUTE_BOUND_RATIO),
             *seen("power", pool.power_watts, "W a GPU"),
             *seen("tokens made over what the pool could make", basis.reached_ratio, "ratio"),
+            *_energy(pool, load),
         ),
         counter_evidence=_against(basis, found, catalog),
         cost_today=monthly(pool.gpus, (1, 1, 1), price, Confidence.MEASURED, "GPU count"),
@@ -107,6 +115,16 @@ def _draft(
         confidence=Confidence.MODELLED,
         verify=f"Serve the same traffic on one {name} node; compare tokens/s a dollar for a day.",
         model_version=model.VERSION,
+    )
+
+
+def _energy(pool: GpuActivity, load: ServingLoad | None) -> tuple[Evidence, ...]:
+    """Joules of one output token, from the pool's power and token counters."""
+    watts = None if pool.power_watts is None else pool.power_watts * pool.gpus
+    made = None if load is None else load.generation_tokens_per_second
+    found = power.measured_joules_per_token(watts, made)
+    return seen(
+        "energy of an output token", None if found is None else found.mid, "J", note="GPUs, +-5 %"
     )
 
 

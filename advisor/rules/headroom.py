@@ -21,19 +21,21 @@ def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Adv
     if settings.hall_kw <= 0:
         return ()
     found = model.headroom(facts.hall_watts_hourly, settings.hall_kw * WATTS_A_KW)
-    return () if found is None else (_draft(found, facts).advice(facts, catalog),)
+    if found is None or found.months is None or found.months.low >= LEAD_MONTHS[1]:
+        return ()
+    return (_draft(found, found.months, facts).advice(facts, catalog),)
 
 
-def _draft(found: model.Headroom, facts: Facts) -> Draft:
-    late = found.months is not None and found.months.low < LEAD_MONTHS[1]
+def _draft(found: model.Headroom, months: Interval, facts: Facts) -> Draft:
     freed = freed_watts(facts.pools)
+    span = f"{months.mid:.0f} months ({months.low:.0f} to {months.high:.0f})"
     return Draft(
         rule=RULE,
-        action=Action.ADD_CAPACITY if late else Action.KEEP,
+        action=Action.ADD_POWER,
         scope_kind="cluster",
         scope="hall",
-        title=_title(found, late=late),
-        reason=_reason(found, freed, late=late),
+        title=f"The hall is full in {span}: order power now",
+        reason=_reason(found, freed),
         evidence=(
             *seen("peak of the last week (p99)", found.peak_watts / WATTS_A_KW, "kW"),
             *seen("feed", found.capacity_watts / WATTS_A_KW, "kW"),
@@ -54,37 +56,25 @@ def _draft(found: model.Headroom, facts: Facts) -> Draft:
                 note="a trend knows nothing of orders placed or projects ended",
             ),
         ),
-        effects=_effects(found, freed),
+        effects=_effects(months, freed),
         needs=Needs(
             lead_time_days=LEAD_MONTHS[0] * model.DAYS_PER_MONTH,
             note="18 to 36 months for a feed and its cooling; its price: ask the utility",
-        )
-        if late
-        else Needs(),
+        ),
         confidence=Confidence.MODELLED,
         verify="The next month's p99 lies within the growth named here.",
         model_version=model.VERSION,
     )
 
 
-def _title(found: model.Headroom, *, late: bool) -> str:
-    if found.months is None:
-        return "The hall's power feed is not full within five years at today's growth"
-    m = found.months
-    span = f"{m.mid:.0f} months ({m.low:.0f} to {m.high:.0f})"
-    return f"The hall is full in {span}" + (": order power now" if late else "")
-
-
-def _reason(found: model.Headroom, freed: Interval | None, *, late: bool) -> str:
+def _reason(found: model.Headroom, freed: Interval | None) -> str:
     growth = found.growth_watts_per_month.scaled(1 / WATTS_A_KW)
     text = (
         f"The hall peaks at {found.peak_watts / WATTS_A_KW:.0f} of "
         f"{found.capacity_watts / WATTS_A_KW:.0f} kW and grows by {growth.mid:.1f} kW a month "
-        f"({growth.low:.1f} to {growth.high:.1f}), by {found.days_of_history} days of history."
+        f"({growth.low:.1f} to {growth.high:.1f}), by {found.days_of_history} days of history. "
+        "More power takes 18 to 36 months."
     )
-    if not late:
-        return text
-    text += " More power takes 18 to 36 months."
     if freed is None or freed.mid <= 0:
         return text
     return (
@@ -105,14 +95,11 @@ def freed_watts(pools: tuple[GpuActivity, ...]) -> Interval | None:
     return total if known else None
 
 
-def _effects(found: model.Headroom, freed: Interval | None) -> tuple[Estimate, ...]:
-    effects = []
-    if found.months is not None:
-        m = found.months
-        source = "Theil-Sen trend of daily peaks, weekdays taken out"
-        effects.append(estimate(m.low, m.mid, m.high, "months", Confidence.MODELLED, source))
-    if freed is not None:
-        kw = freed.scaled(1 / WATTS_A_KW)
-        source = f"decode pools' power above {CAP_RATIO:.0%} of their limit, measured"
-        effects.append(estimate(kw.low, kw.mid, kw.high, "kW freed", Confidence.MODELLED, source))
-    return tuple(effects)
+def _effects(months: Interval, freed: Interval | None) -> tuple[Estimate, ...]:
+    source = "Theil-Sen trend of daily peaks, weekdays taken out"
+    full = estimate(months.low, months.mid, months.high, "months", Confidence.MODELLED, source)
+    if freed is None:
+        return (full,)
+    kw = freed.scaled(1 / WATTS_A_KW)
+    source = f"decode pools' power above {CAP_RATIO:.0%} of their limit, measured"
+    return (full, estimate(kw.low, kw.mid, kw.high, "kW freed", Confidence.MODELLED, source))

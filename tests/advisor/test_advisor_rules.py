@@ -305,7 +305,7 @@ def test_a_full_hall_is_said_with_its_interval_and_lead_time() -> None:
     rule = BY_ID["power.headroom"]
     (advice,) = rule(cases.POSITIVE["power.headroom"][1], CATALOG, SETTINGS)
 
-    assert advice.action is Action.ADD_CAPACITY
+    assert advice.action is Action.ADD_POWER
     assert "months" in advice.title
     assert "order power now" in advice.title
     assert "18 to 36 months" in advice.reason

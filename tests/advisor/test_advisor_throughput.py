@@ -14,7 +14,7 @@ from advisor.catalog.measured import MEASURED, Measurement, near
 from advisor.catalog.models import MODELS, Format
 from advisor.catalog.prices import street
 from advisor.catalog.software import Support, maturity
-from advisor.models import accelerators, throughput
+from advisor.models import accelerators, power, throughput
 from advisor.models.accelerators import Verdict
 from advisor.models.interval import Interval, exactly, of
 from advisor.models.throughput import Job
@@ -127,6 +127,27 @@ def test_energy_against_mlperf_power() -> None:
         assert found.joules_per_token is not None
         assert found.joules_per_token.low < measured < found.joules_per_token.high
         assert found.joules_per_token.mid == pytest.approx(measured, rel=0.35)
+
+
+@pytest.mark.parametrize(
+    ("system", "devices", "batch", "joules"),
+    [("H100-SXM", 2, 8, 2.01), ("H100-SXM", 2, 64, 0.536), ("B200-SXM", 1, 128, 0.312)],
+)
+def test_energy_of_gpus_against_ml_energy(
+    system: str, devices: int, batch: float, joules: float
+) -> None:
+    """Qwen3-32B reasoning on GPQA (some 300 in, 7,200 out), GPUs alone: within 10 %."""
+    job = Job(model=MODELS["qwen3-32b"], prompt_tokens=300, output_tokens=7200, most_batch=batch)
+    which = BY_NAME[system]
+    found = throughput.rate(job, which, devices)
+
+    assert found is not None
+    assert which.power_w is not None
+    watts = power.serving_watts(which.power_w, found.prefill_share)
+    each = power.joules_per_token(watts, found.tokens_per_second_per_device)
+    assert each is not None
+    assert each.low < joules < each.high
+    assert each.mid == pytest.approx(joules, rel=0.1)
 
 
 @settings(max_examples=40, deadline=None)
