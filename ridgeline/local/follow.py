@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import AsyncIterator, Callable, Iterable
 
@@ -15,6 +16,8 @@ from ridgeline.local.digest import Digest, line_of
 from ridgeline.settings import KafkaSettings
 from ridgeline.topics import BY_NAME
 
+# what the client says of a broker that is still starting is tried again, and nobody's news
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 _GROUP_SECONDS = 2.0  # one condition reaches the GPUs of a pool within a second or two
 
 
