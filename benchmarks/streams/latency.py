@@ -144,7 +144,10 @@ def alerted_seconds(folder: Path, nodes: int = 50) -> np.ndarray:
 
 
 def told(what: str, seconds: np.ndarray) -> None:
-    """Print two quantiles."""
+    """Print two quantiles, or that nothing was heard."""
+    if not len(seconds):
+        print(f"{what:48} nothing heard", flush=True)
+        return
     p50, p99 = np.quantile(seconds, (0.5, 0.99))
     print(f"{what:48} p50 {p50:6.1f} s   p99 {p99:6.1f} s   ({len(seconds)})", flush=True)
 
