@@ -93,14 +93,3 @@ def position(
         achieved_flops=flops_per_second,
         attainable_flops=float(attainable_flops(intensity, peak_flops, peak_bytes_per_second)),
     )
-
-
-def fitted_efficiency(
-    measured_seconds: float, speed_of_light_seconds: float, overhead_seconds: float
-) -> float | None:
-    """Efficiency that makes the calibration meet one measurement; None when none in (0, 1] does."""
-    above = measured_seconds - overhead_seconds
-    if above <= 0:
-        return None
-    efficiency = speed_of_light_seconds / above
-    return efficiency if 0 < efficiency <= 1 else None
