@@ -120,6 +120,46 @@ def best_together(replicas: Sequence[Replica], work: Workload, gpus: int) -> Tog
     return best
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One prefill and one decode engine that hand over inside their nodes."""
+
+    prefill: Replica
+    decode: Replica
+    rate_per_second: float
+
+    @property
+    def rate_per_gpu(self) -> float:
+        """Requests/s within the objectives for each GPU."""
+        return self.rate_per_second / (self.prefill.gpus + self.decode.gpus)
+
+
+def pairs_in_nodes(
+    prefills: Sequence[Replica], decodes: Sequence[Replica], work: Workload
+) -> tuple[Pair, ...]:
+    """Pairs whose cache never leaves a node, best rate per GPU first: for networks that are thin.
+
+    Both engines share a node, or have as many stages as one another, each pair of stages on a node
+    of its own (DistServe's low node-affinity placement, its algorithm 2). Such a pair is what is
+    replicated, so that no ratio of engines evens out unequal rates.
+    """
+    p_rates = [prefill_rate(slower(p, 1 / PREFILL_CONNECTOR, 1.0), work, 1) for p in prefills]
+    d_rates = [decode_rate(slower(d, 1.0, 1 / DECODE_CONNECTOR), work, 1) for d in decodes]
+    found = [
+        Pair(prefill=p, decode=d, rate_per_second=min(at.rate_per_second, of.rate_per_second))
+        for p, at in zip(prefills, p_rates, strict=True)
+        for d, of in zip(decodes, d_rates, strict=True)
+        if _shares_nodes(p.layout, d.layout)
+    ]
+    return tuple(sorted(found, key=lambda pair: -pair.rate_per_gpu))
+
+
+def _shares_nodes(prefill: Layout, decode: Layout) -> bool:
+    a_stage = prefill.tensor * prefill.data + decode.tensor * decode.data
+    together = prefill.pipeline == decode.pipeline and a_stage <= GPUS_A_NODE
+    return together or prefill.gpus + decode.gpus <= GPUS_A_NODE
+
+
 def handover_gbps_per_request(replica: Replica, work: Workload) -> float:
     """Gbit that one request's cache is."""
     each = kv.kv_bytes(replica.model, work.prompt_tokens, replica.cache.bytes_per_element)
@@ -202,6 +242,7 @@ def layouts_of(replica: Replica, most_gpus: int) -> tuple[Replica, ...]:
 __all__ = [
     "Apart",
     "Layout",
+    "Pair",
     "Together",
     "best_apart",
     "best_together",
@@ -209,6 +250,7 @@ __all__ = [
     "handover_gbps_per_request",
     "layouts_of",
     "matched_rate_per_replica",
+    "pairs_in_nodes",
     "slower",
     "split_of",
 ]

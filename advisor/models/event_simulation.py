@@ -67,8 +67,17 @@ class Outcome:
         return float((~(self.tpot_seconds > work.slo_tpot_seconds)).mean())
 
 
-def generated(work: Workload, requests: int, requests_per_second: float, seed: int = 0) -> Arrivals:
-    """Requests with the workload's means and variations: gamma gaps, log-normal lengths."""
+def generated(
+    work: Workload,
+    requests: int,
+    requests_per_second: float,
+    seed: int = 0,
+    most_tokens: float = np.inf,
+) -> Arrivals:
+    """Requests with the workload's means and variations: gamma gaps, log-normal lengths.
+
+    A prompt with its answer takes at most `most_tokens`, the model's positions: the prompt is cut.
+    """
     rng = np.random.default_rng(seed)
     shape = 1 / max(work.arrival_cv, 1e-3) ** 2
     gaps = rng.gamma(shape, 1 / shape / requests_per_second, requests)
@@ -81,11 +90,9 @@ def generated(work: Workload, requests: int, requests_per_second: float, seed: i
         whole: Floats = np.maximum(1.0, np.rint(drawn))
         return whole
 
-    return Arrivals(
-        np.cumsum(gaps),
-        lengths(work.prompt_tokens, work.prompt_cv),
-        lengths(work.output_tokens, work.output_cv),
-    )
+    prompts = lengths(work.prompt_tokens, work.prompt_cv)
+    outputs = np.minimum(lengths(work.output_tokens, work.output_cv), most_tokens - 1)
+    return Arrivals(np.cumsum(gaps), np.minimum(prompts, most_tokens - outputs), outputs)
 
 
 class _Steps:

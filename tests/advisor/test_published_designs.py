@@ -1,0 +1,271 @@
+"""Placements, pool ratios and attainments that DistServe, Splitwise and Mooncake published."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from advisor.catalog.accelerators import BY_NAME
+from advisor.catalog.models import MODELS
+from advisor.models import disaggregation as dg
+from advisor.models import event_simulation as es
+from advisor.models import phases, rates, slo
+from advisor.models.arrays import Floats
+from advisor.models.replica import EAGER, MODERN, Layout, Replica
+from advisor.models.slo import Workload
+from tests import published
+
+A100, H100 = BY_NAME["A100-SXM-80G"], BY_NAME["H100-SXM"]
+OPT_POSITIONS = 2048
+
+
+def distserve(
+    prompt: float, output: float, ttft: float, tpot: float, cv: tuple[float, float] = (0.7, 0.9)
+) -> Workload:
+    """A row of DistServe's table 1 with the mean lengths of its figure 7, 90 %."""
+    return Workload(
+        prompt_tokens=prompt,
+        output_tokens=output,
+        slo_ttft_seconds=ttft,
+        slo_tpot_seconds=tpot,
+        attainment_ratio=0.9,
+        prompt_cv=cv[0],
+        output_cv=cv[1],
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "work", "prefill", "decode", "most_gpus", "share"),
+    [
+        ("opt-13b", distserve(755.5, 200.3, 0.2, 0.1), (2, 1), (1, 1), 8, 1.0),
+        ("opt-66b", distserve(755.5, 200.3, 0.4, 0.1), (4, 1), (2, 2), 8, 0.85),
+        ("opt-66b", distserve(1738.3, 90.7, 15, 0.15, (0.5, 0.9)), (4, 1), (2, 2), 8, 0.75),
+        ("opt-66b", distserve(171.3, 98.2, 0.125, 0.2, (0.4, 0.8)), (4, 1), (2, 2), 8, 0.85),
+        ("opt-175b", distserve(755.5, 200.3, 4.0, 0.2), (3, 3), (4, 3), 24, 0.8),
+    ],
+    ids=["13B ShareGPT", "66B ShareGPT", "66B LongBench", "66B HumanEval", "175B ShareGPT"],
+)
+def test_distserve_placements(  # noqa: PLR0917 - a table row
+    model: str,
+    work: Workload,
+    prefill: tuple[int, int],
+    decode: tuple[int, int],
+    most_gpus: int,
+    share: float,
+) -> None:
+    """DistServe's table 3: the pairs (TP, PP) it chose under its 25 Gbps network.
+
+    The cache stays inside nodes and one pair is the unit, which is why 13B prefills with TP2 and
+    decodes with TP1, the best of ours too. For 66B and 175B several pairs are within a tenth of one
+    another (TP4 prefill is the bottleneck beside any decode layout); the chosen one carries at
+    least `share` of our best. It chose one placement for all three workloads of 66B, so LongBench,
+    whose 15 s leave room for slower prefill, is furthest. Its engines are of 2023; the spread of
+    lengths is read off a figure.
+    """
+    one = Replica(model=MODELS[model], accelerator=A100, stack=EAGER)
+    layouts = [
+        Layout(tensor=t, pipeline=p)
+        for t, p in itertools.product((1, 2, 3, 4, 6, 8), (1, 2, 3, 4))
+        if one.model.heads % t == 0
+    ]
+    shapes = [r for r in (replace(one, layout=at) for at in layouts) if phases.fits(r)]
+
+    def size(pair: dg.Pair) -> int:
+        return pair.prefill.gpus + pair.decode.gpus
+
+    pairs = [p for p in dg.pairs_in_nodes(shapes, shapes, work) if size(p) <= most_gpus]
+    chosen = (
+        Layout(tensor=prefill[0], pipeline=prefill[1]),
+        Layout(tensor=decode[0], pipeline=decode[1]),
+    )
+    rate = {(p.prefill.layout, p.decode.layout): p.rate_per_gpu for p in pairs}
+
+    assert len(pairs) > 15
+    assert rate[chosen] >= share * pairs[0].rate_per_gpu
+
+
+# rate, attainment of vLLM and of DistServe-Low, real runs, %
+TABLE_2 = (
+    (1.0, 97.0, 100.0),
+    (1.5, 65.5, 100.0),
+    (2.0, 52.8, 99.3),
+    (2.5, 44.9, 87.3),
+    (3.0, 36.7, 83.0),
+    (3.5, 27.8, 77.3),
+    (4.0, 23.6, 70.0),
+)
+
+
+def test_distserve_table_2() -> None:
+    """Attainment by rate, real runs: DistServe-Low within 13 points, vLLM's is not reproduced.
+
+    The paper names neither model, objectives nor run length there. Read as OPT-66B on ShareGPT with
+    table 1's objectives, table 3's placement and the 100 requests a rate of its artefact's scripts:
+    such a run ends before its queue does, which is why attainment falls slowly past capacity. The
+    real vLLM falls off sooner (65 % at 1.5 where ours holds 91 %, 45 against 79 % at 2.5; mean 20
+    points off); its own profile (prefill 1.5 times DistServe's) brings 2.5 to 45 % but 1.0 to 88 %
+    against 97 %, and no reading of model, objectives and length that we tried meets both ends. The
+    order holds: apart is above together at every rate.
+    """
+    work = distserve(755.5, 200.3, 0.4, 0.1)
+    one = Replica(model=MODELS["opt-66b"], accelerator=A100, stack=EAGER)
+    four = replace(one, layout=Layout(tensor=4))
+    together = dg.Together(
+        replica=four,
+        engines=1,
+        rate_per_second=1,
+        chunk_tokens=OPT_POSITIONS,
+        batch=1,
+        tpot_seconds=1,
+    )
+    apart = pools(four, replace(one, layout=Layout(tensor=2, pipeline=2)), (1, 1))
+
+    def attained(rate: float) -> tuple[float, float]:
+        runs = [es.generated(work, 100, rate, seed, OPT_POSITIONS) for seed in range(8)]
+        return (
+            100
+            * float(
+                np.mean(
+                    [es.simulate_together(together, work, r).attained_ratio(work) for r in runs]
+                )
+            ),
+            100
+            * float(
+                np.mean(
+                    [es.simulate_apart(apart, work, r, 2400).attained_ratio(work) for r in runs]
+                )
+            ),
+        )
+
+    found = {rate: attained(rate) for rate, _, _ in TABLE_2}
+    vllm = [abs(found[rate][0] - real) for rate, real, _ in TABLE_2]
+    low = [abs(found[rate][1] - real) for rate, _, real in TABLE_2]
+
+    assert all(a >= t for t, a in found.values())
+    assert max(low) <= 13
+    assert np.mean(vllm) <= 22
+
+
+def pools(prefill: Replica, decode: Replica, engines: tuple[int, int]) -> dg.Apart:
+    """An arrangement to simulate; what it carries is not known yet."""
+    return dg.Apart(
+        prefill=prefill,
+        decode=decode,
+        prefills=engines[0],
+        decodes=engines[1],
+        rate_per_second=1.0,
+        prefill_rate_per_second=1.0,
+        decode_rate_per_second=1.0,
+        ttft_seconds=1.0,
+        tpot_seconds=1.0,
+        batch=1.0,
+        network_gbps=1.0,
+    )
+
+
+# Slowdown over an idle DGX A100 at p50, p90, p99 (Splitwise, table VI)
+TTFT_SLOWDOWN, TBT_SLOWDOWN, E2E_SLOWDOWN = (2, 3, 6), (1.25, 1.5, 5), (1.25, 1.5, 5)
+SPLITS = (15, 20, 25, 30, 35, 37)
+
+
+@pytest.mark.parametrize(("kind", "near"), [("code", (35,)), ("conv", (20, 25))])
+def test_splitwise_machines(kind: str, near: tuple[int, ...]) -> None:
+    """Of 40 DGX H100 (iso-power, HH) it makes 35P+5T for code and 25P+15T for conversation.
+
+    Its objectives are slowdowns over an idle A100, nine of them at once, so that prompt machines
+    are sized by bursts of long prompts and not by their mean load: simulated on its own two traces'
+    lengths, code is best at 35 and conversation at 25 (20 in runs of twice the requests). How many
+    requests a second that is depends on its scheduler (mixed pools), which is not modelled.
+    """
+    _, prompts, outputs = published.azure(kind)
+    prompts, outputs = prompts[:3000], np.maximum(1.0, outputs[:3000])
+    idle = Replica(
+        model=MODELS["llama2-70b"], accelerator=A100, layout=Layout(tensor=8), stack=EAGER
+    )
+    alone = phases.prefill_seconds(idle, prompts)
+    step = phases.decode_step_seconds(idle, 1, prompts + outputs / 2)
+    work = distserve(float(prompts.mean()), float(outputs.mean()), 1.0, 0.06)
+    machine = replace(idle, accelerator=H100)
+
+    def held(at: int, rate: float) -> bool:
+        gaps = np.random.default_rng(0).exponential(1 / rate, len(prompts))
+        arrivals = es.Arrivals(np.cumsum(gaps), prompts, outputs)
+        out = es.simulate_apart(pools(machine, machine, (at, 40 - at)), work, arrivals, 1600)
+        decoding = np.nan_to_num(out.tpot_seconds) * (outputs - 1)
+        return (
+            slowdown_held(out.ttft_seconds / alone, TTFT_SLOWDOWN)
+            and slowdown_held(out.tpot_seconds / step, TBT_SLOWDOWN)
+            and slowdown_held(
+                (out.ttft_seconds + decoding) / (alone + step * (outputs - 1)), E2E_SLOWDOWN
+            )
+        )
+
+    def most(at: int) -> float:
+        low, high = 20.0, 400.0
+        for _ in range(5):
+            middle = (low * high) ** 0.5
+            low, high = (middle, high) if held(at, middle) else (low, middle)
+        return low
+
+    carried = {at: most(at) for at in SPLITS}
+
+    assert max(carried, key=lambda at: carried[at]) in near
+
+
+def slowdown_held(values: Floats, limits: tuple[float, float, float]) -> bool:
+    """Whether p50, p90 and p99 are within."""
+    found = np.nanpercentile(values, (50, 90, 99))
+    return bool((found <= np.array(limits)).all())
+
+
+def test_mooncake_ratio() -> None:
+    """About 1:1 of 16 nodes for its synthetic trace is a balance of latencies, not the most rate.
+
+    Its figure varies the ratio at one load and looks for low TTFT and low TBT together. At 4 to 6
+    requests/s (half of what 8 prefill nodes carry) the ratio with the smallest sum of TTFT and TBT,
+    each over its objective (10 s, 100 ms), is 7 to 9 of 16. What carries *most* within the
+    objectives is 14:2, since 5,200 computed tokens meet 149 written ones: the planner answers the
+    latter. The load of its figure is not given; at 1 request/s the balance is at 4 to 5, at 8
+    requests/s at 9 to 10. A800 are A100 here; reuse 66 % and lengths are of its table 2.
+    """
+    work = Workload(
+        prompt_tokens=15_325,
+        output_tokens=149,
+        slo_ttft_seconds=10,
+        slo_tpot_seconds=0.1,
+        attainment_ratio=0.9,
+        prefix_hit_ratio=0.66,
+        prompt_cv=1.2,
+        output_cv=0.8,
+    )
+    node = Replica(
+        model=MODELS["llama3-70b"], accelerator=A100, layout=Layout(tensor=8), stack=MODERN
+    )
+    own = phases.prefill_seconds(
+        node, work.prompt_nodes, cached_tokens=work.prefix_hit_ratio * work.prompt_nodes
+    )
+    service = float(own.mean())
+
+    def latency(prefills: int, rate: float) -> float:
+        load = rate * service / prefills
+        if load >= 1:
+            return np.inf
+        wait = slo.waiting_share(load, prefills) * slo.conditional_wait_seconds(
+            load, service, prefills, 1.0, work.prompt_cv
+        )
+        batch = tbt = 1.0
+        for _ in range(60):
+            tbt = float(phases.decode_step_seconds(node, max(batch, 0.05), work.context_tokens))
+            batch = (batch + rate / (16 - prefills) * work.output_tokens * tbt) / 2
+        return (service + float(wait)) / work.slo_ttft_seconds + tbt / work.slo_tpot_seconds
+
+    balanced = [min(range(2, 15), key=partial(latency, rate=rate)) for rate in (4.0, 5.0, 6.0)]
+    p = rates.prefill_rate(node, work, 8).rate_per_second
+    d = rates.decode_rate(node, work, 8).rate_per_second
+
+    assert all(7 <= at <= 9 for at in balanced)
+    assert (14, 2) == dg.split_of(16 * 8, (p, 8), (d, 8))[:2]
