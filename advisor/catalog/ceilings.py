@@ -148,6 +148,12 @@ RTX_PRO_6000 = Ceilings(
     decode_attention=_c(10, 0.50, 0.80, 1.3),
 )
 # fmt: on
+# Recurrent layers, of every family: gated delta, Kimi delta and Mamba-2 kernels of SGLang, vLLM and
+# TensorRT-LLM on H100 to B300 (`linear_attention`, `kda` tables of aiconfigurator-core 0.12.0). A
+# step reads and writes the state (median 4 to 8 % off); the scan of a prompt, 6 operations an
+# element and token, reaches 2 to 6 % of the 16 bit peak in Triton and 14 to 23 % in FlashInfer.
+RECURRENT_STEP = _c(3.5, 1.0, 0.85, 2.0)
+RECURRENT_SCAN = _c(26, 0.06, 0.85, 1.5)
 _FAMILIES: tuple[tuple[str, Ceilings], ...] = (
     ("L40S", ADA),
     ("L4", ADA),

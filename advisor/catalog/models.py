@@ -9,6 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from advisor.catalog.recurrent import (
+    Recurrent,
+    gated_delta,
+    kimi_delta,
+    lightning,
+    mamba1,
+    mamba2,
+)
+
 AS_OF = "2026-11"
 
 
@@ -38,7 +47,10 @@ _BYTES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latent:
-    """Multi-head latent attention: what is cached instead of keys and values."""
+    """Multi-head latent attention: what is cached instead of keys and values.
+
+    `query_rank` 0: queries are projected at once.
+    """
 
     kv_rank: int
     rope_dim: int
@@ -57,6 +69,7 @@ class Experts:
     shared: int = 0
     shared_hidden: int = 0  # of one shared expert; 0: as `hidden`
     every: int = 1  # 2: every second layer is a mixture, the others are dense
+    width: int = 0  # a narrower input of the routed experts, projected down and up; 0: none
 
     @property
     def shared_width(self) -> int:
@@ -80,7 +93,10 @@ class Model:
     tied: bool = False  # input and output embedding are one
     latent: Latent | None = None
     experts: Experts | None = None
+    recurrent: Recurrent | None = None  # layers whose state does not grow
+    output_gate: bool = False  # attention's output is gated by one more projection
     dense_layers: int = 0  # leading layers without experts
+    bare_layers: int = 0  # layers without any feed-forward
     window_tokens: int = 0  # sliding window; 0: none
     windowed_ratio: float = 0.0  # share of layers that look back only `window_tokens`
     format: Format = Format.BF16  # as published
@@ -91,16 +107,29 @@ class Model:
         """Layers whose feed-forward is a mixture of experts."""
         if self.experts is None:
             return 0
-        return (self.layers - self.dense_layers) // self.experts.every
+        return (self.layers - self.dense_layers - self.bare_layers) // self.experts.every
+
+    @property
+    def dense_ffn_layers(self) -> int:
+        """Layers whose feed-forward is dense."""
+        return self.layers - self.moe_layers - self.bare_layers
+
+    @property
+    def attention_layers(self) -> int:
+        """Layers whose cache grows with the context."""
+        return self.layers - (self.recurrent.layers if self.recurrent else 0)
 
     @property
     def attention_params(self) -> int:
         """Weights of one layer's attention."""
         if self.latent is None:
-            width = (2 * self.heads + 2 * self.kv_heads) * self.head_dim
+            width = (
+                (3 if self.output_gate else 2) * self.heads + 2 * self.kv_heads
+            ) * self.head_dim
             return self.hidden * width
         m = self.latent
-        query = m.query_rank * (self.hidden + self.heads * (m.nope_dim + m.rope_dim))
+        each = self.heads * (m.nope_dim + m.rope_dim)
+        query = m.query_rank * (self.hidden + each) if m.query_rank else self.hidden * each
         keys = self.hidden * (m.kv_rank + m.rope_dim)
         values = m.kv_rank * self.heads * (m.nope_dim + m.value_dim)
         return query + keys + values + self.heads * m.value_dim * self.hidden
@@ -118,14 +147,17 @@ class Model:
     @property
     def expert_params(self) -> int:
         """Weights of one routed expert; 0 without experts."""
-        return 0 if self.experts is None else self.ffn_matrices * self.hidden * self.experts.hidden
+        if self.experts is None:
+            return 0
+        return self.ffn_matrices * (self.experts.width or self.hidden) * self.experts.hidden
 
     @property
     def shared_params(self) -> int:
-        """Weights of one layer's shared experts."""
+        """Weights of one layer's shared experts, with the way to and from narrower routed ones."""
         if self.experts is None:
             return 0
-        return self.ffn_matrices * self.hidden * self.experts.shared_width
+        narrow = 2 * self.hidden * self.experts.width
+        return self.ffn_matrices * self.hidden * self.experts.shared_width + narrow
 
     @property
     def embedding_params(self) -> int:
@@ -133,10 +165,11 @@ class Model:
         return self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     def _params(self, experts_a_layer: int) -> float:
-        dense = self.layers - self.moe_layers
+        state = self.recurrent
         return float(
-            self.layers * self.attention_params
-            + dense * self.dense_ffn_params
+            self.attention_layers * self.attention_params
+            + (state.layers * state.params(self.hidden) if state else 0)
+            + self.dense_ffn_layers * self.dense_ffn_params
             + self.moe_layers * (experts_a_layer * self.expert_params + self.shared_params)
             + self.embedding_params
         )
@@ -160,7 +193,12 @@ class Model:
 
     def kv_bytes_per_token(self, bytes_per_element: float = 2.0) -> float:
         """KV cache of one token without windows: `2*L*kv_heads*head_dim*bytes`, or the latent's."""
-        return self.layers * self.kv_width * bytes_per_element
+        return self.attention_layers * self.kv_width * bytes_per_element
+
+    @property
+    def state_bytes(self) -> float:
+        """What a sequence holds whatever its length: the state of recurrent layers."""
+        return self.recurrent.sequence_bytes if self.recurrent else 0.0
 
     def weight_bytes(self, weights: Format | None = None) -> float:
         """Bytes of all weights; embeddings stay in 16 bit, as every published checkpoint does."""
@@ -234,12 +272,64 @@ def _moe(  # noqa: PLR0917 - a table row
     )
 
 
+def _hybrid(  # noqa: PLR0917 - a table row
+    name: str,
+    layers: int,
+    hidden: int,
+    heads: tuple[int, int, int],
+    vocabulary: int,
+    recurrent: Recurrent,
+    experts: Experts | None = None,
+    ffn: int = 0,
+    *,
+    latent: Latent | None = None,
+    gated: bool = True,
+    output_gate: bool = False,
+    dense_layers: int = 0,
+    bare_layers: int = 0,
+    stored: Format = Format.BF16,
+) -> Model:
+    """`heads`: attention's heads, those of keys and values, and their width."""
+    return Model(
+        name=name,
+        layers=layers,
+        hidden=hidden,
+        heads=heads[0],
+        kv_heads=heads[1],
+        head_dim=heads[2],
+        ffn_hidden=ffn,
+        vocabulary=vocabulary,
+        gated=gated,
+        recurrent=recurrent,
+        experts=experts,
+        latent=latent,
+        output_gate=output_gate,
+        dense_layers=dense_layers,
+        bare_layers=bare_layers,
+        format=stored,
+    )
+
+
 _DEEPSEEK = Latent(kv_rank=512, rope_dim=64, query_rank=1536, nope_dim=128, value_dim=128)
 _GLM5 = Latent(kv_rank=512, rope_dim=64, query_rank=2048, nope_dim=192, value_dim=256)
 
 
+_KIMI = Latent(kv_rank=512, rope_dim=64, query_rank=0, nope_dim=128, value_dim=128)
+
+
 def _of(count: int, active: int, hidden: int, shared: int = 0, every: int = 1) -> Experts:
     return Experts(count=count, active=active, hidden=hidden, shared=shared, every=every)
+
+
+def _narrow(count: int, active: int, hidden: int, width: int, shared_hidden: int) -> Experts:
+    return Experts(
+        count=count,
+        active=active,
+        hidden=hidden,
+        width=width,
+        shared=1,
+        shared_hidden=shared_hidden,
+    )
 
 
 _OPT = "OPT, arXiv 2205.01068, table 1"
@@ -372,6 +462,143 @@ _TABLE: tuple[Model, ...] = (
         dense_layers=3,
         stored=Format.FP8,
     ),
+    # Mamba-2, attention and feed-forwards are layers of their own; here a mixer and what follows it
+    _hybrid(
+        "nemotron-h-56b",
+        64,
+        8192,
+        (64, 8, 128),
+        131072,
+        mamba2(54, 256, 64, 256),
+        ffn=32768,
+        gated=False,
+        bare_layers=10,
+    ),
+    _hybrid(
+        "nemotron3-nano-30b-a3b",
+        29,
+        2688,
+        (32, 2, 128),
+        131072,
+        mamba2(23, 64, 64, 128),
+        _narrow(128, 6, 1856, 0, 3712),
+        gated=False,
+        bare_layers=6,
+    ),
+    _hybrid(
+        "nemotron3-super-120b-a12b",
+        48,
+        4096,
+        (32, 2, 128),
+        131072,
+        mamba2(40, 128, 64, 128),
+        _narrow(512, 22, 2688, 1024, 5376),
+        gated=False,
+        bare_layers=8,
+        stored=Format.FP8,
+    ),
+    _hybrid(
+        "nemotron3-ultra-550b-a55b",
+        60,
+        8192,
+        (64, 2, 128),
+        131072,
+        mamba2(48, 256, 64, 128),
+        _narrow(512, 22, 5120, 2048, 10240),
+        gated=False,
+        bare_layers=12,
+    ),
+    _hybrid(
+        "qwen3-next-80b-a3b",
+        48,
+        2048,
+        (16, 2, 256),
+        151936,
+        gated_delta(36, 16, 32),
+        _of(512, 10, 512, 1),
+        output_gate=True,
+    ),
+    _hybrid(
+        "qwen3.5-27b",
+        64,
+        5120,
+        (24, 4, 256),
+        248320,
+        gated_delta(48, 16, 48),
+        ffn=17408,
+        output_gate=True,
+    ),
+    _hybrid(
+        "qwen3.5-35b-a3b",
+        40,
+        2048,
+        (16, 2, 256),
+        248320,
+        gated_delta(30, 16, 32),
+        _of(256, 8, 512, 1),
+        output_gate=True,
+    ),
+    _hybrid(
+        "qwen3.5-122b-a10b",
+        48,
+        3072,
+        (32, 2, 256),
+        248320,
+        gated_delta(36, 16, 64),
+        _of(256, 8, 1024, 1),
+        output_gate=True,
+    ),
+    _hybrid(
+        "qwen3.5-397b-a17b",
+        60,
+        4096,
+        (32, 2, 256),
+        248320,
+        gated_delta(45, 16, 64),
+        _of(512, 10, 1024, 1),
+        output_gate=True,
+    ),
+    _hybrid(
+        "kimi-linear-48b-a3b",
+        27,
+        2304,
+        (32, 32, 128),
+        163840,
+        kimi_delta(20, 32),
+        _of(256, 8, 1024, 1),
+        9216,
+        latent=_KIMI,
+        dense_layers=1,
+    ),
+    _hybrid(
+        "jamba-mini-52b-a12b",
+        32,
+        4096,
+        (32, 8, 128),
+        65536,
+        mamba1(28, 4096, 16, 256),
+        _of(16, 2, 14336, every=2),
+        14336,
+    ),
+    _hybrid(
+        "jamba-large-398b-a94b",
+        72,
+        8192,
+        (64, 8, 128),
+        65536,
+        mamba1(63, 8192, 16, 512),
+        _of(16, 2, 24576, every=2),
+        24576,
+    ),
+    _hybrid(
+        "minimax-01-456b-a46b",
+        80,
+        6144,
+        (64, 8, 128),
+        200064,
+        lightning(70, 64, 128),
+        _of(32, 2, 9216),
+    ),
 )  # fmt: skip - rows of a table
 MODELS: dict[str, Model] = {model.name: model for model in _TABLE}
 
@@ -388,6 +615,22 @@ _WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("minimax-m2",), "minimax-m2"),
     (("gpt-oss-120b",), "gpt-oss-120b"),
     (("gpt-oss-20b",), "gpt-oss-20b"),
+    (("nemotron-h-56b",), "nemotron-h-56b"),
+    (("nemotron-3", "nano-30b"), "nemotron3-nano-30b-a3b"),
+    (("nemotron-3", "super-120b"), "nemotron3-super-120b-a12b"),
+    (("nemotron-3", "ultra-550b"), "nemotron3-ultra-550b-a55b"),
+    (("qwen3-next",), "qwen3-next-80b-a3b"),
+    (("qwen3-coder-next",), "qwen3-next-80b-a3b"),
+    (("qwen3.5", "397b"), "qwen3.5-397b-a17b"),
+    (("qwen3.5", "122b"), "qwen3.5-122b-a10b"),
+    (("qwen3.5", "35b-a3b"), "qwen3.5-35b-a3b"),
+    (("qwen3.5", "27b"), "qwen3.5-27b"),
+    (("kimi-linear",), "kimi-linear-48b-a3b"),
+    (("jamba", "mini"), "jamba-mini-52b-a12b"),
+    (("jamba-v0.1",), "jamba-mini-52b-a12b"),
+    (("jamba", "large"), "jamba-large-398b-a94b"),
+    (("minimax-text-01",), "minimax-01-456b-a46b"),
+    (("minimax-m1",), "minimax-01-456b-a46b"),
     (("qwen3", "coder-480b"), "qwen3-coder-480b-a35b"),
     (("qwen3", "235b"), "qwen3-235b-a22b"),
     (("qwen3", "30b-a3b"), "qwen3-30b-a3b"),

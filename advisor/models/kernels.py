@@ -13,6 +13,7 @@ from advisor.models.passes import Pass, experts_touched
 from advisor.models.replica import Replica
 
 ACTIVATION_BYTES = 2.0
+SCAN_FLOPS = 6  # an element of a recurrent state and token: decay, update, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,44 @@ def attention_products(replica: Replica, rows: Floats, kernel: Kernel) -> Floats
     heads = model.heads / tp
     if model.latent is None:
         kv = max(model.kv_heads / tp, 1.0)
-        qkv = kernel.product(rows, (heads + 2 * kv) * model.head_dim, model.hidden)
+        queries = heads * (2 if model.output_gate else 1)
+        qkv = kernel.product(rows, (queries + 2 * kv) * model.head_dim, model.hidden)
         return qkv + kernel.product(rows, model.hidden, heads * model.head_dim)
     m = model.latent
     down = kernel.product(rows, m.query_rank + m.kv_rank + m.rope_dim, model.hidden)
-    up = kernel.product(rows, heads * (m.nope_dim + m.rope_dim), m.query_rank)
+    up = kernel.product(rows, heads * (m.nope_dim + m.rope_dim), m.query_rank or model.hidden)
     absorbed = kernel.product(rows, heads * (m.nope_dim + m.value_dim), m.kv_rank)
     return down + up + absorbed + kernel.product(rows, model.hidden, heads * m.value_dim)
+
+
+def recurrent_mixer(replica: Replica, b: Floats, tokens: Floats, kernel: Kernel) -> Floats:
+    """One recurrent layer: its projections, a step of `b` sequences, the scan of prompt `tokens`.
+
+    Neither depends on the context; 0 for a model without such layers.
+    """
+    state, accelerator = replica.model.recurrent, replica.accelerator
+    rows = b + tokens
+    if state is None:
+        return np.zeros_like(rows)
+    tp, hidden = replica.layout.tensor, replica.model.hidden
+    products = kernel.product(rows, state.input_columns / tp, hidden)
+    products = products + kernel.product(rows, hidden, state.output_width / tp)
+    if state.extra_params:
+        rank = state.extra_params / state.output_width
+        products = products + kernel.product(rows, state.output_width / tp, rank)
+    elements = state.state_elements / tp
+    peak = ceilings.peak_flops(accelerator, Format.BF16)
+    bandwidth = ceilings.peak_bytes_per_second(accelerator)
+    step = ceilings.RECURRENT_STEP.seconds(
+        b * elements * SCAN_FLOPS / peak,
+        b * elements * 2 * state.state_bytes / bandwidth,
+        replica.stack.launch_ratio,
+    )
+    scan = ceilings.RECURRENT_SCAN.seconds(
+        tokens * elements * SCAN_FLOPS / peak,
+        tokens * 4 * state.output_width / tp * ACTIVATION_BYTES / bandwidth,
+    )
+    return products + np.where(b > 0, step, 0.0) + np.where(tokens > 0, scan, 0.0)
 
 
 def cache_attention(replica: Replica, b: Floats, context: Floats) -> Floats:
@@ -148,12 +180,13 @@ def grouped_experts(replica: Replica, all_tokens: Floats, kernel: Kernel) -> Flo
     if model.experts is None:
         return np.zeros_like(all_tokens)
     e = model.experts
+    width = e.width or model.hidden
     cut = e.hidden / (layout.tensor * layout.data / layout.expert)
     touched = experts_touched(e.count, e.active, all_tokens) / layout.expert
     rows = all_tokens * e.active / layout.expert
     mats = model.ffn_matrices
-    flops = 2 * rows * mats * model.hidden * cut
-    traffic = touched * mats * model.hidden * cut * kernel.weight_bytes + rows * (
-        2 * model.hidden * kernel.activation_bytes + mats * cut * ACTIVATION_BYTES
+    flops = 2 * rows * mats * width * cut
+    traffic = touched * mats * width * cut * kernel.weight_bytes + rows * (
+        2 * width * kernel.activation_bytes + mats * cut * ACTIVATION_BYTES
     )
     return np.where(all_tokens > 0, kernel.seconds(flops, traffic), 0.0)

@@ -13,7 +13,14 @@ LEAST_NETWORK_GBPS = 100.0  # a node; Mooncake: TTFT collapses below
 
 
 def kv_bytes(model: Model, tokens: Numbers, bytes_per_element: float = 2.0) -> Floats:
-    """Cache of one sequence of `tokens`; layers with a sliding window stop growing at it."""
+    """Cache of one sequence of `tokens`, the state of recurrent layers with it.
+
+    Layers with a sliding window stop growing at it.
+    """
+    return model.state_bytes + _growing_bytes(model, tokens, bytes_per_element)
+
+
+def _growing_bytes(model: Model, tokens: Numbers, bytes_per_element: float) -> Floats:
     t = floats(tokens)
     if model.window_tokens:
         w = model.windowed_ratio
@@ -25,12 +32,13 @@ def kv_bytes_per_gpu(replica: Replica, tokens: Numbers) -> Floats:
     """What one sequence takes on each GPU that holds a part of it.
 
     Grouped heads are cut by tensor parallelism until each GPU has one head, then copied; a latent
-    is copied at once; data-parallel attention keeps a sequence on one of its ranks.
+    is copied at once; a recurrent state is cut by its heads; data-parallel attention keeps a
+    sequence on one of its ranks.
     """
     model, layout = replica.model, replica.layout
     cut = 1 if model.latent is not None else min(layout.tensor, model.kv_heads)
-    whole = kv_bytes(model, tokens, replica.cache.bytes_per_element)
-    return whole / cut / layout.pipeline
+    growing = _growing_bytes(model, tokens, replica.cache.bytes_per_element) / cut
+    return (growing + model.state_bytes / layout.tensor) / layout.pipeline
 
 
 def weight_bytes_per_gpu(replica: Replica) -> float:
@@ -74,7 +82,7 @@ def most_sequences(replica: Replica, tokens: Numbers) -> Floats:
 
 
 def replica_kv_capacity_tokens(replica: Replica) -> float:
-    """Tokens whose cache fits into one engine, as if no layer had a window."""
+    """Tokens whose cache fits into one engine, as if no layer had a window or a state."""
     each = replica.model.kv_bytes_per_token(replica.cache.bytes_per_element)
     cut = (
         1

@@ -12,6 +12,7 @@ import numpy as np
 
 from advisor.catalog import ceilings
 from advisor.models.arrays import Floats, Numbers, floats
+from advisor.models.kernels import SCAN_FLOPS
 from advisor.models.kv import kv_bytes, most_sequences, weight_bytes_per_gpu
 from advisor.models.passes import Pass, both, decode_pass, experts_touched, prompt_pass
 from advisor.models.replica import Layout, Replica, Speculation, Stack
@@ -120,7 +121,8 @@ def decode_work(replica: Replica, batch: Numbers, context_tokens: Numbers) -> Wo
     """Least operations and traffic of one decode step: weights once, every cache once."""
     work = decode_pass(batch, context_tokens)
     cache = kv_bytes(replica.model, context_tokens, replica.cache.bytes_per_element)
-    return _work(replica, work, floats(batch) * cache)
+    written = replica.model.state_bytes  # a state is read and written, a cache is read
+    return _work(replica, work, floats(batch) * (cache + written))
 
 
 def prefill_work(
@@ -145,7 +147,10 @@ def _work(replica: Replica, work: Pass, cache_bytes: Floats) -> Work:
         each = 2 * model.heads * (model.latent.nope_dim + model.latent.rope_dim)
         each += 2 * model.heads * model.latent.value_dim
     rows = work.sequences + work.prompts
-    flops = 2 * tokens * inner + 2 * rows * head + model.layers * pairs * each
+    flops = 2 * tokens * inner + 2 * rows * head + model.attention_layers * pairs * each
+    if model.recurrent is not None:
+        state = model.recurrent
+        flops = flops + SCAN_FLOPS * tokens * state.layers * state.state_elements
     size = replica.weight_format.bytes_per_element
     read = floats((inner - _routed_active(replica)) * size + 2.0 * head)
     if model.experts is not None:

@@ -6,6 +6,8 @@ the questions to ask.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import numpy as np
 
 from advisor.catalog import ceilings
@@ -14,12 +16,14 @@ from advisor.models.arrays import Floats
 from advisor.models.collectives import all_reduce_seconds, all_to_all_seconds, transfer_seconds
 from advisor.models.kernels import (
     ACTIVATION_BYTES,
+    Kernel,
     attention_products,
     cache_attention,
     dense_ffn,
     grouped_experts,
     kernel_of,
     prompt_attention,
+    recurrent_mixer,
 )
 from advisor.models.passes import Pass
 from advisor.models.replica import Layout, Replica
@@ -27,6 +31,15 @@ from advisor.models.replica import Layout, Replica
 VERSION = "steps/1"
 ELEMENTWISE_BANDWIDTH_RATIO = 0.7
 LATENT_KERNELS = 6
+RECURRENT_KERNELS = 4  # convolution, gates, norms
+
+
+class FeedForward(StrEnum):
+    """What follows the mixer of a layer."""
+
+    DENSE = "dense"
+    EXPERTS = "experts"
+    NONE = "none"
 
 
 def reduce_seconds(replica: Replica, gpus: int, message_bytes: Floats) -> Floats:
@@ -39,11 +52,15 @@ def reduce_seconds(replica: Replica, gpus: int, message_bytes: Floats) -> Floats
     return within + all_reduce_seconds(outside, gpus // local, message_bytes / local)
 
 
-def _communication(replica: Replica, rows: Floats, all_tokens: Floats, *, moe: bool) -> Floats:
+def _communication(
+    replica: Replica, rows: Floats, all_tokens: Floats, follows: FeedForward
+) -> Floats:
     model, layout = replica.model, replica.layout
     message = rows * model.hidden * ACTIVATION_BYTES
     attention = reduce_seconds(replica, layout.tensor, message)
-    if not moe or layout.data == 1 or model.experts is None:
+    if follows is FeedForward.NONE:
+        return attention
+    if follows is FeedForward.DENSE or layout.data == 1 or model.experts is None:
         return attention * (1 if layout.tensor == 1 else 2)
     ranks = layout.tensor * layout.data
     copies = min(model.experts.active, layout.expert)
@@ -64,32 +81,52 @@ def _elementwise(replica: Replica, rows: Floats, width: float) -> Floats:
 
 def _small_kernels(replica: Replica) -> float:
     """Small kernels a layer; a latent is normalised, rotated, copied and split besides."""
-    return replica.stack.layer_kernels + (LATENT_KERNELS if replica.model.latent else 0)
+    model = replica.model
+    own = float(LATENT_KERNELS if model.latent else 0)
+    if model.recurrent is not None:
+        share = model.recurrent.layers / model.layers
+        own = (1 - share) * own + share * RECURRENT_KERNELS
+    return replica.stack.layer_kernels + own
 
 
-def layer_seconds(replica: Replica, work: Pass, *, moe: bool) -> Floats:
+def _mixer(replica: Replica, work: Pass, kernel: Kernel) -> Floats:
+    """What mixes tokens in a layer, mean of those with attention and those with a state."""
+    model, layout = replica.model, replica.layout
+    b, p = work.sequences / layout.data, work.prompt_tokens / layout.data
+    attention = (
+        attention_products(replica, b + p, kernel)
+        + cache_attention(replica, b, work.context_tokens)
+        + prompt_attention(replica, p, work, layout.data)
+    )
+    if model.recurrent is None:
+        return attention
+    share = model.recurrent.layers / model.layers
+    return (1 - share) * attention + share * recurrent_mixer(replica, b, p, kernel)
+
+
+def layer_seconds(replica: Replica, work: Pass, follows: FeedForward) -> Floats:
     """One layer on one stage's GPUs; the pass is what is in that stage."""
     model, layout, stack = replica.model, replica.layout, replica.stack
-    b, p = work.sequences / layout.data, work.prompt_tokens / layout.data
-    rows = b + p
+    p = work.prompt_tokens / layout.data
+    rows = work.sequences / layout.data + p
     everything = work.sequences + work.prompt_tokens
     kernel = kernel_of(replica, _attention_format(replica))
     gpu = (
-        attention_products(replica, rows, kernel)
-        + cache_attention(replica, b, work.context_tokens)
-        + prompt_attention(replica, p, work, layout.data)
-        + _communication(replica, rows, everything, moe=moe)
+        _mixer(replica, work, kernel)
+        + _communication(replica, rows, everything, follows)
         + _small_kernels(replica) * stack.kernel_seconds
     )
-    if moe and model.experts is not None:
+    width = float(model.ffn_hidden) if follows is FeedForward.DENSE else 0.0
+    if follows is FeedForward.EXPERTS and model.experts is not None:
         gpu = gpu + grouped_experts(
             replica, everything, kernel_of(replica, replica.weight_format, experts=True)
         )
         if replica.weight_format is not Format.BF16:
             gpu = gpu + stack.narrow_experts_seconds
         width = float(model.experts.shared_width)
-    else:
-        width = float(model.ffn_hidden)
+        if model.experts.width:
+            gpu = gpu + kernel.product(rows, model.experts.width, model.hidden)
+            gpu = gpu + kernel.product(rows, model.hidden, model.experts.width)
     gpu = gpu + dense_ffn(replica, rows, width, kernel) + _elementwise(replica, rows, width)
     host = ceilings.of(replica.accelerator).host_ratio
     floor = np.where(p > 0, stack.prefill_layer_floor_seconds, stack.layer_floor_seconds) * host
@@ -107,10 +144,14 @@ def stage_seconds(replica: Replica, work: Pass) -> Floats:
     """All layers one after another for one pass (or one micro-batch of it), heads included."""
     model, layout = replica.model, replica.layout
     total = np.zeros_like(work.sequences)
-    if model.layers > model.moe_layers:
-        total = total + (model.layers - model.moe_layers) * layer_seconds(replica, work, moe=False)
-    if model.moe_layers:
-        total = total + model.moe_layers * layer_seconds(replica, work, moe=True)
+    kinds = (
+        (model.dense_ffn_layers, FeedForward.DENSE),
+        (model.moe_layers, FeedForward.EXPERTS),
+        (model.bare_layers, FeedForward.NONE),
+    )
+    for layers, follows in kinds:
+        if layers:
+            total = total + layers * layer_seconds(replica, work, follows)
     rows = (work.sequences + work.prompts) / layout.data
     head = kernel_of(replica, Format.BF16)
     total = total + head.product(rows, model.vocabulary / layout.tensor, model.hidden)

@@ -13,9 +13,9 @@ from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Format
 from advisor.catalog.prices import street
 from advisor.models import decision as dc
-from advisor.models import energy, kv, phases
+from advisor.models import energy, phases
 from advisor.models import event_simulation as es
-from advisor.models.disaggregation import Apart, Together
+from advisor.models.disaggregation import Apart, Together, handover_gbps_per_request
 from advisor.models.replica import Layout, Replica
 from advisor.models.roofline import attainable_flops, ridge_point_flops_per_byte
 from advisor.models.slo import Workload
@@ -372,13 +372,17 @@ def _checks(simulated: Sequence[tuple[str, dict[float, float]]]) -> Iterator[Tab
 def _numbers(
     found: dc.Decision, work: Workload, fleet: dc.Fleet, asked: Demand
 ) -> dict[str, Estimate]:
-    each = fleet.replica.model.kv_bytes_per_token(fleet.replica.cache.bytes_per_element)
-    needed = kv.transfer_gbps(work.prompt_tokens, each, asked.requests_per_second)
+    needed = handover_gbps_per_request(fleet.replica, work) * asked.requests_per_second
     modelled = Confidence.MODELLED
     gains = (found.gain_low_ratio, found.gain_ratio, found.gain_high_ratio)
     numbers = {
         "network for the KV hand-over": estimate(
-            needed, needed, needed, "Gbit/s", modelled, "prompt tokens x KV bytes a token x rate"
+            needed,
+            needed,
+            needed,
+            "Gbit/s",
+            modelled,
+            "cache of a prompt (and recurrent state) x rate",
         ),
         "demand": estimate(
             *(asked.requests_per_second,) * 3, "requests/s", asked.confidence, asked.origin

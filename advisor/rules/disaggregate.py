@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from advisor.catalog.models import by_name
 from advisor.facts import Facts, GpuActivity, ServingLoad
-from advisor.models import calibration, decision, kv, phases
+from advisor.models import calibration, decision, phases
+from advisor.models.disaggregation import handover_gbps_per_request
 from advisor.models.replica import Layout, Replica
 from advisor.models.slo import Workload
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, gpu_hour, monthly, seen
@@ -273,8 +274,7 @@ def _draft(  # noqa: PLR0917 - private, called twice
 
 
 def _evidence(case: _Case, settings: AdvisorSettings) -> tuple[Evidence, ...]:
-    work, bytes_ = case.work, case.replica.model.kv_bytes_per_token()
-    rate = case.rate_per_second
+    work, rate = case.work, case.rate_per_second
     return (
         *seen("prompt tokens a request", work.prompt_tokens, "tokens"),
         *seen("prompt tokens from the prefix cache", case.prefill.prefix_hit_ratio, "ratio"),
@@ -284,7 +284,7 @@ def _evidence(case: _Case, settings: AdvisorSettings) -> tuple[Evidence, ...]:
         *seen("TPOT p99", case.decode.tpot_p99_seconds, "s", settings.slo_tpot_seconds),
         *seen(
             "network for the KV hand-over",
-            kv.transfer_gbps(work.prompt_tokens, bytes_, rate),
+            handover_gbps_per_request(case.replica, work) * rate,
             "Gbit/s",
             note=f"of all requests; a node has {settings.network_gbps:g} Gbit/s",
             confidence=Confidence.MODELLED,

@@ -46,12 +46,14 @@ def silicon(path: Path) -> Iterator[Point]:
         model = by_name(row["model_path"])
         if row["mode"] != "agg" or row["system"] not in SYSTEMS or model is None:
             continue
-        if "3.5-397B" in row["model_path"] or not row["batch_size"]:
-            continue  # linear attention: no shape of ours
+        if not row["batch_size"]:
+            continue
         tp, pp, dp, ep = (
             max(1, int(float(row[k] or 1)))
             for k in ("tp_size", "pp_size", "attention_dp_size", "moe_ep_size")
         )
+        if ep > 1 and max(tp, dp) > 8:  # written down as the product with `ep`
+            tp, dp = (tp // ep, dp) if tp > dp else (tp, dp // ep)
         ep = ep if model.experts is not None and (tp * dp) % ep == 0 else 1
         weights = FORMATS.get(row["precision"]) or (
             Format.FP8 if "fp8" in row["gemm_quant_mode"] else Format.BF16
@@ -69,6 +71,7 @@ def silicon(path: Path) -> Iterator[Point]:
         batch = int(float(row["batch_size"])) * dp
         found = float(closed_loop.tpot_seconds(one, batch, prompt, output))
         kind = "mixtures of experts" if model.experts else "dense"
+        kind = "hybrids" if model.recurrent else kind
         yield f"silicon TPOT, {kind}", found * 1e3 / float(row["silicon_tpot_ms"])
 
 

@@ -35,6 +35,16 @@ PUBLISHED = {
     "deepseek-v3": 671.0,
     "kimi-k2": 1026.0,
     "minimax-m2": 229.0,
+    "nemotron-h-56b": 56.3,
+    "nemotron3-nano-30b-a3b": 31.6,
+    "nemotron3-super-120b-a12b": 120.6,
+    "qwen3-next-80b-a3b": 80.0,
+    "qwen3.5-27b": 27.0,
+    "qwen3.5-397b-a17b": 397.0,
+    "kimi-linear-48b-a3b": 49.1,
+    "jamba-mini-52b-a12b": 51.6,
+    "jamba-large-398b-a94b": 398.0,
+    "minimax-01-456b-a46b": 456.0,
 }
 ACTIVE = {
     "mixtral-8x7b": 12.9,
@@ -43,6 +53,12 @@ ACTIVE = {
     "deepseek-v3": 37.0,
     "kimi-k2": 32.0,
     "llama4-maverick": 17.0,
+    "nemotron3-nano-30b-a3b": 3.6,
+    "nemotron3-super-120b-a12b": 12.7,
+    "nemotron3-ultra-550b-a55b": 55.0,
+    "qwen3.5-397b-a17b": 17.0,
+    "jamba-mini-52b-a12b": 12.0,
+    "jamba-large-398b-a94b": 94.0,
 }
 
 
@@ -79,6 +95,12 @@ def test_dense_models_are_wholly_active() -> None:
         ("mistralai/Mixtral-8x7B-Instruct-v0.1", "mixtral-8x7b"),
         ("facebook/opt-66b", "opt-66b"),
         ("LLAMA3-70B", "llama3-70b"),
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct", "qwen3-next-80b-a3b"),
+        ("Qwen/Qwen3.5-397B-A17B", "qwen3.5-397b-a17b"),
+        ("moonshotai/Kimi-Linear-48B-A3B-Instruct", "kimi-linear-48b-a3b"),
+        ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "nemotron3-nano-30b-a3b"),
+        ("ai21labs/AI21-Jamba-1.5-Mini", "jamba-mini-52b-a12b"),
+        ("MiniMaxAI/MiniMax-Text-01", "minimax-01-456b-a46b"),
     ],
 )
 def test_served_names(served: str, name: str) -> None:
