@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import signal
 import sys
@@ -165,15 +166,37 @@ async def _guard(  # noqa: PLR0917 - wiring
     def mine() -> set[tuple[str, int]]:
         return {(tp.topic, tp.partition) for tp in app.consumer.assignment()}
 
+    def positions() -> dict[tuple[str, int], int]:
+        # what an earlier process has done with is not read again
+        read = processor.positions
+        return {tp: max(read.get(tp, -1), app.consumer.committed(TP(*tp)) - 1) for tp in mine()}
+
     why = await watch(
         kafka.servers,
-        lambda: processor.positions,
+        positions,
         mine,
         lambda: sink.waiting_for is not None,
         settings.stall_seconds,
     )
+    tell_all(app)
     broken(why)
     await asyncio.sleep(3600)
+
+
+def tell_all(app: Any) -> None:
+    """Say on stderr where everything stands: whoever looks into a stall has nothing else."""
+    consumer = app.consumer
+    log.warning(
+        "where a stalled worker stands",
+        flow=app.flow_control.is_active(),
+        consumer_flow=consumer.flow_active,
+        generation=app.consumer_generation_id,
+        rebalancing=app.rebalancing,
+        paused=sorted(map(str, consumer._paused_partitions)),  # noqa: SLF001 - Faust has no other way
+    )
+    for task in asyncio.all_tasks():
+        task.print_stack(limit=4)
+    faulthandler.dump_traceback()
 
 
 def check(settings: StreamsSettings) -> None:

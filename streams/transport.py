@@ -85,6 +85,10 @@ class BatchConsumer(AiokafkaConsumer):
         """Everything up to and including `offset` is durable and may be committed."""
         self._released[tp] = max(self._released.get(tp, 0), offset + 1)
 
+    def committed(self, tp: TP) -> int:
+        """Where reading went on at the last assignment, or what was committed since; 0 nowhere."""
+        return max(0, self._committed_offset.get(tp) or 0)
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget what was released: the next owner decides."""
         await super().on_partitions_revoked(revoked)

@@ -45,13 +45,16 @@ class Progress:
         if lost:
             topic, partition = lost[0]
             return f"{topic}/{partition} ends before it did: the broker lost its data"
-        behind = any(end > positions.get(tp, -1) + 1 for tp, end in ends.items())
-        was_behind, self._behind = self._behind, behind and not excused
+        behind = {tp: end for tp, end in ends.items() if end > positions.get(tp, -1) + 1}
+        was_behind, self._behind = self._behind, bool(behind) and not excused
         if not (self._behind and was_behind) or dict(positions) != self._last:
             self._last, self._since = dict(positions), self._now()
             return None
         if self._now() - self._since > self._stall:
-            return f"no progress for {self._stall:.0f} s with messages to read"
+            (topic, partition), end = next(iter(behind.items()))
+            at = positions.get((topic, partition), -1) + 1
+            where = f"{topic}/{partition} at {at} of {end}"
+            return f"no progress for {self._stall:.0f} s with messages to read, such as {where}"
         return None
 
 

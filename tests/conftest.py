@@ -42,15 +42,14 @@ def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.stop()
 
 
-@pytest.fixture(scope="session")
-def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Bootstrap servers of an embedded broker in its own process; use own topics and groups.
+@contextlib.contextmanager
+def embedded_broker(folder: Path) -> Iterator[str]:
+    """Bootstrap servers of an embedded broker in its own process.
 
-    It has no idempotent producers, so `RIDGELINE_KAFKA_IDEMPOTENT` is off from here on.
+    It has no idempotent producers, so `RIDGELINE_KAFKA_IDEMPOTENT` is off meanwhile.
     """
     port = broker.free_port()
-    log = tmp_path_factory.mktemp("kafka") / "broker.log"
-    process = Process("broker", broker.command(port), log, {"RUST_LOG": "warn"})
+    process = Process("broker", broker.command(port), folder / "broker.log", {"RUST_LOG": "warn"})
     try:
         servers = f"127.0.0.1:{port}"
         wait_until(lambda: broker.answers(servers), process, 60)
@@ -59,6 +58,20 @@ def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield servers
     finally:
         process.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An embedded broker that tests share; use own topics and groups."""
+    with embedded_broker(tmp_path_factory.mktemp("kafka")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def own_kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An embedded broker that nobody has written to: for who reads Ridgeline's own topics."""
+    with embedded_broker(tmp_path_factory.mktemp("own-kafka")) as servers:
+        yield servers
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A consumer that silently stops (Faust's issues 175, 523, 640) ends the real worker."""
+"""What the watchdog makes of a consumer that stands still, in a real worker."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from ridgeline.events import DeviceKind, InventoryItem
 from ridgeline.frames import encode, headers_of
 from ridgeline.ids import node_id, node_key
 from ridgeline.kafka import ensure_topics, producer
-from ridgeline.local.process import Process
+from ridgeline.local.broker import free_port
+from ridgeline.local.process import Process, wait_until
 from ridgeline.schema import GPU
 from ridgeline.settings import KafkaSettings
+from ridgeline.topics import INVENTORY
 
 HANGING = """
 import asyncio
@@ -28,6 +34,20 @@ worker.main()
 """
 
 
+def lag(port: int) -> dict[str, float]:
+    """Messages still to be read, by partition, as the worker says; empty while it says nothing."""
+    try:
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+    except httpx.TransportError:
+        return {}
+    lines = [
+        line.rsplit(" ", 1)
+        for line in text.splitlines()
+        if line.startswith("ridgeline_stream_lag_frames{")
+    ]
+    return {name: float(value) for name, value in lines}
+
+
 async def send(settings: KafkaSettings) -> None:
     """One frame, so that there is something to read."""
     row = GPU.empty(1)
@@ -40,13 +60,13 @@ async def send(settings: KafkaSettings) -> None:
 
 
 def test_a_fetch_that_never_returns_ends_the_worker(
-    tmp_path: Path, kafka_servers: str, store_url: str
+    tmp_path: Path, own_kafka_servers: str, store_url: str
 ) -> None:
     """With exit status 1 and the reason in the log, so that a fresh process goes on."""
-    asyncio.run(send(KafkaSettings(servers=kafka_servers, idempotent=False)))
+    asyncio.run(send(KafkaSettings(servers=own_kafka_servers, idempotent=False)))
     name = f"stalled_{os.getpid()}_{time.time_ns()}"
     env = {
-        "RIDGELINE_KAFKA_SERVERS": kafka_servers,
+        "RIDGELINE_KAFKA_SERVERS": own_kafka_servers,
         "RIDGELINE_STORE_URL": store_url,
         "RIDGELINE_STORE_DATABASE": name,
         "RIDGELINE_STREAMS_APP_ID": name,
@@ -62,3 +82,54 @@ def test_a_fetch_that_never_returns_ends_the_worker(
 
     assert code == 1, worker.tail(20)
     assert "no progress for 20 s with messages to read" in worker.log.read_text()
+
+
+async def introduce(settings: KafkaSettings) -> None:
+    """One message on a topic that is quiet for days."""
+    item = InventoryItem(
+        device=1, node=node_id("n"), kind=DeviceKind.GPU, host="n", name="0", seen_ms=1
+    )
+    await ensure_topics(settings)
+    async with producer(settings) as to:
+        await to.send_and_wait(INVENTORY.name, item.to_bytes(), key=b"n")
+
+
+async def committed(servers: str, group: str) -> int:
+    """Messages of that topic that a group has done with."""
+    topic = INVENTORY.name
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        numbers = consumer.partitions_for_topic(topic) or ()
+        found = [await consumer.committed(TopicPartition(topic, number)) for number in numbers]
+    finally:
+        await consumer.stop()
+    return sum(at or 0 for at in found)
+
+
+def test_a_restarted_worker_knows_what_was_done_before(
+    tmp_path: Path, own_kafka_servers: str, store_url: str
+) -> None:
+    """What its predecessor has committed is no lag: or a quiet cluster's worker ended itself."""
+    asyncio.run(introduce(KafkaSettings(servers=own_kafka_servers, idempotent=False)))
+    name, port = f"quiet_{os.getpid()}_{time.time_ns()}", free_port()
+    env = {
+        "RIDGELINE_KAFKA_SERVERS": own_kafka_servers,
+        "RIDGELINE_STORE_URL": store_url,
+        "RIDGELINE_STORE_DATABASE": name,
+        "RIDGELINE_STREAMS_APP_ID": name,
+        "RIDGELINE_STREAMS_DATA_DIR": str(tmp_path / "data"),
+        "RIDGELINE_STREAMS_METRICS_PORT": str(port),
+    }
+    seen = []
+    for _ in range(2):
+        worker = Process("worker", [sys.executable, "-m", "streams"], tmp_path / "w.log", env)
+        try:
+            wait_until(lambda: bool(lag(port)) and not any(lag(port).values()), worker, 60)
+            wait_until(lambda: asyncio.run(committed(own_kafka_servers, name)) == 1, worker, 60)
+            seen.append(lag(port))
+        finally:
+            worker.stop()
+
+    assert seen[0].keys() == seen[1].keys()
+    assert any(INVENTORY.name in name for name in seen[1])

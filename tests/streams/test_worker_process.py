@@ -99,10 +99,10 @@ class Worker:
 
 @pytest.fixture
 def worker(
-    tmp_path: Path, kafka_servers: str, store_url: str, request: pytest.FixtureRequest
+    tmp_path: Path, own_kafka_servers: str, store_url: str, request: pytest.FixtureRequest
 ) -> Iterator[Worker]:
     """A worker with a group and a database of its own."""
-    made = Worker(tmp_path, kafka_servers, store_url, f"streams_{os.getpid()}_{time.time_ns()}")
+    made = Worker(tmp_path, own_kafka_servers, store_url, f"streams_{os.getpid()}_{time.time_ns()}")
     yield made
     if made.process is not None and made.process.poll() is None:
         made.kill()
@@ -136,7 +136,7 @@ def stored(store: Store) -> dict[tuple[int, int], tuple[int, float, float]]:
 
 
 def test_windows_equal_the_reference_also_after_kill_9(
-    worker: Worker, kafka_servers: str, store_url: str
+    worker: Worker, own_kafka_servers: str, store_url: str
 ) -> None:
     """Killed in the middle and started again: every row as if nothing had happened."""
     frames = telemetry()
@@ -146,10 +146,10 @@ def test_windows_equal_the_reference_also_after_kill_9(
         StoreSettings(url=store_url, database=worker._env["RIDGELINE_STORE_DATABASE"])
     )
     wait_for(lambda: "processing" in worker.log(), worker)
-    asyncio.run(send(kafka_servers, GPU, frames[:half]))
+    asyncio.run(send(own_kafka_servers, GPU, frames[:half]))
     wait_for(lambda: len(stored(store)) > NODES * GPUS, worker)
     worker.kill()
-    asyncio.run(send(kafka_servers, GPU, frames[half:]))
+    asyncio.run(send(own_kafka_servers, GPU, frames[half:]))
     worker.start()
     want = expected(frames)
     wait_for(lambda: len(stored(store)) >= len(want), worker)
