@@ -372,6 +372,7 @@ _TABLE: tuple[Model, ...] = (
     _moe("qwen3-30b-a3b", 48, 2048, 32, 4, 128, 151936, _of(128, 8, 768)),
     _moe("qwen3-235b-a22b", 94, 4096, 64, 4, 128, 151936, _of(128, 8, 1536)),
     _moe("qwen3-coder-480b-a35b", 62, 6144, 96, 8, 128, 151936, _of(160, 8, 2560)),
+    _moe("glm-4.5", 92, 5120, 96, 8, 128, 151552, _of(160, 8, 1536, 1), 12288, dense_layers=3),
     _moe("minimax-m2", 62, 3072, 48, 8, 128, 200064, _of(256, 8, 1536), stored=Format.FP8),
     _moe(
         "gpt-oss-20b",
@@ -611,6 +612,9 @@ _WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("deepseek-r1",), "deepseek-v3"),
     (("deepseek-v3",), "deepseek-v3"),
     (("kimi-k2",), "kimi-k2"),
+    (("glm-4.5",), "glm-4.5"),
+    (("glm-4.6",), "glm-4.5"),
+    (("glm-4.7",), "glm-4.5"),
     (("glm-5",), "glm-5"),
     (("minimax-m2",), "minimax-m2"),
     (("gpt-oss-120b",), "gpt-oss-120b"),

@@ -57,7 +57,8 @@ def fits(replica: Replica) -> bool:
 
 def _host_seconds(replica: Replica, sequences: Numbers) -> Floats:
     stack, host = replica.stack, ceilings.of(replica.accelerator).host_ratio
-    return host * (stack.step_seconds + stack.sequence_seconds * floats(sequences))
+    several = stack.parallel_seconds if replica.gpus > 1 else 0.0
+    return host * (stack.step_seconds + several + stack.sequence_seconds * floats(sequences))
 
 
 def prefill_seconds(

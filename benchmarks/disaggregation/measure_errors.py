@@ -73,6 +73,9 @@ def silicon(path: Path) -> Iterator[Point]:
         kind = "mixtures of experts" if model.experts else "dense"
         kind = "hybrids" if model.recurrent else kind
         yield f"silicon TPOT, {kind}", found * 1e3 / float(row["silicon_tpot_ms"])
+        if float(row["silicon_ttft_ms"] or 0) > 0:
+            first = float(closed_loop.ttft_seconds(one, batch, prompt, output))
+            yield f"silicon TTFT, {row['backend']}", first * 1e3 / float(row["silicon_ttft_ms"])
 
 
 def splitwise() -> Iterator[Point]:

@@ -231,3 +231,18 @@ def test_a_closed_loop_is_slower_than_decode_alone() -> None:
     assert np.all(np.diff(rate) >= 0)
     assert np.all(np.diff(joules) <= 0)
     assert rate[-1] == rate[-2]
+
+
+@given(MODEL_NAMES, st.floats(1, 200), st.floats(100, 8000), st.floats(50, 2000))
+@settings(max_examples=40, deadline=None)
+def test_first_tokens_of_a_closed_loop_wait_longer_for_more(
+    model: str, concurrency: float, prompt: float, output: float
+) -> None:
+    """More requests in flight never bring a first token sooner, nor sooner than its own prompt."""
+    one = replica(model, "H200-SXM", 8)
+
+    few = float(closed_loop.ttft_seconds(one, concurrency, prompt, output))
+    many = float(closed_loop.ttft_seconds(one, 2 * concurrency, prompt, output))
+
+    assert few <= many + 1e-9
+    assert few >= float(phases.prefill_speed_of_light_seconds(one, prompt))

@@ -1,0 +1,1 @@
+"""Measured points that no fit has seen, and how far the models are from them."""

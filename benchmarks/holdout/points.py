@@ -1,0 +1,176 @@
+"""The points of `points.yaml`, and what our models say of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from advisor.catalog.accelerators import BY_NAME, Accelerator
+from advisor.catalog.models import MODELS, Format
+from advisor.models import closed_loop, energy, phases, throughput
+from advisor.models.replica import EARLY_GRAPHS, MODERN, Layout, Replica
+
+FILE = Path(__file__).with_name("points.yaml")
+STACKS = {"modern": MODERN, "early": EARLY_GRAPHS}
+MOST_PASS_TOKENS = 8192.0  # prompts that start together are computed this many tokens at a time
+
+Kind = Literal["latency", "rate", "most", "itl"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Like(_Strict):
+    like: str
+    memory_gb: float
+    bandwidth_tb_s: float
+
+
+class _Source(_Strict):
+    title: str
+    as_of: str
+
+
+class _Table(_Strict):
+    source: str
+    model: str
+    accelerator: str
+    tensor: int = 1
+    weights: Format
+    stack: Literal["modern", "early"] = "modern"
+    kind: Kind
+    rows: tuple[tuple[float, float, float, float] | tuple[float, float, float, float, float], ...]
+
+
+class _File(_Strict):
+    accelerators: dict[str, _Like]
+    sources: dict[str, _Source]
+    tables: tuple[_Table, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One measurement, and the model's answer; `quantity` is latency, rate, TPOT or power."""
+
+    source: str
+    model: str
+    accelerator: str
+    devices: int
+    quantity: str
+    batch: float
+    prompt_tokens: float
+    output_tokens: float
+    measured: float
+    modelled: float
+
+    @property
+    def ratio(self) -> float:
+        """Modelled over measured; above 1 is too slow for latencies, too fast for rates."""
+        return self.modelled / self.measured
+
+    @property
+    def speed_ratio(self) -> float:
+        """Modelled speed over measured speed, whatever the quantity."""
+        return self.ratio if self.quantity in {"rate", "power"} else 1 / self.ratio
+
+    @property
+    def family(self) -> str:
+        """Dense, experts or hybrid."""
+        shape = MODELS[self.model]
+        if shape.recurrent is not None:
+            return "hybrid"
+        return "experts" if shape.experts else "dense"
+
+    def __str__(self) -> str:
+        size = f"{self.batch:g} x {self.prompt_tokens:g}/{self.output_tokens:g}"
+        return f"{self.model} on {self.devices} {self.accelerator}, {size}"
+
+
+def points() -> Iterator[Point]:
+    """Every measurement that our model says can run at all."""
+    file = _File.model_validate(yaml.safe_load(FILE.read_text(encoding="utf-8")))
+    for table in file.tables:
+        engine = _engine(table, _accelerator(table.accelerator, file.accelerators))
+        for row in table.rows:
+            yield from _of_row(table, engine, row)
+
+
+def _accelerator(name: str, others: dict[str, _Like]) -> Accelerator:
+    if name in BY_NAME:
+        return BY_NAME[name]
+    own = others[name]
+    return replace(
+        BY_NAME[own.like],
+        name=f"{own.like.split('-')[0]}-{name}",
+        memory_gb=own.memory_gb,
+        bandwidth_tb_s=own.bandwidth_tb_s,
+    )
+
+
+def _engine(table: _Table, accelerator: Accelerator) -> Replica:
+    narrow = table.weights.bytes_per_element <= 1
+    return Replica(
+        model=MODELS[table.model],
+        accelerator=accelerator,
+        layout=Layout(tensor=table.tensor),
+        weights=table.weights,
+        cache=Format.FP8 if narrow and table.kind != "itl" else Format.BF16,
+        stack=STACKS[table.stack],
+    )
+
+
+def _of_row(table: _Table, engine: Replica, row: tuple[float, ...]) -> Iterator[Point]:
+    batch, prompt, output, measured = row[:4]
+    step = phases.decode_step_seconds(engine, max(batch, 1.0), prompt + output / 2)
+    found, quantity = 0.0, table.kind.replace("itl", "TPOT").replace("most", "rate")
+    if table.kind == "latency":
+        if float(phases.most_sequences(engine, prompt + output)) < batch:
+            return  # did not fit at once: what was timed is another thing
+        found = _prefill_seconds(engine, prompt, batch) + output * float(step)
+    elif table.kind == "rate":
+        found = float(closed_loop.tokens_per_second(engine, batch, prompt, output))
+    elif table.kind == "itl":
+        found = float(closed_loop.tpot_seconds(engine, batch, prompt, output)) * 1e3
+    else:
+        most = _most(table, engine, prompt, output)
+        if most is None:
+            return
+        found = most
+    point = Point(
+        source=table.source,
+        model=table.model,
+        accelerator=table.accelerator,
+        devices=table.tensor,
+        quantity=quantity,
+        batch=batch,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        measured=measured,
+        modelled=found,
+    )
+    yield point
+    if len(row) > 4:
+        work = phases.decode_work(engine, batch, prompt + output / 2)
+        watts = float(energy.work_power_watts(engine, work, step)) / engine.gpus
+        yield replace(point, quantity="power", measured=row[4], modelled=watts)
+
+
+def _prefill_seconds(engine: Replica, prompt: float, batch: float) -> float:
+    """Prompts that start together, some at a time."""
+    at_once = float(np.clip(MOST_PASS_TOKENS // prompt, 1, batch))
+    return float(phases.prefill_seconds(engine, prompt, prompts=at_once)) * batch / at_once
+
+
+def _most(table: _Table, engine: Replica, prompt: float, output: float) -> float | None:
+    job = throughput.Job(
+        model=engine.model, prompt_tokens=prompt, output_tokens=output, weights=table.weights
+    )
+    found = throughput.rate(job, engine.accelerator, table.tensor)
+    return found.tokens_per_second_per_device.mid * table.tensor if found else None
