@@ -145,8 +145,7 @@ class Soak:
             "open_episodes": sum(partition.open_episodes.values()),
             "inventory": len(inventory.items),
             "moves": len(inventory.moved),
-            "loops": len(self.processor.board.loops),
-            "servers": len(self.processor.board.servers),
+            "facts": sum(map(len, self.processor.board.facts.values())),
             "unreleased": len(partition.timeline._batches),  # noqa: SLF001
             "waiting": len(partition.timeline._waiting),  # noqa: SLF001
         }

@@ -63,6 +63,9 @@ STREAM_STATE_BYTES = _gauge("stream_state_bytes", "State kept by device", "topic
 STREAM_FORGOTTEN = _counter(
     "stream_forgotten_devices", "Devices forgotten after a long silence", "topic"
 )
+STREAM_FACTS_MISSED = _counter(
+    "stream_facts_missed", "Times verdicts went on without what another topic says", "topic"
+)
 DETECTIONS = _counter("detections", "Episode events", "detector", "state")
 EPISODES_OPEN = _gauge("episodes_open", "Episodes open now", "detector")
 DEAD_LETTERS = _counter("dead_letters", "Messages sent to the dead letter", "topic", "field")

@@ -9,6 +9,7 @@ import gc
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,12 +19,13 @@ from faust.types import TP
 from ridgeline import logs, metrics
 from ridgeline.errors import Misconfigured, Retry
 from ridgeline.events import Detection, Event
-from ridgeline.frames import watermark_headers
+from ridgeline.frames import Headers
 from ridgeline.kafka import ensure_topics, producer, with_backoff
 from ridgeline.settings import KafkaSettings, StoreSettings, StreamsSettings
 from ridgeline.store import Store
 from ridgeline.topics import DEAD_LETTER, DETECTIONS
-from streams.app import attach, instance_of, make_app
+from streams.app import CONSUMED, attach, instance_of, make_app
+from streams.followed import follow
 from streams.health import Reporter, report_for_ever
 from streams.processor import Processor
 from streams.sink import Sink
@@ -45,10 +47,9 @@ async def publish(to: AIOKafkaProducer, events: Sequence[Event]) -> None:
         await one
 
 
-async def append_mark(to: AIOKafkaProducer, topic: str, partition: int, newest_ms: int) -> None:
-    """Append to a partition that event time has come so far; returns when the broker has it."""
-    headers = watermark_headers(newest_ms)
-    await to.send_and_wait(topic, b"", partition=partition, headers=headers)
+async def append_mark(to: AIOKafkaProducer, topic: str, partition: int, headers: Headers) -> None:
+    """Append a message without rows to a partition; returns when the broker has it."""
+    await to.send_and_wait(topic, b"", partition=partition, headers=[*headers])
 
 
 def rare_collections() -> None:
@@ -107,6 +108,8 @@ async def _work(
     await with_backoff("store", lambda: asyncio.to_thread(store.migrate), (Retry, OSError))
     sender = producer(kafka)
     await with_backoff("kafka", sender.start)
+    for topic in CONSUMED:  # from then on it keeps up with how many partitions they have
+        await with_backoff("kafka", partial(sender.partitions_for, topic))
     app = make_app(settings, kafka)
     sink = Sink(
         store,
@@ -118,8 +121,9 @@ async def _work(
         settings,
         store,
         sink,
-        lambda topic, number, ms: append_mark(sender, topic, number, ms),
-        lambda topic: app.consumer.topic_partitions(topic),  # noqa: PLW0108 - made at app.start
+        lambda topic, number, headers: append_mark(sender, topic, number, headers),
+        lambda topic: len(sender.client.cluster.partitions_for_topic(topic) or ()),
+        lambda topic, number, yes: app.consumer.hold(TP(topic, number), yes=yes),
     )
     attach(app, processor, broken)
     await app.start()
@@ -131,6 +135,8 @@ async def _work(
             heart.run(),
             sink.run(),
             processor.mark_silent(),
+            processor.mark_missing(),
+            follow(kafka.servers, lambda: processor.followed, processor.hear),
             processor.refresh_inventory(),
             report_for_ever(
                 Reporter(instance_of(settings), settings.dead_letter_limit),

@@ -13,7 +13,7 @@ import numpy as np
 from ridgeline import metrics
 from ridgeline.errors import Reject
 from ridgeline.events import DeadLetter
-from ridgeline.frames import decode, decode_many, resolve, watermark_of
+from ridgeline.frames import decode, decode_many, facts_of, resolve, watermark_of
 from ridgeline.schema import Schema
 
 APPEND_TIME = 1
@@ -130,6 +130,8 @@ def _decoded_one_by_one(batch: Batch, schema: Schema) -> Rows:
     for number, message in enumerate(batch.messages):
         if not message.value and (mark := watermark_of(message.headers)) is not None:
             marks.append((number, mark))
+            continue
+        if not message.value and facts_of(message.headers) is not None:
             continue
         try:
             version = _version(message, schema)

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from ridgeline import metrics
 from ridgeline.errors import Reject, Retry
 from ridgeline.events import Event, PipelineHealth
+from streams.followed import BESIDE
 
 log = structlog.get_logger()
 REPORT_SECONDS = 10.0
@@ -47,7 +48,7 @@ def readings(registry: CollectorRegistry = metrics.REGISTRY) -> Readings:
     for family in registry.collect():
         for sample in family.samples:
             topic = sample.labels.get("topic")
-            if topic is None:
+            if topic is None or topic.endswith(BESIDE):
                 continue
             place = (sample.name, topic)
             if sample.name == _DELAY:

@@ -11,14 +11,24 @@ import structlog
 
 from ridgeline import metrics
 from ridgeline.events import DeadLetter, Detection, Event
-from ridgeline.schema import Schema
+from ridgeline.frames import facts_of
+from ridgeline.schema import SCHEMAS, Schema
 from streams.batches import Batch, dead_letter, decoded
+from streams.counters import NEVER
 from streams.detectors import DETECTORS
 from streams.episodes import Episodes, Policy
-from streams.memory import Arrays, Memory, array_bytes, named, packed, unpacked
+from streams.facts import Facts, Snapshot, framed, unframed
+from streams.memory import Arrays, Memory, array_bytes, as_text, named, packed, text_of, unpacked
 from streams.ring import Ring
 from streams.slots import BySlot
-from streams.surroundings import SERVING_COLUMNS, Board, Neighbourhood
+from streams.surroundings import (
+    SERVING_COLUMNS,
+    Board,
+    Neighbourhood,
+    Source,
+    cooling_facts,
+    serving_facts,
+)
 from streams.suspects import bug, row_letter, without
 from streams.timeline import Clock, Pane, Timeline, Window
 
@@ -47,7 +57,21 @@ class Output:
 
 
 class Partition:
-    """State of one partition, made when it is assigned and dropped when it is revoked."""
+    """State of one partition, made when it is assigned and dropped when it is revoked.
+
+    Args:
+        schema: Family of the rows.
+        number: Of the partition.
+        clock: Times of event time.
+        policy: When episodes open and close.
+        board: What other partitions of this worker say, and the inventory.
+        stored: Episodes that the store knows; None: leave them alone.
+        durable_ms: End of the last window that the store has.
+        memory: What was saved, and at which time.
+        suspect_ms: End of a pane that a worker died of.
+        born: It was added to the topic later.
+        facts: Where to say what other partitions' verdicts need.
+    """
 
     def __init__(  # noqa: PLR0917 - value-like
         self,
@@ -56,19 +80,22 @@ class Partition:
         clock: Clock,
         policy: Policy,
         board: Board,
-        stored: Stored,
+        stored: Stored | None,
         durable_ms: int | None = None,
         memory: tuple[int, bytes] | None = None,
         suspect_ms: int | None = None,
         *,
         born: bool = False,
+        facts: Facts | None = None,
     ) -> None:
         self.schema, self.number, self._board = schema, number, board
         self._clock, self._suspect_ms = clock, suspect_ms
-        self._stored: Stored | None = stored
+        self._stored, self._beside, self.facts = stored, stored is None, facts
         self._finders = [
             (d, d.finders[schema.family]) for d in DETECTORS if schema.family in d.finders
         ]
+        needs = {f for d, _ in self._finders for f in d.needs.get(schema.family, ())}
+        self.needs = tuple(SCHEMAS[family].topic for family in sorted(needs))
         columns = {c for d, _ in self._finders for c in d.columns.get(schema.family, ())}
         if schema.family == "serving":
             columns |= set(SERVING_COLUMNS)
@@ -95,8 +122,10 @@ class Partition:
             for condition in d.conditions
         }
 
-        self._remembered = None if memory is None else unpacked(*memory, self._layout)
+        self.snapshots: dict[Source, Snapshot] = {}
         self._saved_ms = -(2**62)
+        self._released: int | None = None
+        self._remembered = None if memory is None else unpacked(*memory, self._layout)
         self._swept = self._sweep_number(-(2**62))
         if self._remembered is not None:
             self._restore(self._remembered)
@@ -111,15 +140,28 @@ class Partition:
         self._swept = self._sweep_number(memory.at_ms)
         self.timeline.restore(memory.part("slots"))
         self._ring.restore(memory.part("ring"))
+        self._around.restore(memory.part("around"))
+        self.snapshots = _snapshots_of(memory.part("needs"))
+        if self.facts is not None:
+            self.facts.restore(memory.part("facts"), memory.at_ms)
         for (detector, condition), episodes in self._episodes.items():
             episodes.restore(memory.part(f"{detector}/{condition}"))
+
+    @property
+    def remembered_ms(self) -> int:
+        """Up to when everything had been judged before this began."""
+        return NEVER if self._remembered is None else self._remembered.at_ms
 
     def _arrays(self) -> Arrays:
         slots = self.timeline.slots
         arrays = {
             **named("slots", self.timeline.memory()),
             **named("ring", self._ring.memory(slots.count)),
+            **named("around", self._around.memory(slots.count)),
+            **named("needs", _memory_of(self._around.snapshots(self.needs, self._saved_ms))),
         }
+        if self.facts is not None:
+            arrays |= named("facts", self.facts.memory(self._saved_ms))
         for (detector, condition), episodes in self._episodes.items():
             arrays |= named(f"{detector}/{condition}", episodes.memory(slots.count))
         return arrays
@@ -129,11 +171,41 @@ class Partition:
 
     def take(self, batch: Batch, now_ms: int) -> Iterator[Output]:
         """Take a fetched batch; hand out what it completes."""
-        if letters := tuple(self._add(batch, now_ms)):
-            yield self._output(events=letters)
-        if self._suspect_ms is not None and self._suspect_ms <= self.timeline.complete_ms:
+        if self._released is None:
+            self._released = batch.messages[0].offset - 1
+        for part, until_ms in self._parts(batch):
+            if letters := tuple(self._add(part, now_ms)):
+                yield self._output(events=letters)
+            yield from self.proceed()
+            if self.facts is not None and until_ms is not None:
+                self.facts.reached(until_ms)
+
+    def _parts(self, batch: Batch) -> Iterator[tuple[Batch, int | None]]:
+        """The batch cut after each message that says how far verdicts no longer wait for us."""
+        marks = [] if self.facts is None else [*_facts_marks(batch)]
+        begin = 0
+        for at, until_ms in marks:
+            yield replace(batch, messages=batch.messages[begin : at + 1]), until_ms
+            begin = at + 1
+        if begin < len(batch.messages):
+            yield replace(batch, messages=batch.messages[begin:]) if begin else batch, None
+
+    @property
+    def ready_ms(self) -> int:
+        """How far panes can be judged: the watermark is past them, and what they need is known."""
+        return min(self.timeline.complete_ms, self._around.complete_ms(self.needs))
+
+    def proceed(self) -> Iterator[Output]:
+        """Hand out what is complete and what needs to wait for no other topic any more."""
+        until_ms = self.ready_ms
+        if self._suspect_ms is not None and self._suspect_ms <= until_ms:
             yield from self._carefully(self._suspect_ms)
-        yield from self._outputs(self.timeline.advance())
+        yield from self._outputs(self.timeline.advance(until_ms))
+        if self.facts is not None:
+            self.facts.reached(self.timeline.complete_ms)
+        if self.needs:
+            idle = self.timeline.closing_ms is None
+            self._board.judged(self.number, None if idle else until_ms)
 
     def _add(self, batch: Batch, now_ms: int) -> Iterator[DeadLetter]:
         """Have the rows of a batch wait; a message that no code of ours can take is set aside."""
@@ -165,9 +237,10 @@ class Partition:
             )
 
     def _dies_of(self, end_ms: int, rows: np.ndarray) -> Exception | None:
-        shared = (self._board, self._board.inventory, self.schema, self._finders)
+        shared = (self._board, self._board.inventory, self.schema, self._finders, self.facts)
         twin = copy.deepcopy(self, {id(one): one for one in shared})
         twin.timeline.replace(end_ms, rows)
+        twin.facts = None  # what it says is not meant
         try:
             for _ in twin._outputs(twin.timeline.advance(end_ms)):  # noqa: SLF001 - our twin
                 pass
@@ -211,13 +284,17 @@ class Partition:
         self._saved_ms = window.end_ms
         # a replay onto the memory starts where the ring that belongs to it does
         release = self.timeline.released(window.end_ms - self._clock.window)
-        return replace(out, memory=self._memory(), release=release)
+        self._released = self._released if release is None else release
+        memory = self._memory()
+        if self.facts is not None and self._released is not None:
+            self.facts.snapshots.append(
+                Snapshot(at_ms=window.end_ms, offset=self._released, memory=memory)
+            )
+        return replace(out, memory=memory, release=release)
 
     def _hop(self, pane: Pane) -> Iterator[Detection]:
         slots, ring = self.timeline.slots, self._ring
         ring.sum_up(pane.end_ms, slots.count)
-        if self.schema.family == "serving":
-            self._board.post_serving(self.number, ring, slots)
         if self._remembered is not None and pane.end_ms <= self._remembered.at_ms:
             return  # judged before: what follows from it is remembered
         if pane.fresh and self._stored is not None:
@@ -232,13 +309,22 @@ class Partition:
                 for detection in episodes.hop(pane.end_ms, verdict):
                     if not pane.fresh:  # a replay: said before
                         continue
-                    metrics.DETECTIONS.labels(detector.name, detection.state.value).inc()
+                    if not self._beside:
+                        metrics.DETECTIONS.labels(detector.name, detection.state.value).inc()
                     yield detection
                 frozen |= episodes.open(slots.count)
         ring.learn(frozen)
-        if self.schema.family == "facility":
-            self._board.post_facility(ring, slots)
+        self._post(pane.end_ms)
         self._sweep(pane.end_ms)
+
+    def _post(self, end_ms: int) -> None:
+        if self.facts is None:
+            return
+        if self.schema.family == "serving":
+            said = serving_facts(self._ring, self.timeline.slots)
+        else:
+            said = cooling_facts(self._ring, self._around.loop, self.facts.newest)
+        self.facts.post(end_ms, said)
 
     def _sweep_number(self, ms: int) -> int:
         return ms * _SWEEPS // self._clock.forget
@@ -264,3 +350,28 @@ class Partition:
         )
         for state in kept:
             state.keep(slots)
+
+
+def _facts_marks(batch: Batch) -> Iterator[tuple[int, int]]:
+    """Messages, by number, that say up to when verdicts go on without this partition."""
+    for number, message in enumerate(batch.messages):
+        if not message.value and (until_ms := facts_of(message.headers)) is not None:
+            yield number, until_ms
+
+
+def _memory_of(snapshots: Iterator[tuple[Source, Snapshot]]) -> dict[str, np.ndarray]:
+    found = [*snapshots]
+    where = [f"{topic} {number} {s.at_ms} {s.offset}" for (topic, number), s in found]
+    return {
+        "where": as_text("\n".join(where)),
+        "memory": framed([snapshot.memory for _, snapshot in found]),
+    }
+
+
+def _snapshots_of(memory: Arrays) -> dict[Source, Snapshot]:
+    out: dict[Source, Snapshot] = {}
+    lines = text_of(memory["where"]).splitlines()
+    for line, body in zip(lines, unframed(memory["memory"]), strict=True):
+        topic, number, at_ms, offset = line.split()
+        out[topic, int(number)] = Snapshot(at_ms=int(at_ms), offset=int(offset), memory=body)
+    return out

@@ -1,19 +1,24 @@
 """What is known around a device: who it is, its node's LLM servers, its loop's cooling unit.
 
-One per process. Inventory and cooling units are seen by the one worker that reads their partition;
-with several workers each also reads the inventory from the store (see `Inventory.load`).
+All of it by event time: what a verdict about a moment sees does not depend on what was read first.
+Servers are in the partition of the same number; cooling units in any, which each worker follows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ridgeline.events import InventoryItem, Pool
+from ridgeline.schema import FACILITY, SERVING
+from streams.counters import NEVER
 from streams.detectors.verdict import Groups
 from streams.episodes import Who
+from streams.facts import Facts, Numbers, Snapshot
+from streams.memory import Arrays, as_text, text_of
 from streams.ring import Ring
 from streams.slots import Slots, widened
 
@@ -29,6 +34,11 @@ SERVING_COLUMNS = (
     "generation_tokens",
     "preemptions",
 )
+COOLING_NUMBERS = ("supply_celsius", "supply_celsius_usual", "flow_share")
+NOT_PRUNED_MS = 120_000
+"""How long facts are kept while no GPU is judged: rows may still come that are that old."""
+Source = tuple[str, int]
+"""Topic and partition that facts come from."""
 
 
 @dataclass(slots=True)
@@ -36,7 +46,7 @@ class Inventory:
     """The newest item of every device, and which devices changed their place since when."""
 
     items: dict[int, InventoryItem] = field(default_factory=dict)
-    moved: list[int] = field(default_factory=list)
+    moved: list[InventoryItem] = field(default_factory=list)
     forgotten: int = 0
     _newest_ms: int = 0
     _least: int = 512
@@ -53,7 +63,7 @@ class Inventory:
             if known is None or item.seen_ms >= known.seen_ms:
                 self.items[item.device] = item
                 if known is None or _place(known) != _place(item):
-                    self.moved.append(item.device)
+                    self.moved.append(item)
                 self._newest_ms = max(self._newest_ms, item.seen_ms)
         self._forget()
         if len(self.moved) > 1000 + 2 * len(self.items):
@@ -67,9 +77,11 @@ class Inventory:
         self.items = {d: item for d, item in self.items.items() if item.seen_ms >= since}
         self._least = max(_LEAST_ITEMS, len(self.items))
 
-    def moved_since(self, version: int) -> list[int] | None:
-        """Devices that are new or moved after `version`; None: too long ago to say."""
-        return None if version < self.forgotten else self.moved[version - self.forgotten :]
+    def moved_since(self, version: int) -> list[InventoryItem]:
+        """Where devices are that were new or moved after `version`; all, if that is long ago."""
+        if version < self.forgotten:
+            return [*self.items.values()]
+        return self.moved[version - self.forgotten :]
 
     def who(self, device: int) -> Who:
         """The name of a device, or its number when nobody introduced it."""
@@ -81,53 +93,76 @@ class Inventory:
         return Who(subject=subject, pool=item.pool)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeNumbers:
-    """Numbers of LLM servers by node, sorted by node."""
-
-    end_ms: int
-    nodes: np.ndarray
-    numbers: dict[str, np.ndarray]
-
-
 @dataclass(slots=True)
 class Board:
-    """The latest values that other families' detectors look at."""
+    """What the partitions of this worker know about each other; `readers` are who needs it.
+
+    A partition reads the facts of the LLM servers in the partition of its own number, and of all
+    cooling units.
+    """
 
     inventory: Inventory = field(default_factory=Inventory)
-    servers: dict[int, NodeNumbers] = field(default_factory=dict)
-    loops: dict[str, tuple[int, dict[str, float]]] = field(default_factory=dict)
+    facts: dict[Source, Facts] = field(default_factory=dict)
+    _readers: dict[int, int] = field(default_factory=dict)
 
-    def post_serving(self, partition: int, ring: Ring, slots: Slots) -> None:
-        """Remember what the LLM servers of a partition do."""
-        at = np.flatnonzero(ring.present)
-        nodes, group = np.unique(slots.node[at], return_inverse=True)
-        numbers = {}
-        for name in SERVING_COLUMNS:
-            total = np.full(len(nodes), np.nan)
-            value = ring.now(name)[at]
-            known = ~np.isnan(value)
-            sums = np.bincount(group[known], value[known], len(nodes))
-            counts = np.bincount(group[known], minlength=len(nodes))
-            total[counts > 0] = sums[counts > 0]
-            numbers[name] = total
-        self.servers[partition] = NodeNumbers(end_ms=ring.end_ms, nodes=nodes, numbers=numbers)
+    def sources(self, topics: Iterable[str], partition: int) -> Iterator[tuple[Source, Facts]]:
+        """Facts of these topics that matter to a partition."""
+        for source, facts in self.facts.items():
+            topic, number = source
+            if topic in topics and (topic == FACILITY.topic or number == partition):
+                yield source, facts
 
-    def post_facility(self, ring: Ring, slots: Slots) -> None:
-        """Remember what the cooling units do, by loop."""
-        for slot in np.flatnonzero(ring.present):
-            item = self.inventory.items.get(int(slots.device[slot]))
-            supply = float(ring.now("supply_celsius")[slot])
-            if item is None or not item.cooling_loop or np.isnan(supply):
-                continue
-            flow = ring.now("flow_liters_per_minute")[slot]
-            usual_flow = ring.usual("flow_liters_per_minute")[slot]
-            numbers = {
-                "supply_celsius": supply,
-                "supply_celsius_usual": float(ring.usual("supply_celsius")[slot]),
-                "flow_share": float(flow / usual_flow) if usual_flow > 0 else float("nan"),
-            }
-            self.loops[item.cooling_loop] = (ring.end_ms, numbers)
+    def complete_ms(self, topics: Iterable[str], partition: int) -> int:
+        """How far a partition may be judged that needs facts of these topics."""
+        return min((f.complete_ms for _, f in self.sources(topics, partition)), default=2**62)
+
+    def judged(self, partition: int, ms: int | None) -> None:
+        """Note that a partition needs nothing of before; None: it needs nothing any more."""
+        if ms is None:
+            self._readers.pop(partition, None)
+        else:
+            self._readers[partition] = ms
+        least = min(self._readers.values(), default=None)
+        for (topic, number), facts in self.facts.items():
+            mine = self._readers.get(number) if topic == SERVING.topic else least
+            facts.forget(facts.until_ms - NOT_PRUNED_MS if mine is None else mine)
+
+
+def serving_facts(ring: Ring, slots: Slots) -> Numbers:
+    """What the LLM servers of each node do, summed over them."""
+    at = np.flatnonzero(ring.present)
+    nodes, group = np.unique(slots.node[at], return_inverse=True)
+    values = np.full((len(SERVING_COLUMNS), len(nodes)), np.nan)
+    for total, name in zip(values, SERVING_COLUMNS, strict=True):
+        value = ring.now(name)[at]
+        known = ~np.isnan(value)
+        sums = np.bincount(group[known], value[known], len(nodes))
+        counts = np.bincount(group[known], minlength=len(nodes))
+        total[counts > 0] = sums[counts > 0]
+    return Numbers(keys=nodes, ends_ms=np.full(len(nodes), ring.end_ms), values=values)
+
+
+def cooling_facts(ring: Ring, loops: Groups, before: Numbers | None) -> Numbers:
+    """What the cooling units do, by loop; of a loop not seen now what was said last."""
+    supply, usual = ring.now("supply_celsius"), ring.usual("supply_celsius")
+    flow, usual_flow = (
+        ring.now("flow_liters_per_minute"),
+        ring.usual("flow_liters_per_minute"),
+    )
+    said: dict[str, tuple[int, tuple[float, ...]]] = {}
+    if before is not None:
+        rows = zip(before.keys.tolist(), before.ends_ms.tolist(), before.values.T, strict=True)
+        said = {k: (end, tuple(v)) for k, end, v in rows if ring.end_ms - end <= STALE_MS}
+    for slot in np.flatnonzero(ring.present & loops.known & ~np.isnan(supply)):
+        share = flow[slot] / usual_flow[slot] if usual_flow[slot] > 0 else np.nan
+        name = loops.names[loops.code[slot]]
+        said[name] = (ring.end_ms, (float(supply[slot]), float(usual[slot]), float(share)))
+    names = sorted(said)
+    return Numbers(
+        keys=np.array(names, dtype=np.str_),
+        ends_ms=np.array([said[name][0] for name in names], dtype=np.int64),
+        values=np.array([said[n][1] for n in names]).reshape(-1, len(COOLING_NUMBERS)).T,
+    )
 
 
 def _place(item: InventoryItem) -> tuple[str, ...]:
@@ -142,26 +177,43 @@ class Neighbourhood:
         self._board, self._partition, self._slots = board, partition, slots
         self._version = 0
         self._seen = 0
+        self._ahead: list[InventoryItem] = []
         self._codes = np.zeros((len(_PLACES), 0), dtype=np.int32)
         self._numbers: tuple[dict[str, int], ...] = tuple({} for _ in _PLACES)
-        self._servers: tuple[NodeNumbers, np.ndarray] | None = None
+        self._servers: tuple[Numbers, np.ndarray] | None = None
+        self._cooling: dict[str, dict[str, float]] = {}
         self._end_ms = 0
         self._size = 0
 
     def at(self, end_ms: int, size: int) -> Neighbourhood:
         """The same, at a hop, for the first `size` slots."""
-        inventory = self._board.inventory
-        moved = inventory.moved_since(self._version)
-        known = 0 if moved is None else self._seen
         self._codes = widened(self._codes, size, -1)
-        if moved:
-            at = self._slots.find(np.array(moved, dtype=np.uint64))
-            self._enter(int(slot) for slot in at if 0 <= slot < known)
-        self._enter(range(known, size))
-        self._version, self._seen = inventory.version, size
+        self._move(end_ms)
+        self._enter(range(self._seen, size))
+        self._seen = size
         self._end_ms, self._size = end_ms, size
         self._servers = self._find_servers(end_ms)
+        self._cooling = self._find_cooling(end_ms)
         return self
+
+    def _move(self, end_ms: int) -> None:
+        """Have known devices be where they were introduced by then."""
+        inventory = self._board.inventory
+        if inventory.version != self._version:
+            self._ahead += inventory.moved_since(self._version)
+            self._version = inventory.version
+        if not self._ahead:
+            return
+        slots = self._slots.find(np.array([i.device for i in self._ahead], dtype=np.uint64))
+        known = [
+            (slot, item)
+            for slot, item in zip(slots.tolist(), self._ahead, strict=True)
+            if 0 <= slot < self._seen  # others are looked up when their first row comes
+        ]
+        for slot, item in sorted(known, key=lambda pair: pair[1].seen_ms):
+            if item.seen_ms <= end_ms:
+                self._place(slot, item)
+        self._ahead = [item for _, item in known if item.seen_ms > end_ms]
 
     def keep(self, slots: np.ndarray) -> None:
         """Forget all but these slots, which become 0, 1, ... in their order."""
@@ -169,16 +221,43 @@ class Neighbourhood:
         self._seen = self._size = len(slots)
         self._servers = None
 
+    def memory(self, size: int) -> dict[str, np.ndarray]:
+        """Where the first `size` devices are."""
+        names = as_text(json.dumps([[*numbers] for numbers in self._numbers]))
+        return {"codes": widened(self._codes, size, -1)[:, :size], "names": names}
+
+    def restore(self, memory: Arrays) -> None:
+        """Go on from a memory."""
+        self._codes = memory["codes"].copy()
+        self._seen = self._size = self._codes.shape[1]
+        self._numbers = tuple(
+            {name: number for number, name in enumerate(names)}
+            for names in json.loads(text_of(memory["names"]))
+        )
+
     def _enter(self, slots: Iterable[int]) -> None:
         for slot in slots:
             item = self._board.inventory.items.get(int(self._slots.device[slot]))
-            for i, name in enumerate(("",) * len(_PLACES) if item is None else _place(item)):
-                numbers = self._numbers[i]
-                self._codes[i, slot] = numbers.setdefault(name, len(numbers)) if name else -1
+            self._place(slot, item)
+
+    def _place(self, slot: int, item: InventoryItem | None) -> None:
+        for i, name in enumerate(("",) * len(_PLACES) if item is None else _place(item)):
+            numbers = self._numbers[i]
+            self._codes[i, slot] = numbers.setdefault(name, len(numbers)) if name else -1
 
     def _groups(self, place: str) -> Groups:
         i = _PLACES.index(place)
         return Groups(self._codes[i, : self._size], tuple(self._numbers[i]))
+
+    def complete_ms(self, topics: Iterable[str]) -> int:
+        """How far the devices may be judged by what these topics say."""
+        return self._board.complete_ms(topics, self._partition)
+
+    def snapshots(self, topics: Iterable[str], ms: int) -> Iterator[tuple[Source, Snapshot]]:
+        """Where these topics are to be read from by whoever goes on from that time."""
+        for source, facts in self._board.sources(topics, self._partition):
+            if (snapshot := facts.snapshot(ms)) is not None:
+                yield source, snapshot
 
     @property
     def pool(self) -> Groups:
@@ -200,26 +279,40 @@ class Neighbourhood:
         """Cooling loops."""
         return self._groups("loop")
 
-    def _find_servers(self, end_ms: int) -> tuple[NodeNumbers, np.ndarray] | None:
-        servers = self._board.servers.get(self._partition)
-        if servers is None or abs(servers.end_ms - end_ms) > STALE_MS or not len(servers.nodes):
+    def _find_servers(self, end_ms: int) -> tuple[Numbers, np.ndarray] | None:
+        facts = self._board.facts.get((SERVING.topic, self._partition))
+        servers = None if facts is None else facts.at(end_ms)
+        if servers is None or not len(servers.keys):
             return None
         nodes = self._slots.node[: self._size]
-        at = np.minimum(np.searchsorted(servers.nodes, nodes), len(servers.nodes) - 1)
-        return servers, np.where(servers.nodes[at] == nodes, at, -1)
+        at = np.minimum(np.searchsorted(servers.keys, nodes), len(servers.keys) - 1)
+        fresh = end_ms - servers.ends_ms[at] <= STALE_MS
+        return servers, np.where((servers.keys[at] == nodes) & fresh, at, -1)
 
     def serving(self, name: str) -> np.ndarray:
         """A number of the LLM servers on the device's node; NaN when there is none lately."""
         if self._servers is None:
             return np.full(self._size, np.nan)
         servers, at = self._servers
-        return np.where(at >= 0, servers.numbers[name][at], np.nan)
+        return np.where(at >= 0, servers.values[SERVING_COLUMNS.index(name)][at], np.nan)
+
+    def _find_cooling(self, end_ms: int) -> dict[str, dict[str, float]]:
+        """Numbers of the loops seen lately; of a loop in two partitions the newest."""
+        ends: dict[str, int] = {}
+        out: dict[str, dict[str, float]] = {name: {} for name in COOLING_NUMBERS}
+        for _, facts in sorted(self._board.sources((FACILITY.topic,), self._partition)):
+            said = facts.at(end_ms)
+            if said is None:
+                continue
+            for loop, at, values in zip(
+                said.keys.tolist(), said.ends_ms.tolist(), said.values.T.tolist(), strict=True
+            ):
+                if end_ms - at <= STALE_MS and at > ends.get(loop, NEVER):
+                    ends[loop] = at
+                    for name, value in zip(COOLING_NUMBERS, values, strict=True):
+                        out[name][loop] = value
+        return out
 
     def cooling(self, name: str) -> np.ndarray:
         """A number of the CDU of the device's cooling loop; NaN when there is none lately."""
-        fresh = {
-            loop: numbers[name]
-            for loop, (end_ms, numbers) in self._board.loops.items()
-            if abs(end_ms - self._end_ms) <= STALE_MS
-        }
-        return self.loop.value(fresh)
+        return self.loop.value(self._cooling[name])

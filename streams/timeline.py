@@ -166,6 +166,8 @@ class Timeline:
                 metrics.STREAM_LATE.labels(topic).inc(len(index))
             else:
                 self._waiting.setdefault(start, []).append((words, index))
+        if kept == NEVER and self._batches:  # nothing in it is needed: it goes with the one before
+            kept = self._batches.pop()[1]
         self._batches.append((last_offset, kept))
 
     @property

@@ -7,6 +7,7 @@ of faust-streaming 0.15.3; `tests/streams/test_transport_hooks.py` pins them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,8 +77,18 @@ class BatchConsumer(AiokafkaConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._released: dict[TP, int] = {}
+        self._held: set[TP] = set()
+
+    def hold(self, tp: TP, *, yes: bool) -> None:
+        """Hand over no more of a partition for now, or again."""
+        (self._held.add if yes else self._held.discard)(tp)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, Any]:  # noqa: ASYNC109 - Faust's signature
+        if self._held and active_partitions:
+            active_partitions = active_partitions - self._held
+            if not active_partitions:  # to aiokafka none means all
+                await asyncio.sleep(FETCH_WAIT_MS / 1000)
+                return {}
         records = await super()._getmany(active_partitions, timeout)
         return {tp: [as_one(batch)] for tp, batch in records.items() if batch}
 

@@ -64,7 +64,7 @@ def main() -> None:
             flush=True,
         )
         for line in result.differences[:20]:
-            print(f"    {line}", flush=True)
+            print(f"    {line[:1000]}", flush=True)
         failed += bool(result.differences)
         if options.keep and result.differences:
             print(f"    kept {folder}", flush=True)

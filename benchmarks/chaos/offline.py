@@ -13,9 +13,20 @@ import numpy as np
 from ridgeline.errors import Reject
 from ridgeline.events import Detection, InventoryItem
 from ridgeline.frames import decode, resolve, watermark_of
-from ridgeline.schema import MISSING_COUNTER, MISSING_STATE, SCHEMAS, Kind, Schema
+from ridgeline.schema import (
+    FABRIC,
+    FACILITY,
+    GPU,
+    MISSING_COUNTER,
+    MISSING_STATE,
+    SCHEMAS,
+    SERVING,
+    Kind,
+    Schema,
+)
 from streams.batches import APPEND_TIME, Batch, Fetched
 from streams.episodes import Policy
+from streams.facts import Facts
 from streams.kernels import SATURATED_32
 from streams.partition import Partition
 from streams.surroundings import Board
@@ -154,23 +165,37 @@ def _fold(schema: Schema, rows: list[Row]) -> Row:
     return out
 
 
+class _AllKept(Board):
+    """A board that drops no fact: partitions are read one after the other."""
+
+    def judged(self, partition: int, ms: int | None) -> None:
+        """Keep everything."""
+
+
 def detections(
-    schema: Schema,
-    logs: Mapping[int, Sequence[Fetched]],
+    logs: Mapping[str, Mapping[int, Sequence[Fetched]]],
     items: Iterable[InventoryItem],
     clock: Clock,
     policy: Policy,
 ) -> list[Detection]:
-    """What a worker says that reads each partition once, from beginning to end, alone."""
-    board = Board()
+    """What a worker says that reads each partition once, from beginning to end, alone.
+
+    First what others need, then the others: whatever they say in life must not depend on it.
+    """
+    board = _AllKept()
     board.inventory.load(items)
     out: list[Detection] = []
-    for number, log in logs.items():
-        partition = Partition(schema, number, clock, policy, board, {})
-        for message in log:
-            batch = Batch(topic=schema.topic, partition=number, messages=[message])
-            for output in partition.take(batch, 10**15):
-                out += [e for e in output.events if isinstance(e, Detection)]
+    for schema in sorted(SCHEMAS.values(), key=(SERVING, FACILITY, GPU, FABRIC).index):
+        for number, log in logs[schema.topic].items():
+            facts = Facts() if schema in (SERVING, FACILITY) else None
+            partition = Partition(schema, number, clock, policy, board, {}, facts=facts)
+            for message in log:
+                batch = Batch(topic=schema.topic, partition=number, messages=[message])
+                for output in partition.take(batch, 10**15):
+                    out += [e for e in output.events if isinstance(e, Detection)]
+            if facts is not None:
+                facts.reached(10**15)
+                board.facts[schema.topic, number] = facts
     return out
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +250,7 @@ async def _compare(
 ) -> None:
     """Wait until everything is as it has to be, or for long enough."""
     want: dict[str, offline.Rows] = {}
-    said: list[Detection] = []
+    said = offline.detections(logs, items, CLOCK, Policy())
     for schema in SCHEMAS.values():
         mine = logs[schema.topic]
         rows = offline.windows(schema, mine.values(), CLOCK)
@@ -259,7 +260,6 @@ async def _compare(
             f"{schema.family}_1m": minutes,
             f"{schema.family}_1h": offline.rolled(schema, minutes, 3_600_000),
         }
-        said += offline.detections(schema, mine, items, CLOCK, Policy())
     letters = {
         (topic, number, m.offset)
         for topic, log in logs.items()
@@ -340,12 +340,16 @@ def _stored(store: Store, table: str, schema: Schema) -> offline.Rows:
 def _episodes(said: Sequence[Detection], found: Sequence[Detection]) -> list[str]:
     last = {d.id: d for d in sorted(said, key=lambda d: d.updated_ms)}
     want, got = ({d.id: _facts(d) for d in side} for side in (last.values(), found))
-    return [
-        f"episode {one}: want {want.get(one)}, found {got.get(one)}"
-        for one in sorted(want.keys() | got.keys())
-        if want.get(one) != got.get(one)
-    ]
+    out = []
+    for one in sorted(want.keys() | got.keys()):
+        pairs = zip_longest(want.get(one, ()), got.get(one, ()), fillvalue="nothing")
+        differ = [f"want {w}, found {g}" for w, g in pairs if w != g]
+        if differ:
+            out.append(f"episode {one} {(want.get(one) or got[one])[:2]}: {'; '.join(differ)}")
+    return out
 
 
 def _facts(d: Detection) -> tuple[Any, ...]:
-    return d.condition, d.device, d.state.value, d.severity, d.opened_ms, d.closed_ms, d.windows
+    told = (d.summary, *(f"{e.name} {e.value}" for e in (*d.evidence, *d.counter_evidence)))
+    closed = (d.state.value, d.opened_ms, d.closed_ms, d.windows)
+    return d.condition, d.device, d.severity, *closed, *told

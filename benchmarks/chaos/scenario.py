@@ -12,7 +12,7 @@ from ridgeline.frames import encode, headers_of
 from ridgeline.ids import device_id, node_id
 from ridgeline.schema import FABRIC, FACILITY, GPU, MISSING_COUNTER, SERVING, Kind, Schema
 
-NODES, GPUS = 6, 2
+NODES, GPUS, COOLERS = 6, 2, 2
 DISORDER_MS = 3000  # less than the allowed lateness
 LATE_SHARE, TWICE_SHARE, MISSING_SHARE, RESET_SHARE = 0.004, 0.02, 0.05, 0.01
 BROKEN = b"poison"
@@ -38,7 +38,7 @@ def devices() -> list[tuple[Schema, int, list[int]]]:
         out.append((FABRIC, node, [device_id(f"n{n}", "port", "mlx5_0")]))
         if n % 2:
             out.append((SERVING, node, [device_id(f"n{n}", "serving", "llm")]))
-    for c in range(2):
+    for c in range(COOLERS):
         cooler = f"cdu{c}"
         out.append((FACILITY, node_id(cooler), [device_id(cooler, "facility", cooler)]))
     return out
@@ -47,6 +47,8 @@ def devices() -> list[tuple[Schema, int, list[int]]]:
 def inventory(seen_ms: int) -> list[InventoryItem]:
     """Who they are. Nodes without an LLM server belong to the decode pool."""
     kinds = {"gpu": DeviceKind.GPU, "fabric": DeviceKind.PORT, "serving": DeviceKind.SERVING}
+    loops = {node_id(f"n{n}"): f"loop{n % COOLERS}" for n in range(NODES)}
+    loops |= {node_id(f"cdu{c}"): f"loop{c}" for c in range(COOLERS)}
     decoding = {node for n in range(0, NODES, 2) if (node := node_id(f"n{n}"))}
     return [
         InventoryItem(
@@ -57,6 +59,7 @@ def inventory(seen_ms: int) -> list[InventoryItem]:
             name=f"{schema.family}{number}",
             pool=Pool.DECODE if node in decoding else Pool.PREFILL,
             rack="r1",
+            cooling_loop=loops[node],
             seen_ms=seen_ms,
         )
         for schema, node, found in devices()
@@ -154,8 +157,10 @@ def _facility(rows: np.ndarray, ill: bool, _: np.ndarray) -> None:  # noqa: FBT0
 
 
 def _serving(rows: np.ndarray, ill: bool, _: np.ndarray) -> None:  # noqa: FBT001 - likewise
-    rows["requests_running"] = 0.0 if ill else 10.0
-    rows["generation_tokens"] = 0  # so that no GPU's verdict hangs on when this was read
+    second = int(rows["ts"][0]) // 1000 % 1_000_000
+    rows["requests_running"] = 0.0 if ill else 10.0  # its GPUs' verdicts hang on it
+    rows["generation_tokens"], rows["prompt_tokens"] = 1000 * second, second
+    rows["preemptions"] = 0
 
 
 _SYMPTOMS: dict[str, Callable[[np.ndarray, bool, np.ndarray], None]] = {

@@ -130,4 +130,5 @@ DETECTOR = Detector(
     finders={"gpu": find},
     columns={"gpu": COLUMNS},
     peaks={"gpu": ("dram_util_ratio",)},
+    needs={"gpu": ("serving",)},
 )

@@ -246,4 +246,5 @@ DETECTOR = Detector(
     finders={"gpu": find_gpu, "facility": find_cooling},
     columns={"gpu": COLUMNS, "facility": COOLING_COLUMNS},
     baselines={"facility": COOLING_COLUMNS},
+    needs={"gpu": ("facility",)},
 )

@@ -163,6 +163,7 @@ class Detector:
         columns: What it asks `now` for, by family.
         baselines: Those it also asks `usual` for.
         peaks: Those it also asks `peak` for.
+        needs: Families whose facts `around` has to have up to a window's end, by family judged.
     """
 
     name: str
@@ -171,6 +172,7 @@ class Detector:
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     baselines: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     peaks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def over(value: np.ndarray, limit: np.ndarray | float) -> np.ndarray:

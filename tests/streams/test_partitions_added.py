@@ -43,7 +43,7 @@ async def played(store: MemoryStore, logs: dict[int, list[Message]], count: int)
         return
 
     sink = Sink(store, nothing, lambda *_: None, pause_seconds=0)
-    processor = Processor(StreamsSettings(), store, sink, nothing, lambda _: count)
+    processor = Processor(StreamsSettings(), store, sink, nothing, {GPU.topic: count}.get)
     for number, log in logs.items():
         await processor.take(Batch(topic=GPU.topic, partition=number, messages=log))
     await sink.flush()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from ridgeline.events import DeadLetter, DeviceKind, Event, InventoryItem
-from ridgeline.frames import encode, headers_of, watermark_headers
+from ridgeline.frames import Headers, encode, headers_of, watermark_headers, watermark_of
 from ridgeline.schema import GPU
 from ridgeline.settings import StreamsSettings
 from streams.batches import Batch, Message
@@ -37,10 +37,10 @@ class Bench:
             self.released.append((topic, partition, offset))
 
         self.sink = Sink(self.store, publish, release, pause_seconds=0)
-        self.marks: list[tuple[str, int, int]] = []
+        self.marks: list[tuple[str, int, int | None]] = []
 
-        async def append_mark(topic: str, partition: int, newest_ms: int) -> None:
-            self.marks.append((topic, partition, newest_ms))
+        async def append_mark(topic: str, partition: int, headers: Headers) -> None:
+            self.marks.append((topic, partition, watermark_of(headers)))
 
         self.processor = Processor(StreamsSettings(), self.store, self.sink, append_mark)
 

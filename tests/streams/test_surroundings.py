@@ -7,9 +7,19 @@ import numpy as np
 from ridgeline.events import DeviceKind, InventoryItem, Pool
 from ridgeline.schema import FACILITY, GPU, SERVING, Schema
 from streams.columns import as_words
+from streams.detectors.verdict import Groups
+from streams.facts import Facts
 from streams.ring import Ring
 from streams.slots import Slots
-from streams.surroundings import SERVING_COLUMNS, STALE_MS, Board, Inventory, Neighbourhood
+from streams.surroundings import (
+    SERVING_COLUMNS,
+    STALE_MS,
+    Board,
+    Inventory,
+    Neighbourhood,
+    cooling_facts,
+    serving_facts,
+)
 from streams.timeline import Clock, Timeline
 
 END = 20_000
@@ -59,13 +69,17 @@ def test_groups_follow_the_inventory() -> None:
 
     first = around.at(END, 3).rack.count(np.array([True, False, True]))
     known = around.rack.known.tolist()
-    board.inventory.load([item(20, "r2"), item(11, "r2", seen_ms=2)])
+    board.inventory.load(
+        [item(20, "r2"), item(11, "r2", seen_ms=2), item(10, "r3", seen_ms=END + 1)]
+    )
     second = around.at(END, 3).rack
 
     assert [1.0, 1.0, 0.0] == first.tolist()
     assert [True, True, False] == known
     assert [1.0, 2.0, 2.0] == second.count(np.array([True, True, True])).tolist()
     assert [True, True, True] == around.pool.within("decode").tolist()
+    assert [1.0, 2.0, 2.0] == around.at(END + 1000, 3).rack.count(np.ones(3, bool)).tolist()
+    assert ("r1", "r2", "r3") == tuple(around.rack.names)
 
 
 def test_an_old_follower_reads_everything_anew() -> None:
@@ -76,7 +90,7 @@ def test_an_old_follower_reads_everything_anew() -> None:
 
     assert len(inventory.moved) <= 1002
     assert inventory.version == 1500
-    assert inventory.moved_since(0) is None
+    assert [*inventory.items.values()] == inventory.moved_since(0)
     assert inventory.moved_since(1500) == []
 
 
@@ -87,10 +101,14 @@ def test_servers_and_coolant_are_seen_by_node_and_loop() -> None:
     served = SERVING.empty(2)
     served["device"], served["node"], served["ts"] = [15, 16], [1, 1], END - 500
     served["requests_running"] = [3, 4]
-    board.post_serving(0, *ring_of(SERVING, SERVING_COLUMNS, served))
+    for source in ((SERVING.topic, 0), (FACILITY.topic, 3)):
+        board.facts[source] = Facts()
+    ring, slots = ring_of(SERVING, SERVING_COLUMNS, served)
+    board.facts[SERVING.topic, 0].post(END, serving_facts(ring, slots))
     cooled = FACILITY.empty(1)
     cooled["device"], cooled["ts"], cooled["supply_celsius"] = 99, END - 500, 31
-    board.post_facility(*ring_of(FACILITY, ("supply_celsius", "flow_liters_per_minute"), cooled))
+    ring, _ = ring_of(FACILITY, ("supply_celsius", "flow_liters_per_minute"), cooled)
+    board.facts[FACILITY.topic, 3].post(END, cooling_facts(ring, Groups.of(["loop-a"]), None))
     around = Neighbourhood(board, 0, slots_of(GPU, [10, 20]))
 
     now = around.at(END, 2)
