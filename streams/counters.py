@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ridgeline.schema import MISSING_COUNTER
 from streams.slots import grown
 
 NEVER = -(2**62)
@@ -12,28 +13,37 @@ NEVER = -(2**62)
 class Predecessors:
     """Readings by slot, and the time of the newest row of each device.
 
+    `arrays`: that time; whether every counter was last read then, or never was; the readings; when
+    each was taken, to be looked at only where they were not all taken together.
+
     Args:
         counters: How many counters a row has.
     """
 
     def __init__(self, counters: int) -> None:
-        self.arrays = (
+        self.arrays: tuple[np.ndarray, ...] = (
+            np.zeros(0, dtype=np.int64),
+            np.zeros(0, dtype=np.bool_),
             np.zeros((0, counters), dtype=np.uint64),
             np.zeros((0, counters), dtype=np.int64),
         )
-        self.last = np.zeros(0, dtype=np.int64)
-        self.ordered = np.zeros(0, dtype=np.int64)  # scratch of `kernels.in_order`
+
+    @property
+    def last(self) -> np.ndarray:
+        """Time of the newest row used, ms, by slot."""
+        return self.arrays[0]
+
+    @property
+    def value(self) -> np.ndarray:
+        """The readings, `[slot, counter]`; `MISSING_COUNTER`: never read."""
+        return self.arrays[2]
 
     def keep(self, slots: np.ndarray) -> None:
         """Forget all but these slots, which become 0, 1, ... in their order."""
-        value, ts = self.arrays
-        self.arrays = (value[slots], ts[slots])
-        self.last, self.ordered = self.last[slots], self.ordered[slots]
+        self.arrays = tuple(a[slots] for a in self.arrays)
 
     def grow(self, size: int) -> None:
         """Have room for `size` slots."""
         if len(self.last) < size:
-            value, ts = self.arrays
-            self.arrays = (grown(value, size, 0), grown(ts, size, NEVER))
-            self.last = grown(self.last, size, NEVER)
-            self.ordered = grown(self.ordered, size, NEVER)
+            empty = (NEVER, 1, MISSING_COUNTER, NEVER)
+            self.arrays = tuple(grown(a, size, e) for a, e in zip(self.arrays, empty, strict=True))

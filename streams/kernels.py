@@ -13,24 +13,38 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 
+from streams.prefetch import prefetch
+
 F = TypeVar("F", bound=Callable[..., Any])
 MISSING_WORD = np.uint32(2**32 - 1)
 MISSING_LONG = np.uint64(2**64 - 1)
 SATURATED_32 = np.uint64(2**32 - 1)
 """A 32-bit port counter at its stop: no reading (telegraf infiniband test data shows it)."""
 FUTURE, LATE = -1, -2
+_AHEAD = 4  # rows: less and memory is not there in time, more and it is pushed out again
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads ids that are not hashes
 
 
 def compiled(function: F) -> F:
     """Compile at the first call; kept on disk where numba finds a folder it may write to."""
+    return _compiled(function)
+
+
+def inlined(function: F) -> F:
+    """The same for what a loop calls for every row: a call there costs more than it does."""
+    return _compiled(function, forceinline=True)
+
+
+def _compiled(function: F, **how: Any) -> F:
+    # Python's check of every division for zero would keep loops from becoming vector code
+    how |= {"nogil": True, "error_model": "numpy"}
     try:
-        return cast("F", numba.njit(cache=True, nogil=True)(function))
+        return cast("F", numba.njit(cache=True, **how)(function))
     except RuntimeError:  # a read-only installation without NUMBA_CACHE_DIR
-        return cast("F", numba.njit(nogil=True)(function))
+        return cast("F", numba.njit(**how)(function))
 
 
-@compiled
+@inlined
 def long_at(words: np.ndarray, row: int, word: int) -> np.uint64:
     """The 64-bit value that starts at a word."""
     low, high = np.uint64(words[row, word]), np.uint64(words[row, word + 1])
@@ -89,11 +103,44 @@ def found(words: np.ndarray, index: np.ndarray, table: np.ndarray, device: np.nd
 
 
 @compiled
-def settle(words: np.ndarray, index: np.ndarray, slots: np.ndarray, node: np.ndarray) -> None:
-    """Take each indexed row's node as that of its slot: devices are moved now and then."""
+def located(
+    words: np.ndarray,
+    index: np.ndarray,
+    table: np.ndarray,
+    device: np.ndarray,
+    node: np.ndarray,
+    newest: np.ndarray,
+    count: int,
+) -> Any:
+    """Slot of each indexed row's device, -1 unknown; how many are; whether rows are in time order.
+
+    Nodes mostly report the same devices in the same order, so the next slot is tried first. Takes
+    each row's node as that of its slot, since devices are moved now and then. In order means that
+    every device's rows go on from `newest` (by slot; updated). `count` slots are in use.
+    """
+    slots = np.empty(len(index), dtype=np.int64)
+    mask = np.uint64(len(table) - 1)
+    unknown, ordered, guess = 0, True, np.int64(0)
     for i in range(len(index)):
-        if slots[i] >= 0:
-            node[slots[i]] = long_at(words, index[i], 2)
+        key = long_at(words, index[i], 4)
+        slot = guess
+        if slot >= count or device[slot] != key:
+            at = (key * _MIX) & mask
+            while table[at] >= 0 and device[table[at]] != key:
+                at = (at + np.uint64(1)) & mask
+            slot = np.int64(table[at])
+        slots[i] = slot
+        if slot < 0:
+            unknown += 1
+            continue
+        guess = slot + 1
+        of = long_at(words, index[i], 2)
+        if node[slot] != of:
+            node[slot] = of
+        ts = np.int64(long_at(words, index[i], 0))
+        ordered = ordered and ts >= newest[slot]
+        newest[slot] = max(newest[slot], ts)
+    return slots, unknown, ordered
 
 
 @compiled
@@ -113,127 +160,206 @@ def rebuild(table: np.ndarray, device: np.ndarray, count: int) -> None:
         place(table, device, slot)
 
 
-@compiled
-def in_order(words: np.ndarray, index: np.ndarray, slots: np.ndarray, newest: np.ndarray) -> bool:
-    """Whether every device's rows come in time order, going on from `newest` (by slot; updated)."""
-    for i in range(len(index)):
-        ts = np.int64(long_at(words, index[i], 0))
-        if slots[i] >= 0:
-            if ts < newest[slots[i]]:
-                return False
-            newest[slots[i]] = ts
-    return True
+@inlined
+def prefetch_row(array: np.ndarray, row: int) -> None:
+    """Have a row of `[row, column]` come."""
+    for j in range(0, array.shape[1], 64 // array.itemsize):
+        # numba gives the first argument by itself
+        prefetch(array, row * array.shape[1] + j)  # type: ignore[call-arg]
 
 
-@compiled
-def add_gauges(
-    reading: np.ndarray, total: np.ndarray, known: np.ndarray, least: np.ndarray, most: np.ndarray
-) -> None:
-    """Add a row's readings to a device's sums; without branches, so that it becomes vector code."""
-    for j in range(len(reading)):
-        one = reading[j]
-        there = one == one  # noqa: PLR0124 - NaN is not itself
-        total[j] += one if there else np.float32(0.0)
-        known[j] += np.uint16(there)
-        least[j] = min(least[j], one)
-        most[j] = max(most[j], one)
-
-
-@compiled
-def difference(
+@inlined
+def load(
     words: np.ndarray,
+    floats: np.ndarray,
     row: int,
+    gauges: np.ndarray,
     counters: np.ndarray,
+    reading: np.ndarray,
+    count: np.ndarray,
+) -> None:
+    """A row's gauges and counters side by side: columns of later versions lie at its end."""
+    for j in range(len(gauges)):
+        reading[j] = floats[row, gauges[j]]
+    for j in range(len(counters)):
+        count[j] = long_at(words, row, counters[j])
+
+
+@inlined
+def goes_on(count: np.ndarray, value: np.ndarray, slot: int) -> bool:
+    """Whether a row's counters all go on from their last readings: none came, went or was reset."""
+    strange = np.uint64(0)
+    for j in range(len(count)):
+        new, old = count[j], value[slot, j]
+        gone = (new == MISSING_LONG) | (new == SATURATED_32)
+        never = old == MISSING_LONG
+        strange |= np.uint64((gone != never) | ((new < old) & (not never)))
+    return bool(strange == 0)
+
+
+@compiled
+def take_readings(
+    count: np.ndarray,
+    slot: int,
     ts: np.int64,
     gap: int,
-    value: np.ndarray,
-    value_ts: np.ndarray,
+    before: tuple[np.ndarray, ...],
+    counts: tuple[np.ndarray, ...],
+    write: bool,
     increase: np.ndarray,
     took: np.ndarray,
 ) -> int:
-    """Increase of every counter since its last valid reading, and the seconds that took.
+    """The same as in `fold`, counter by counter, where `goes_on` says no or a reading is too old.
 
-    Both are 0 where there is no pair. Remembers the new readings; returns how many were reset.
+    Sets the increase of every counter since its last reading and the seconds that took, both 0
+    where there is no pair; returns how many were reset.
     """
+    last, even, value, value_ts = before
+    paired, counted, base, extra = counts
+    width = value.shape[1]
+    if even[slot]:
+        value_ts[slot, :] = last[slot]
+    if paired[slot]:
+        paired[slot] = False
+        for j in range(width):
+            counted[slot, j] |= value[slot, j] != MISSING_LONG
     resets = 0
-    for j in range(len(counters)):
-        new = long_at(words, row, counters[j])
+    together = True
+    for j in range(width):
+        new, old = count[j], value[slot, j]
+        never = old == MISSING_LONG
         increase[j] = took[j] = 0.0
         if new == MISSING_LONG or new == SATURATED_32:  # noqa: PLR1714, SIM109 - numba knows no `in`
+            together = together and never
             continue
-        apart = ts - value_ts[j]
-        if apart <= gap:
-            if new < value[j]:  # it was reset: what it shows now is the increase
-                increase[j] = np.float64(new)
-                resets += 1
-            else:
-                increase[j] = np.float64(new - value[j])
-            took[j] = apart * 0.001
-        value[j], value_ts[j] = new, ts
+        apart = ts - value_ts[slot, j]
+        if not never:
+            extra[slot, j] += np.float64(old - base[slot, j])
+        if not never and apart <= gap:
+            grown = new if new < old else new - old  # reset: what it shows now is the increase
+            resets += new < old
+            counted[slot, j] |= write
+            increase[j], took[j] = np.float64(grown), apart * 0.001
+            extra[slot, j] += increase[j]
+        base[slot, j] = value[slot, j] = new
+        value_ts[slot, j] = ts
+    even[slot] = together
     return resets
 
 
-@compiled
-def add_increases(increase: np.ndarray, took: np.ndarray, total: np.ndarray) -> None:
-    """Add a row's increases to a device's; NaN until there is one."""
-    for j in range(len(increase)):
-        if took[j] > 0.0:
-            total[j] = increase[j] if np.isnan(total[j]) else total[j] + increase[j]
+@inlined
+def add_gauges(reading: np.ndarray, slot: int, sums: tuple[np.ndarray, ...]) -> None:
+    """Add a row's readings to a device's sums; without branches, so that it becomes vector code."""
+    samples, total, missing, least, most = sums
+    samples[slot] += 1
+    gone = np.uint32(0)
+    for j in range(len(reading)):
+        one = reading[j]
+        there = one == one  # noqa: PLR0124 - NaN is not itself
+        gone |= np.uint32(not there)
+        total[slot, j] += one if there else np.float32(0.0)
+    for j in range(len(reading)):
+        one = reading[j]
+        least[slot, j] = min(least[slot, j], one)
+        most[slot, j] = max(most[slot, j], one)
+    if gone:
+        for j in range(len(reading)):
+            one = reading[j]
+            missing[slot, j] += np.uint32(one != one)  # noqa: PLR0124
 
 
-@compiled
-def add_words(
+@inlined
+def ask_ahead(
+    row: int,
+    slot: int,
+    words: np.ndarray,
+    value: np.ndarray,
+    pane: np.ndarray,
+    write: bool,
+    sums: tuple[np.ndarray, ...],
+) -> None:
+    """Have what a row and its device need come."""
+    prefetch_row(words, row)
+    prefetch_row(value, slot)
+    prefetch_row(pane, slot)
+    if write:
+        _, total, _, least, most = sums
+        prefetch_row(total, slot)
+        prefetch_row(least, slot)
+        prefetch_row(most, slot)
+
+
+@inlined
+def go_on(
+    count: np.ndarray,
+    slot: int,
+    seconds: np.float32,
+    value: np.ndarray,
+    columns: np.ndarray,
+    pane: np.ndarray,
+    first: int,
+) -> None:
+    """Take readings of which `goes_on` says yes; increases and seconds of `columns` to the pane."""
+    apart = pane.shape[1] // 2
+    for k in range(len(columns)):
+        old = value[slot, columns[k]]
+        if old != MISSING_LONG:
+            pane[slot, first + k] += np.float32(count[columns[k]] - old)
+            pane[slot, first + k + apart] += seconds
+    for j in range(len(count)):
+        value[slot, j] = MISSING_LONG if value[slot, j] == MISSING_LONG else count[j]
+
+
+@inlined
+def add_to_pane(reading: np.ndarray, slot: int, columns: np.ndarray, pane: np.ndarray) -> None:
+    """Add a row's readings of some columns to a device's pane, and how many there are."""
+    apart = pane.shape[1] // 2
+    for k in range(len(columns)):
+        one = reading[columns[k]]
+        there = one == one  # noqa: PLR0124 - NaN is not itself
+        pane[slot, k] += one if there else np.float32(0.0)
+        pane[slot, k + apart] += np.float32(there)
+
+
+@inlined
+def add_bits(
     words: np.ndarray,
     row: int,
+    slot: int,
     states: np.ndarray,
     flags: np.ndarray,
-    newest: np.ndarray,
-    union: np.ndarray,
+    write: bool,
+    bits: tuple[np.ndarray, ...],
+    ring_states: np.ndarray,
 ) -> None:
     """Take a row's states as the newest and unite its flag sets with a device's."""
+    newest, union = bits
     for j in range(len(states)):
-        if words[row, states[j]] != MISSING_WORD:
-            newest[j] = words[row, states[j]]
-    for j in range(len(flags)):
-        bits = words[row, flags[j]]
-        if bits != MISSING_WORD:
-            union[j] = bits if union[j] == MISSING_WORD else union[j] | bits
-
-
-@compiled
-def add_to_pane(
-    reading: np.ndarray,
-    increase: np.ndarray,
-    took: np.ndarray,
-    gauges: np.ndarray,
-    counters: np.ndarray,
-    pane: np.ndarray,
-) -> None:
-    """Add a row to a device's pane: numerators first, then denominators."""
-    width = len(gauges) + len(counters)
-    for j in range(len(gauges)):
-        one = reading[gauges[j]]
-        if not np.isnan(one):
-            pane[j] += one
-            pane[width + j] += np.float32(1.0)
-    for j in range(len(counters)):
-        to = len(gauges) + j
-        pane[to] += np.float32(increase[counters[j]])
-        pane[width + to] += np.float32(took[counters[j]])
+        state = words[row, states[j]]
+        if state != MISSING_WORD:
+            ring_states[j, slot] = state
+            if write:
+                newest[slot, j] = state
+    if write:
+        for j in range(len(flags)):
+            found, had = words[row, flags[j]], union[slot, j]
+            if found != MISSING_WORD:
+                union[slot, j] = found if had == MISSING_WORD else had | found
 
 
 @compiled
 def fold(
     words: np.ndarray,
-    float_words: np.ndarray,
+    floats: np.ndarray,
     index: np.ndarray,
     slots: np.ndarray,
     at: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    last: np.ndarray,
-    before: tuple[np.ndarray, np.ndarray],
+    before: tuple[np.ndarray, ...],
     gap: int,
     write: bool,
-    window: tuple[np.ndarray, ...],
+    sums: tuple[np.ndarray, ...],
+    counts: tuple[np.ndarray, ...],
+    bits: tuple[np.ndarray, ...],
     ring: tuple[np.ndarray, ...],
     end_ms: int,
     bucket: int,
@@ -242,80 +368,102 @@ def fold(
 
     Args:
         words: Rows as words.
-        float_words: The same memory as float32.
+        floats: The same memory as float32.
         index: Which rows.
         slots: Their devices; -1 is left out.
         at: First words of the gauges, counters, states and flag sets.
-        last: Time of the newest row used, by slot: one at that time again is a repetition.
-        before: Last valid reading of every counter and its time, `[slot, counter]`.
+        before: `Predecessors.arrays`.
         gap: Readings further apart (ms) are no pair.
         write: Whether the rows count for the base window.
-        window: `OpenWindow.arrays`.
+        sums: `OpenWindow.sums`.
+        counts: `OpenWindow.counts`.
+        bits: `OpenWindow.bits`.
         ring: `Ring.arrays`.
         end_ms: End of the pane.
         bucket: Its place in the ring.
     """
-    gauges, counters, states, flags = at
-    samples, total, known, least, most, increases, newest, union = window
-    sums, ends, ring_gauges, ring_counters, ring_states = ring
-    reading = np.empty(len(gauges), dtype=np.float32)
-    increase, took = np.empty(len(counters)), np.empty(len(counters))
+    gauge_at, counter_at, state_at, flags_at = at
+    last, even, value, _ = before
+    paired = counts[0]
+    panes, ends, gauges, counters, ring_states = ring
+    pane = panes[bucket]
+    first, apart = len(gauges), len(gauges) + len(counters)
+    reading = np.empty(len(gauge_at), dtype=np.float32)
+    count = np.empty(len(counter_at), dtype=np.uint64)
+    increase, took = np.empty(len(count)), np.empty(len(count))
     used = resets = 0
     for i in range(len(index)):
+        if i + _AHEAD < len(index) and slots[i + _AHEAD] >= 0:
+            ask_ahead(index[i + _AHEAD], slots[i + _AHEAD], words, value, pane, write, sums)
         row, slot = index[i], slots[i]
         ts = np.int64(long_at(words, row, 0))
-        if slot < 0 or ts == last[slot]:
+        if slot < 0 or ts == last[slot]:  # one at the time of the newest row is a repetition
             continue
-        last[slot] = ts
         used += 1
-        reset = difference(
-            words, row, counters, ts, gap, before[0][slot], before[1][slot], increase, took
-        )
-        for j in range(len(gauges)):
-            reading[j] = float_words[row, gauges[j]]
+        load(words, floats, row, gauge_at, counter_at, reading, count)
+        if ends[slot] != end_ms:
+            ends[slot] = end_ms
+            for j in range(2 * apart):
+                pane[slot, j] = 0.0
+        since = ts - last[slot]
+        if even[slot] and since <= gap and goes_on(count, value, slot):
+            go_on(count, slot, np.float32(since * 0.001), value, counters, pane, first)
+            paired[slot] |= write
+        else:
+            reset = take_readings(count, slot, ts, gap, before, counts, write, increase, took)
+            resets += reset if write else 0
+            for k in range(len(counters)):
+                pane[slot, first + k] += np.float32(increase[counters[k]])
+                pane[slot, first + k + apart] += np.float32(took[counters[k]])
+        last[slot] = ts
+        add_to_pane(reading, slot, gauges, pane)
         if write:
-            resets += reset
-            samples[slot] += 1
-            add_gauges(reading, total[slot], known[slot], least[slot], most[slot])
-            add_increases(increase, took, increases[slot])
-            add_words(words, row, states, flags, newest[slot], union[slot])
-        pane = sums[slot, bucket]
-        if ends[slot, bucket] != end_ms:
-            ends[slot, bucket] = end_ms
-            pane[:] = 0.0
-        add_to_pane(reading, increase, took, ring_gauges, ring_counters, pane)
-        for j in range(len(states)):
-            if words[row, states[j]] != MISSING_WORD:
-                ring_states[j, slot] = words[row, states[j]]
+            add_gauges(reading, slot, sums)
+        add_bits(words, row, slot, state_at, flags_at, write, bits, ring_states)
     return used, resets
 
 
 @compiled
-def sum_up(
-    sums: np.ndarray,
+def add_suffixes(panes: np.ndarray, slot: int) -> None:
+    """Make a device's panes the sums of each and all after it."""
+    for hop in range(panes.shape[0] - 2, -1, -1):
+        for j in range(panes.shape[2]):
+            panes[hop, slot, j] += panes[hop + 1, slot, j]
+
+
+@compiled
+def slide(
+    panes: np.ndarray,
+    front: np.ndarray,
     ends: np.ndarray,
     size: int,
-    oldest: int,
     end_ms: int,
     bucket: int,
     mean: np.ndarray,
 ) -> np.ndarray:
-    """Means over the live panes of every slot into `mean` `[column, slot]`.
+    """Means over the last panes of every slot into `mean` `[column, slot]`; who has a newest row.
 
-    Returns who has a row in the newest pane.
+    Sums without subtracting: `front` is the sum of this turn's panes, and what the last turn left
+    in each place is the sum of its pane and of all after it. Each pane of each turn comes here
+    once, in order; `bucket` is its place. `[place, slot, column]`, so that a turn reads forward.
     """
-    hops, width = sums.shape[1], sums.shape[2] // 2
+    hops, width = panes.shape[0], panes.shape[2] // 2
+    pane, rest = panes[bucket], panes[(bucket + 1) % hops]
+    first, last = bucket == 0, bucket == hops - 1
     present = np.empty(size, dtype=np.bool_)
-    both = np.empty(2 * width)
+    both = np.empty(2 * width, dtype=np.float32)
     for slot in range(size):
-        both[:] = 0.0
-        for hop in range(hops):
-            if ends[slot, hop] > oldest:
-                for j in range(2 * width):
-                    both[j] += sums[slot, hop, j]
+        present[slot] = ends[slot] == end_ms
+        if not present[slot]:
+            pane[slot, :] = 0.0
+        for j in range(2 * width):
+            total = pane[slot, j] if first else front[slot, j] + pane[slot, j]
+            front[slot, j] = total
+            both[j] = total if last else total + rest[slot, j]
         for j in range(width):
             mean[j, slot] = both[j] / both[width + j] if both[width + j] > 0.0 else np.nan
-        present[slot] = ends[slot, bucket] == end_ms
+        if last:
+            add_suffixes(panes, slot)
     return present
 
 
@@ -344,14 +492,20 @@ def write_windows(
     start_ms: int,
     slots: np.ndarray,
     ids: tuple[np.ndarray, np.ndarray],
-    window: tuple[np.ndarray, ...],
+    value: np.ndarray,
+    sums: tuple[np.ndarray, ...],
+    counts: tuple[np.ndarray, ...],
+    bits: tuple[np.ndarray, ...],
 ) -> None:
     """Rows of the window table as words `[row, word]`; the window of these slots empties."""
-    samples, total, known, least, most, increase, newest_state, union = window
+    samples, total, missing, least, most = sums
+    paired, counted, base, extra = counts
+    newest, union = bits
     average_at, least_at, most_at, increase_at, state_at, flags_at = at
     device, node = ids
     floats = out.view(np.float32)
-    increases = increase.view(np.uint32)
+    one = np.empty(1)
+    halves = one.view(np.uint32)
     for i in range(len(slots)):
         slot = slots[i]
         out[i, 0], out[i, 1] = np.uint32(start_ms & 0xFFFFFFFF), np.uint32(start_ms >> 32)
@@ -360,27 +514,27 @@ def write_windows(
         out[i, 4] = np.uint32(device[slot] & np.uint64(0xFFFFFFFF))
         out[i, 5] = np.uint32(device[slot] >> np.uint64(32))
         out[i, 6] = samples[slot]
-        samples[slot] = 0
-        for j in range(len(average_at)):
-            if known[slot, j] > 0:
-                floats[i, average_at[j]] = total[slot, j] / known[slot, j]
-                floats[i, least_at[j]] = least[slot, j]
-                floats[i, most_at[j]] = most[slot, j]
-            else:
-                floats[i, average_at[j]] = np.nan
-                floats[i, least_at[j]] = np.nan
-                floats[i, most_at[j]] = np.nan
+        for j in range(total.shape[1]):
+            known = samples[slot] - missing[slot, j]
+            floats[i, average_at[j]] = total[slot, j] / known if known > 0 else np.nan
+            floats[i, least_at[j]] = least[slot, j] if known > 0 else np.nan
+            floats[i, most_at[j]] = most[slot, j] if known > 0 else np.nan
             total[slot, j] = 0.0
-            known[slot, j] = 0
+            missing[slot, j] = 0
             least[slot, j] = np.inf
             most[slot, j] = -np.inf
-        for j in range(len(increase_at)):
-            out[i, increase_at[j]] = increases[slot, 2 * j]
-            out[i, increase_at[j] + 1] = increases[slot, 2 * j + 1]
-            increase[slot, j] = np.nan
-        for j in range(len(state_at)):
-            out[i, state_at[j]] = newest_state[slot, j]
-            newest_state[slot, j] = MISSING_WORD
-        for j in range(len(flags_at)):
+        samples[slot] = 0
+        for j in range(value.shape[1]):
+            known_both = (paired[slot] and value[slot, j] != MISSING_LONG) or counted[slot, j]
+            increased = extra[slot, j] + np.float64(value[slot, j] - base[slot, j])
+            one[0] = increased if known_both else np.nan
+            out[i, increase_at[j]], out[i, increase_at[j] + 1] = halves[0], halves[1]
+            counted[slot, j] = False
+            extra[slot, j] = 0.0
+        paired[slot] = False
+        for j in range(newest.shape[1]):
+            out[i, state_at[j]] = newest[slot, j]
+            newest[slot, j] = MISSING_WORD
+        for j in range(union.shape[1]):
             out[i, flags_at[j]] = union[slot, j]
             union[slot, j] = MISSING_WORD

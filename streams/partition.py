@@ -294,7 +294,7 @@ class Partition:
 
     def _hop(self, pane: Pane) -> Iterator[Detection]:
         slots, ring = self.timeline.slots, self._ring
-        ring.sum_up(pane.end_ms, slots.count)
+        ring.slide(pane.end_ms, slots.count)
         if self._remembered is not None and pane.end_ms <= self._remembered.at_ms:
             return  # judged before: what follows from it is remembered
         if pane.fresh and self._stored is not None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from ridgeline.schema import MISSING_STATE, Kind, Schema
-from streams.kernels import learn, sum_up
-from streams.slots import grown, widened
+from streams.kernels import learn, slide
+from streams.slots import grown
 
 _REMEMBERED = ("usual", "seen", "peak", "states")
 
@@ -52,8 +52,9 @@ class Ring:
         self._learned_at = np.array([self._at[n] for n in self._learned], dtype=np.int64)
         self._hops, self._hop_ms, self._tau = hops, hop_ms, tau_hops
         width = len(names)
-        self._sums = np.zeros((0, hops, 2 * width), dtype=np.float32)
-        self._ends = np.zeros((0, hops), dtype=np.int64)
+        self._panes = np.zeros((hops, 0, 2 * width), dtype=np.float32)
+        self._front = np.zeros((0, 2 * width), dtype=np.float32)
+        self._ends = np.zeros(0, dtype=np.int64)
         self._states = np.zeros((len(states), 0), dtype=np.uint32)
         self._means = np.zeros((width, 0))
         self._usual = np.zeros((len(self._learned), 0))
@@ -65,8 +66,8 @@ class Ring:
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """What `kernels.fold` adds rows to: sums, their panes, columns and states."""
-        return self._sums, self._ends, self._gauges, self._counters, self._states
+        """What `kernels.fold` adds rows to: panes, the last one's end, columns and states."""
+        return self._panes, self._ends, self._gauges, self._counters, self._states
 
     def bucket(self, end_ms: int) -> int:
         """Place of the pane that ends then."""
@@ -75,27 +76,35 @@ class Ring:
     def grow(self, size: int) -> None:
         """Have room for `size` slots."""
         if len(self._ends) < size:
-            self._sums = grown(self._sums, size, 0)
+            self._panes = grown(self._panes, size, 0, axis=1)
+            self._front = grown(self._front, size, 0)
             self._ends = grown(self._ends, size, -1)
-            self._states = widened(self._states, size, MISSING_STATE)
-            self._means = widened(self._means, size, np.nan)
-            self._usual = widened(self._usual, size, 0)
-            self._seen = widened(self._seen, size, 0)
-            self._peak = widened(self._peak, size, np.nan)
+            self._states = grown(self._states, size, MISSING_STATE, axis=1)
+            self._means = grown(self._means, size, np.nan, axis=1)
+            self._usual = grown(self._usual, size, 0, axis=1)
+            self._seen = grown(self._seen, size, 0, axis=1)
+            self._peak = grown(self._peak, size, np.nan, axis=1)
 
     def keep(self, slots: np.ndarray) -> None:
         """Forget all but these slots, which become 0, 1, ... in their order."""
-        self._sums, self._ends = self._sums[slots], self._ends[slots]
+        self._panes = np.ascontiguousarray(self._panes[:, slots])
+        self._front = self._front[slots]
+        self._ends = self._ends[slots]
         for name in ("means", *_REMEMBERED):
             setattr(self, f"_{name}", np.ascontiguousarray(getattr(self, f"_{name}")[:, slots]))
         self.present, self.size = self.present[slots], len(slots)
 
-    def sum_up(self, end_ms: int, size: int) -> None:
-        """Look at the window that ends then, of the first `size` slots."""
+    def skip(self, end_ms: int, size: int) -> None:
+        """Let the panes before the one that ends then go by that had no rows; before its rows."""
         self.grow(size)
-        oldest = end_ms - self._hops * self._hop_ms
-        self.present = sum_up(
-            self._sums, self._ends, size, oldest, end_ms, self.bucket(end_ms), self._means
+        since = max(self.end_ms, end_ms - 2 * self._hops * self._hop_ms)
+        for end in range(since + self._hop_ms, end_ms, self._hop_ms):
+            self.slide(end, size)
+
+    def slide(self, end_ms: int, size: int) -> None:
+        """Look at the window that ends then, of the first `size` slots; each pane in its turn."""
+        self.present = slide(
+            self._panes, self._front, self._ends, size, end_ms, self.bucket(end_ms), self._means
         )
         self.size, self.end_ms = size, end_ms
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from streams.kernels import found, place, rebuild, settle
+from streams.kernels import found, located, place, rebuild
 
 _FIRST = 64
 
@@ -31,6 +31,7 @@ class Slots:
         self.count = 0
         self._device = np.zeros(_FIRST, dtype=np.uint64)
         self._node = np.zeros(_FIRST, dtype=np.uint64)
+        self._newest = np.full(_FIRST, -(2**62), dtype=np.int64)  # ms, of any row asked about
         self._table = np.full(4 * _FIRST, -1, dtype=np.int32)  # at most half full
 
     @property
@@ -49,29 +50,32 @@ class Slots:
 
     def restore(self, memory: Mapping[str, np.ndarray]) -> None:
         """Give the devices of a memory the slots they had."""
-        self._fill(memory["device"], memory["node"])
+        self._fill(memory["device"], memory["node"], self._newest[:0])
 
     def keep(self, slots: np.ndarray) -> None:
         """Forget all but these slots, which become 0, 1, ... in their order."""
-        self._fill(self.device[slots], self.node[slots])
+        self._fill(self.device[slots], self.node[slots], self._newest[slots])
 
-    def _fill(self, device: np.ndarray, node: np.ndarray) -> None:
+    def _fill(self, device: np.ndarray, node: np.ndarray, newest: np.ndarray) -> None:
         size = 4 * _FIRST
         while size < 2 * len(device):
             size *= 2
         self.count = len(device)
         self._device, self._node = grown(device.copy(), _FIRST, 0), grown(node.copy(), _FIRST, 0)
+        self._newest = grown(newest.copy(), max(_FIRST, self.count), -(2**62))
         self._table = np.full(size, -1, dtype=np.int32)
         rebuild(self._table, self._device, self.count)
 
-    def of(self, words: np.ndarray, index: np.ndarray) -> np.ndarray:
+    def of(self, words: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, bool]:
         """Slots of the devices of some rows, made for the unknown ones; -1 past the limit.
+
+        And whether every device's rows are in time order, after all that were asked about before.
 
         Args:
             words: Rows as 32-bit words (see `kernels`).
             index: Which rows, int64.
         """
-        slots, unknown = found(words, index, self._table, self._device)
+        slots, unknown, ordered = self._located(words, index)
         if unknown and self.count < self.limit:
             rows = words[index[slots < 0]]
             ids = np.ascontiguousarray(rows[:, 2:6]).view("<u8")
@@ -79,9 +83,13 @@ class Slots:
             for device, node in zip(fresh, ids[first, 0], strict=True):
                 if self.count < self.limit:
                     self._enter(device, node)
-            slots, _ = found(words, index, self._table, self._device)
-        settle(words, index, slots, self._node)
-        return np.asarray(slots)
+            slots, _, ordered = self._located(words, index)
+        return np.asarray(slots), bool(ordered)
+
+    def _located(self, words: np.ndarray, index: np.ndarray) -> Any:
+        return located(
+            words, index, self._table, self._device, self._node, self._newest, self.count
+        )
 
     def find(self, devices: np.ndarray) -> np.ndarray:
         """Slots of device ids; -1 for the unknown."""
@@ -93,6 +101,7 @@ class Slots:
     def _enter(self, device: np.uint64, node: np.uint64) -> None:
         self._device = grown(self._device, self.count + 1, 0)
         self._node = grown(self._node, self.count + 1, 0)
+        self._newest = grown(self._newest, self.count + 1, -(2**62))
         if 2 * (self.count + 1) > len(self._table):
             self._table = np.full(2 * len(self._table), -1, dtype=np.int32)
             rebuild(self._table, self._device, self.count)
@@ -101,21 +110,13 @@ class Slots:
         self.count += 1
 
 
-def grown(array: np.ndarray, size: int, fill: float) -> np.ndarray:
-    """The array with room for at least `size` along its first axis; new room holds `fill`."""
-    if len(array) >= size:
+def grown(array: np.ndarray, size: int, fill: float, axis: int = 0) -> np.ndarray:
+    """The array with room for at least `size` along an axis; new room holds `fill`."""
+    have = array.shape[axis]
+    if have >= size:
         return array
-    room = max(_FIRST, size, 2 * len(array))
-    out = np.full((room, *array.shape[1:]), fill, dtype=array.dtype)
-    out[: len(array)] = array
-    return out
-
-
-def widened(array: np.ndarray, size: int, fill: float) -> np.ndarray:
-    """The same along the last axis, for arrays that keep a column together."""
-    if array.shape[-1] >= size:
-        return array
-    room = max(_FIRST, size, 2 * array.shape[-1])
-    out = np.full((*array.shape[:-1], room), fill, dtype=array.dtype)
-    out[..., : array.shape[-1]] = array
+    room = max(_FIRST, size, 2 * have)
+    shape = (*array.shape[:axis], room, *array.shape[axis + 1 :])
+    out = np.full(shape, fill, dtype=array.dtype)
+    out[(slice(None),) * axis + (slice(0, have),)] = array
     return out

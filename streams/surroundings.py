@@ -20,7 +20,7 @@ from streams.episodes import Who
 from streams.facts import Facts, Numbers, Snapshot
 from streams.memory import Arrays, as_text, text_of
 from streams.ring import Ring
-from streams.slots import Slots, widened
+from streams.slots import Slots, grown
 
 STALE_MS = 30_000
 KEEP_MS = 24 * 3_600_000  # collectors introduce their devices again every few minutes
@@ -187,7 +187,7 @@ class Neighbourhood:
 
     def at(self, end_ms: int, size: int) -> Neighbourhood:
         """The same, at a hop, for the first `size` slots."""
-        self._codes = widened(self._codes, size, -1)
+        self._codes = grown(self._codes, size, -1, axis=1)
         self._move(end_ms)
         self._enter(range(self._seen, size))
         self._seen = size
@@ -224,7 +224,7 @@ class Neighbourhood:
     def memory(self, size: int) -> dict[str, np.ndarray]:
         """Where the first `size` devices are."""
         names = as_text(json.dumps([[*numbers] for numbers in self._numbers]))
-        return {"codes": widened(self._codes, size, -1)[:, :size], "names": names}
+        return {"codes": grown(self._codes, size, -1, axis=1)[:, :size], "names": names}
 
     def restore(self, memory: Arrays) -> None:
         """Go on from a memory."""

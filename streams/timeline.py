@@ -19,7 +19,7 @@ from ridgeline.schema import Kind, Schema
 from streams.batches import Rows
 from streams.columns import as_words, columns_of
 from streams.counters import NEVER, Predecessors
-from streams.kernels import FUTURE, LATE, fold, in_order, judged
+from streams.kernels import FUTURE, LATE, fold, judged
 from streams.memory import array_bytes
 from streams.ring import Ring
 from streams.slots import Slots, grown
@@ -117,7 +117,8 @@ class Timeline:
         count = self.slots.count
         self._before.grow(count)
         self._seen_before = grown(self._seen_before, count, NEVER)
-        return np.maximum(self._before.last[:count], self._seen_before[:count])
+        newest: np.ndarray = np.maximum(self._before.last[:count], self._seen_before[:count])
+        return newest
 
     @property
     def state_bytes(self) -> int:
@@ -209,14 +210,20 @@ class Timeline:
     def _pane(self, start: int, chunks: list[Chunk]) -> Pane:
         if len(self._shunned):
             chunks = [self._without_shunned(chunk) for chunk in chunks]
-        known = [(words, index, self.slots.of(words, index)) for words, index in chunks]
+        known, ordered = list[Known](), True
+        for words, index in chunks:
+            slots, in_order = self.slots.of(words, index)
+            known.append((words, index, slots))
+            ordered = ordered and in_order
         self._refuse(sum(int((slots < 0).sum()) for _, _, slots in known))
-        for state in (self._before, self._window, self._ring):
+        for state in (self._before, self._window):
             state.grow(self.slots.count)
-        ordered = self._before.ordered
-        if not all(in_order(words, index, slots, ordered) for words, index, slots in known):
+        if not ordered:
             known = [_sorted(known)]
         end_ms, fresh = start + self.clock.hop, start >= self._durable
+        self._ring.skip(end_ms, self.slots.count)
+        if fresh and self._window_start is None:
+            self._window.start(self._before.value)
         rows = resets = 0
         for words, index, slots in known:
             used, reset = fold(
@@ -225,11 +232,12 @@ class Timeline:
                 index,
                 slots,
                 self._at,
-                self._before.last,
                 self._before.arrays,
                 self.clock.gap,
                 fresh,
-                self._window.arrays,
+                self._window.sums,
+                self._window.counts,
+                self._window.bits,
                 self._ring.arrays,
                 end_ms,
                 self._ring.bucket(end_ms),
@@ -251,7 +259,7 @@ class Timeline:
             return
         end = (self._window_start // self.clock.window + 1) * self.clock.window
         if end <= until_ms:
-            rows = self._window.take(self._window_start, self.slots)
+            rows = self._window.take(self._window_start, self.slots, self._before.value)
             self._window_start = None
             yield Window(end_ms=end, rows=rows)
 

@@ -56,7 +56,7 @@ def ring_of(schema: Schema, columns: tuple[str, ...], rows: np.ndarray) -> tuple
     line = Timeline(schema, Clock(), None, ring)
     line._waiting[END - 1000] = [(as_words(rows), np.arange(len(rows)))]
     list(line.advance(END))
-    ring.sum_up(END, line.slots.count)
+    ring.slide(END, line.slots.count)
     return ring, line.slots
 
 
