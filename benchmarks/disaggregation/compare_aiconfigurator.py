@@ -3,7 +3,8 @@
 Usage: `python -m benchmarks.disaggregation.compare_aiconfigurator PYTHON [ANSWERS]`. PYTHON is the
 interpreter of another environment with `aiconfigurator` (0.12.0 made docs/models.md); it is asked
 through `aic_runner.py`, some 20 s a question, unless ANSWERS already holds its JSON lines. Prints a
-row a question: gain of apart over together and decision of both, then how often they agree.
+row a question: gain of apart over together and decision of both, then how often they agree, also
+with random arrivals: AIConfigurator takes 1.8 times the prefill as a pool's TTFT, its queue.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ CASES = (  # served model, ours, format, system, ours, GPUs, shapes
     ("Qwen/Qwen3-235B-A22B-FP8", "qwen3-235b-a22b", "fp8", "h200_sxm", "H200-SXM", 32, (0, 1, 3)),
 )
 MARGIN = dc.MARGIN_RATIO
+ARRIVAL_CVS = (0.0, 0.5, 1.0)
 
 
 def questions() -> Iterator[dict[str, Any]]:
@@ -72,8 +74,8 @@ def theirs(python: str) -> Iterator[dict[str, Any]]:
     yield from (json.loads(line) for line in done.stdout.splitlines())
 
 
-def ours(question: dict[str, Any]) -> tuple[dc.Decision, float]:
-    """Our decision in AIConfigurator's terms: steady load, means, no queue; and seconds taken."""
+def ours(question: dict[str, Any], arrival_cv: float = 0.0) -> tuple[dc.Decision, float]:
+    """Our decision in AIConfigurator's terms: means, steady load unless told so; seconds taken."""
     replica = Replica(
         model=MODELS[question["ours"]],
         accelerator=BY_NAME[question["accelerator"]],
@@ -86,12 +88,22 @@ def ours(question: dict[str, Any]) -> tuple[dc.Decision, float]:
         output_tokens=question["osl"],
         slo_ttft_seconds=question["ttft_ms"] / 1e3,
         slo_tpot_seconds=question["tpot_ms"] / 1e3,
-        arrival_cv=0.0,
+        arrival_cv=arrival_cv,
         attainment_ratio=0.5,
     )
     start = time.perf_counter()
     fleet = dc.Fleet(replica=replica, engines=question["gpus"] // 8, network_gbps=3200)
     return dc.decide(fleet, work), time.perf_counter() - start
+
+
+def _rates(answer: dict[str, Any]) -> tuple[float, float]:
+    agg, disagg = (float(answer["best"].get(k, [0.0])[0]) for k in ("agg", "disagg"))
+    return agg, disagg
+
+
+def _theirs(answer: dict[str, Any]) -> bool:
+    agg, disagg = _rates(answer)
+    return _ratio(disagg, agg) >= 1 + MARGIN
 
 
 def _ratio(apart: float, together: float) -> float:
@@ -117,14 +129,14 @@ def main() -> None:
         if "best" not in answer:
             continue
         found, seconds = ours(answer)
-        agg, disagg = (answer["best"].get(k, [0.0])[0] for k in ("agg", "disagg"))
+        agg, disagg = _rates(answer)
         osl = answer["osl"]
         here = (
             found.together.rate_per_gpu * osl if found.together else 0.0,
             found.apart.rate_per_gpu * osl if found.apart else 0.0,
         )
         aic, mine = _ratio(disagg, agg), _ratio(here[1], here[0])
-        agree = (aic >= 1 + MARGIN) is found.advised
+        agree = _theirs(answer) is found.advised
         same, rows = same + agree, rows + 1
         speed.append((answer["seconds"], seconds))
         errors.extend(m / t for m, t in zip(here, (agg, disagg), strict=True) if t > 0 and m > 0)
@@ -140,6 +152,9 @@ def main() -> None:
     took = np.array(speed)
     ratio = np.array(errors)
     print(f"decisions that agree: {same} of {rows}")
+    for cv in ARRIVAL_CVS[1:]:
+        agreed = sum(_theirs(a) is ours(a, cv)[0].advised for a in answers if "best" in a)
+        print(f"with gaps between arrivals of CV {cv:g}: {agreed} of {rows}")
     print(
         f"tokens/s/GPU, ours over theirs: median {np.median(ratio):.2f}, 80 % between "
         f"{np.quantile(ratio, 0.1):.2f} and {np.quantile(ratio, 0.9):.2f}"
