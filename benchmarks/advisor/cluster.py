@@ -68,16 +68,14 @@ def inventory(gpus: int, now_ms: int) -> dict[str, list[InventoryItem]]:
             )
         out["serving"].append(_item(host, DeviceKind.SERVING, f"http://{host}:8000", now_ms))
     racks = -(-nodes // NODES_PER_RACK)
-    for rack in range(racks):
-        name, loop = f"rack{rack:03}", f"loop{rack // RACKS_PER_LOOP:02}"
+    for number in range(racks):
+        rack, loop = f"rack{number:03}", f"loop{number // RACKS_PER_LOOP:02}"
         out["facility"].append(
-            _item(name, DeviceKind.FACILITY, name, now_ms, rack=name, cooling_loop=loop)
+            _item(rack, DeviceKind.FACILITY, rack, now_ms, rack=rack, cooling_loop=loop)
         )
-    for loop in range(-(-racks // RACKS_PER_LOOP)):
-        name = f"cdu{loop:02}"
-        out["facility"].append(
-            _item(name, DeviceKind.FACILITY, name, now_ms, cooling_loop=f"loop{loop:02}")
-        )
+    for number in range(-(-racks // RACKS_PER_LOOP)):
+        unit, loop = f"cdu{number:02}", f"loop{number:02}"
+        out["facility"].append(_item(unit, DeviceKind.FACILITY, unit, now_ms, cooling_loop=loop))
     return out
 
 

@@ -114,15 +114,15 @@ def measure(store: Store, now_ms: int, rounds: int, store_pid: int) -> None:
     )
     for name, query in facts.QUERIES:
         taken: list[float] = []
-        busy = cpu_ms(store_pid)
+        used = cpu_ms(store_pid)
         for _ in range(rounds):
             started = time.perf_counter()
             query(store, made(now_ms))
             taken.append((time.perf_counter() - started) * 1e3)
-        busy = (cpu_ms(store_pid) - busy) / rounds
+        used = (cpu_ms(store_pid) - used) / rounds
         print(
             f"  {name:13} median {statistics.median(taken):6.0f} ms   p95 {p95(taken):6.0f} ms"
-            f"   store CPU {busy:6.0f} ms"
+            f"   store CPU {used:6.0f} ms"
         )
 
 

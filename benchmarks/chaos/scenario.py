@@ -31,7 +31,7 @@ class Sent:
 
 def devices() -> list[tuple[Schema, int, list[int]]]:
     """Every node's devices, by family."""
-    out = []
+    out: list[tuple[Schema, int, list[int]]] = []
     for n in range(NODES):
         node = node_id(f"n{n}")
         out.append((GPU, node, [device_id(f"n{n}", "gpu", str(g)) for g in range(GPUS)]))

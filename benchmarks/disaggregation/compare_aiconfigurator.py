@@ -124,7 +124,9 @@ def main() -> None:
     print(
         "model,system,isl,osl,ttft_ms,tpot_ms,aic_agg,aic_disagg,our_agg,our_disagg,aic,ours,same"
     )
-    same, speed, rows, errors = 0, [], 0, []
+    same, rows = 0, 0
+    speed: list[tuple[float, float]] = []
+    errors: list[float] = []
     for answer in answers:
         if "best" not in answer:
             continue

@@ -31,7 +31,8 @@ FIRST = np.log([4e-6, 0.7, 0.8, 2])
 def seconds(logs: np.ndarray, compute: np.ndarray, traffic: np.ndarray) -> np.ndarray:
     """`launch + (compute^p + bytes^p)^(1/p)`, both at their share of the peak."""
     launch, share, bandwidth, p = np.exp(logs)
-    return launch + ((compute / share) ** p + (traffic / bandwidth) ** p) ** (1 / p)
+    total: np.ndarray = launch + ((compute / share) ** p + (traffic / bandwidth) ** p) ** (1 / p)
+    return total
 
 
 def fit(table: pd.DataFrame, peak: float, bandwidth: float, width: float) -> tuple[np.ndarray, ...]:
@@ -45,7 +46,8 @@ def fit(table: pd.DataFrame, peak: float, bandwidth: float, width: float) -> tup
     traffic = (width * (n * k + m * k) + 2 * m * n) / bandwidth
 
     def off(logs: np.ndarray) -> np.ndarray:
-        return np.log(seconds(logs, compute, traffic) / ms * 1e3)
+        errors: np.ndarray = np.log(seconds(logs, compute, traffic) / ms * 1e3)
+        return errors
 
     found = least_squares(off, FIRST, bounds=(LOW, HIGH), loss="soft_l1", f_scale=0.1)
     return np.exp(found.x), np.abs(np.expm1(off(found.x)))
