@@ -9,7 +9,7 @@ import numpy as np
 
 from ridgeline.events import DeviceKind, InventoryItem, Pool
 from ridgeline.frames import encode, headers_of
-from ridgeline.ids import device_id, node_id
+from ridgeline.ids import DeviceId, NodeId, device_id, node_id
 from ridgeline.schema import FABRIC, FACILITY, GPU, MISSING_COUNTER, SERVING, Kind, Schema
 
 NODES, GPUS, COOLERS = 6, 2, 2
@@ -29,9 +29,9 @@ class Sent:
     headers: tuple[tuple[str, bytes], ...]
 
 
-def devices() -> list[tuple[Schema, int, list[int]]]:
+def devices() -> list[tuple[Schema, NodeId, list[DeviceId]]]:
     """Every node's devices, by family."""
-    out: list[tuple[Schema, int, list[int]]] = []
+    out: list[tuple[Schema, NodeId, list[DeviceId]]] = []
     for n in range(NODES):
         node = node_id(f"n{n}")
         out.append((GPU, node, [device_id(f"n{n}", "gpu", str(g)) for g in range(GPUS)]))
@@ -87,7 +87,7 @@ def _of(  # noqa: PLR0917 - one obvious loop
     rng: np.random.Generator,
     schema: Schema,
     node: int,
-    found: list[int],
+    found: list[DeviceId],
     start_ms: int,
     seconds: int,
 ) -> Iterator[Sent]:
