@@ -34,6 +34,7 @@ SYSTEMS = {
     "b200_sxm": "B200-SXM",
     "b300_sxm": "B300-SXM",
 }
+POOL_SYSTEMS = SYSTEMS | {"gb200": "GB200", "gb300": "GB300"}
 FORMATS = {"fp8": Format.FP8, "fp4": Format.FP4, "bf16": Format.BF16, "int4": Format.INT4}
 
 Point = tuple[str, float]
@@ -76,6 +77,30 @@ def silicon(path: Path) -> Iterator[Point]:
         if float(row["silicon_ttft_ms"] or 0) > 0:
             first = float(closed_loop.ttft_seconds(one, batch, prompt, output))
             yield f"silicon TTFT, {row['backend']}", first * 1e3 / float(row["silicon_ttft_ms"])
+
+
+def silicon_pools(path: Path) -> Iterator[Point]:
+    """TPOT of decode pools (disaggregated rows); nothing of ours is fitted to them."""
+    for row in csv.DictReader(path.open(encoding="utf-8")):
+        model = by_name(row["model_path"])
+        if row["mode"] != "disagg" or model is None or not row["decode_batch_size"]:
+            continue
+        tp, dp, ep = (
+            max(1, int(float(row[f"decode_{k}"] or 1)))
+            for k in ("tp_size", "attention_dp_size", "moe_ep_size")
+        )
+        one = Replica(
+            model=model,
+            accelerator=BY_NAME[POOL_SYSTEMS[row["system"]]],
+            layout=Layout(tensor=tp, data=dp, expert=ep if (tp * dp) % ep == 0 else 1),
+            weights=FORMATS.get(row["precision"]) or Format.FP8,
+            cache=Format.FP8 if row["backend"] == "trtllm" else Format.BF16,
+        )
+        batch = float(row["decode_batch_size"]) * dp
+        context = float(row["isl"]) + float(row["osl"]) / 2
+        found = float(phases.decode_step_seconds(one, batch, context))
+        kind = "wide expert parallelism" if dp >= 16 else "up to 16 GPUs"
+        yield f"silicon pools TPOT, {kind}", found * 1e3 / float(row["silicon_tpot_ms"])
 
 
 def splitwise() -> Iterator[Point]:
@@ -206,6 +231,7 @@ def main() -> None:
     points = [p for source in sources for p in source()]
     for path in given:
         points.extend(silicon(path))
+        points.extend(silicon_pools(path))
     print("| set | points | model/measured | median error | 90 % within | worst |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name, ratios in sorted(errors(points).items()):

@@ -25,7 +25,7 @@ def off(chosen: list[Point]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         ("oracle", 9, 0.33, 0.35),
         ("jetstream", 2, 0.08, 0.1),
         ("trtllm09", 79, 0.12, 0.8),
-        ("trtllm10", 46, 0.17, 0.6),
+        ("trtllm10", 46, 0.15, 0.4),
         ("lambda", 6, 0.16, 0.4),
     ],
 )
@@ -42,13 +42,13 @@ def test_speed_by_source(source: str, least: int, median: float, ninth: float) -
     ("accelerator", "median"),
     [
         ("H100-SXM", 0.10),
-        ("H200-SXM", 0.10),
+        ("H200-SXM", 0.16),
         ("GH200", 0.10),
         ("A100-SXM-80G", 0.12),
-        ("B200-SXM", 0.20),
+        ("B200-SXM", 0.15),
         ("Gaudi2", 0.25),
         ("L40S", 0.25),
-        ("RTX-PRO-6000", 0.22),
+        ("RTX-PRO-6000", 0.16),
         ("TPU-v5e", 0.08),
     ],
 )
