@@ -68,6 +68,7 @@ STREAM_FACTS_MISSED = _counter(
 )
 DETECTIONS = _counter("detections", "Episode events", "detector", "state")
 EPISODES_OPEN = _gauge("episodes_open", "Episodes open now", "detector")
+DETECTOR_ERRORS = _counter("detector_errors", "Windows that a detector failed on", "detector")
 DEAD_LETTERS = _counter("dead_letters", "Messages sent to the dead letter", "topic", "field")
 DEAD_LETTERS_OVER = _gauge(
     "dead_letters_over_limit", "1 while a minute brought more dead letters than the limit", "topic"

@@ -59,6 +59,7 @@ class Facts:
 
     Args:
         before: Who speaks about the time up to `since_ms`: the same partition, read again.
+        from_ms: What was said before is not here any more.
     """
 
     until_ms: int = NEVER

@@ -67,7 +67,7 @@ class Followed:
         facts: Facts,
         snapshot: Snapshot | None,
     ) -> None:
-        self.facts = facts
+        self.facts, self._begun = facts, False
         self.offset = 0 if snapshot is None else snapshot.offset + 1
         beside = _Beside(**{f.name: getattr(schema, f.name) for f in fields(schema)})
         memory = None if snapshot is None else (snapshot.at_ms, snapshot.memory)
@@ -78,9 +78,11 @@ class Followed:
             beside, number, clock, policy, board, None, memory=memory, facts=facts
         )
 
-    def rewind(self) -> None:
-        """Read what is left: the log has lost what we wanted to begin with."""
-        self.offset = 0
+    def begin(self, end: int) -> None:
+        """Told the log's end before the first batch: a log that was lost is read as it is now."""
+        if not self._begun and self.offset > end:
+            self.offset = 0
+        self._begun = True
 
     def take(self, batch: Batch, now_ms: int) -> None:
         """Take a batch."""
@@ -177,7 +179,6 @@ async def _assign(
     ends = await consumer.end_offsets(list(tps.values())) if tps else {}
     consumer.assign(list(tps.values()))
     for source, followed in wanted.items():
-        if followed.offset > ends[tps[source]]:
-            followed.rewind()
+        followed.begin(ends[tps[source]])
         consumer.seek(tps[source], followed.offset)
     return {source: followed.offset for source, followed in wanted.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from ridgeline.schema import SCHEMAS, Schema
 from streams.batches import Batch, dead_letter, decoded
 from streams.counters import NEVER
 from streams.detectors import DETECTORS
+from streams.detectors.verdict import Detector, Finder, Verdict, Without
 from streams.episodes import Episodes, Policy
 from streams.facts import Facts, Snapshot, framed, unframed
 from streams.memory import Arrays, Memory, array_bytes, as_text, named, packed, text_of, unpacked
@@ -29,13 +30,17 @@ from streams.surroundings import (
     cooling_facts,
     serving_facts,
 )
-from streams.suspects import bug, row_letter, without
+from streams.suspects import bug, guilty, pane_letter, row_letter
 from streams.timeline import Clock, Pane, Timeline, Window
 
 log = structlog.get_logger()
 Stored = dict[tuple[str, str], dict[int, Detection]]
 """Episodes the store knows that are open or young, by detector and condition, then by device."""
 
+_WARY_MS = 60_000
+"""For so long after a pane we died of each pane is tried on a copy first."""
+_COMPLAIN_MS = 60_000
+"""A detector that goes on failing is a dead letter so often."""
 _SWEEPS = 8  # a vanished device is forgotten at most an eighth of the time late
 
 
@@ -90,6 +95,8 @@ class Partition:
     ) -> None:
         self.schema, self.number, self._board = schema, number, board
         self._clock, self._suspect_ms = clock, suspect_ms
+        self._wary_ms = self._unjudged_ms = NEVER
+        self._complained: dict[str, int] = {}
         self._stored, self._beside, self.facts = stored, stored is None, facts
         self._finders = [
             (d, d.finders[schema.family]) for d in DETECTORS if schema.family in d.finders
@@ -198,8 +205,8 @@ class Partition:
     def proceed(self) -> Iterator[Output]:
         """Hand out what is complete and what needs to wait for no other topic any more."""
         until_ms = self.ready_ms
-        if self._suspect_ms is not None and self._suspect_ms <= until_ms:
-            yield from self._carefully(self._suspect_ms)
+        if self._suspect_ms is not None or self._wary_ms > NEVER:
+            yield from self._warily(until_ms)
         yield from self._outputs(self.timeline.advance(until_ms))
         if self.facts is not None:
             self.facts.reached(self.timeline.complete_ms)
@@ -223,24 +230,65 @@ class Partition:
         else:
             yield from rows.letters
 
-    def _carefully(self, suspect_ms: int) -> Iterator[Output]:
-        """Process a pane that a worker died of: without the rows that it dies of."""
-        self._suspect_ms = None
-        yield from self._outputs(self.timeline.advance(suspect_ms - self._clock.hop))
-        rows = self.timeline.waiting(suspect_ms)
-        good, bad = without(rows, lambda some: self._dies_of(suspect_ms, some))
-        if len(bad):
-            self.timeline.replace(suspect_ms, good)
-            self.timeline.shun(np.unique(bad["device"]))
-            yield self._output(
-                events=tuple(row_letter(self.schema, self.number, row) for row in bad)
-            )
+    def _warily(self, until_ms: int) -> Iterator[Output]:
+        """Try the pane that a worker died of, and those after one that fails, on a copy first.
 
-    def _dies_of(self, end_ms: int, rows: np.ndarray) -> Exception | None:
+        And the one before: with it a window may end that cannot be written.
+        """
+        suspect_ms = NEVER if self._suspect_ms is None else self._suspect_ms
+        for end_ms in self.timeline.ends_ms(until_ms):
+            if 0 <= suspect_ms - end_ms <= self._clock.hop or end_ms <= self._wary_ms:
+                yield from self._carefully(end_ms)
+            yield from self._outputs(self.timeline.advance(end_ms))
+
+    def _carefully(self, end_ms: int) -> Iterator[Output]:
+        """Give up as little as has to be given up to survive a pane."""
+        rows = self.timeline.waiting(end_ms)
+        error = self._dies_of(end_ms, rows)
+        if error is None:
+            return
+        self._wary_ms = end_ms + _WARY_MS
+        found = guilty(rows, lambda some: self._dies_of(end_ms, some))
+        if found is not None:
+            good, bad = found
+            self.timeline.replace(end_ms, good)
+            self.timeline.shun(np.unique(bad["device"]))
+            letters = tuple(row_letter(self.schema, self.number, row) for row in bad)
+            yield self._output(events=letters)
+        else:
+            yield self._output(events=(self._give_up(end_ms, rows, error),))
+
+    def _give_up(self, end_ms: int, rows: np.ndarray, error: Exception) -> DeadLetter:
+        """No row is to blame: do without the least that helps."""
+        ways = (("judge",), ("window",), ("rows",), ("rows", "window"))
+        enough = (w for w in ways if self._dies_of(end_ms, rows, w) is None)
+        way = next(enough, ways[-1])
+        self._do_without(end_ms, way)
+        words = {
+            "judge": "no detector looked at the pane",
+            "window": "the open window is lost",
+            "rows": f"{len(rows)} rows of the pane are lost",
+        }
+        lost = ", ".join(words[one] for one in way)
+        log.error("a pane is given up", topic=self.schema.topic, lost=lost, error=repr(error))
+        return pane_letter(self.schema, self.number, end_ms, lost, error)
+
+    def _do_without(self, end_ms: int, what: Sequence[str]) -> None:
+        if "judge" in what:
+            self._unjudged_ms = end_ms
+        if "window" in what:
+            self.timeline.drop_window()
+        if "rows" in what:
+            self.timeline.drop(end_ms)
+
+    def _dies_of(
+        self, end_ms: int, rows: np.ndarray, without: Sequence[str] = ()
+    ) -> Exception | None:
         shared = (self._board, self._board.inventory, self.schema, self._finders, self.facts)
         twin = copy.deepcopy(self, {id(one): one for one in shared})
-        twin.timeline.replace(end_ms, rows)
         twin.facts = None  # what it says is not meant
+        twin.timeline.replace(end_ms, rows)
+        twin._do_without(end_ms, without)  # noqa: SLF001 - our twin
         try:
             for _ in twin._outputs(twin.timeline.advance(end_ms)):  # noqa: SLF001 - our twin
                 pass
@@ -292,7 +340,9 @@ class Partition:
             )
         return replace(out, memory=memory, release=release)
 
-    def _hop(self, pane: Pane) -> Iterator[Detection]:
+    def _hop(self, pane: Pane) -> Iterator[Detection | DeadLetter]:
+        if pane.end_ms == self._unjudged_ms:
+            return
         slots, ring = self.timeline.slots, self._ring
         ring.slide(pane.end_ms, slots.count)
         if self._remembered is not None and pane.end_ms <= self._remembered.at_ms:
@@ -301,21 +351,62 @@ class Partition:
             for key, episodes in self._episodes.items():
                 episodes.agree(self._stored.get(key, {}))
             self._stored = None
-        around = self._around.at(pane.end_ms, slots.count)
+        self._around.at(pane.end_ms, slots.count)
         frozen = np.zeros(slots.count, dtype=bool)
         for detector, find in self._finders:
-            for verdict in find(ring, around):
+            verdicts, letters = self._judge(detector, find, pane.end_ms)
+            yield from letters
+            for verdict in verdicts:
                 episodes = self._episodes[detector.name, verdict.condition]
-                for detection in episodes.hop(pane.end_ms, verdict):
-                    if not pane.fresh:  # a replay: said before
-                        continue
-                    if not self._beside:
-                        metrics.DETECTIONS.labels(detector.name, detection.state.value).inc()
-                    yield detection
-                frozen |= episodes.open(slots.count)
+                said = [*episodes.hop(pane.end_ms, verdict)]
+                if pane.fresh:  # otherwise a replay: said before
+                    yield from self._counted(said)
+            for condition in detector.conditions:
+                frozen |= self._episodes[detector.name, condition].open(slots.count)
         ring.learn(frozen)
         self._post(pane.end_ms)
         self._sweep(pane.end_ms)
+
+    def _counted(self, said: Sequence[Detection]) -> Sequence[Detection]:
+        for one in () if self._beside else said:
+            metrics.DETECTIONS.labels(one.detector, one.state.value).inc()
+        return said
+
+    def _judge(
+        self, detector: Detector, find: Finder, end_ms: int
+    ) -> tuple[Sequence[Verdict], Sequence[DeadLetter]]:
+        """What a detector says. Where it fails, what it says without the devices it fails on."""
+        ring, around = self._ring, self._around
+        try:
+            return find(ring, around), ()
+        except Exception as error:  # noqa: BLE001 - a bug of one detector costs its verdict alone
+            failed = error
+
+        def fails_on(slots: np.ndarray) -> Exception | None:
+            hidden = np.ones(ring.size, dtype=bool)
+            hidden[slots] = False
+            try:
+                find(Without(ring, hidden), around)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is what we look for
+                return error
+            return None
+
+        metrics.DETECTOR_ERRORS.labels(detector.name).inc()
+        found = guilty(np.arange(ring.size), fails_on)
+        if found is None:
+            verdicts: Sequence[Verdict] = ()
+            lost = f"{detector.name} did not judge the window"
+        else:
+            hidden = np.zeros(ring.size, dtype=bool)
+            hidden[found[1]] = True
+            verdicts = find(Without(ring, hidden), around)
+            devices = ", ".join(map(str, self.timeline.slots.device[found[1]][:8].tolist()))
+            lost = f"{detector.name} did not judge devices {devices}"
+        if end_ms - self._complained.get(detector.name, NEVER) < _COMPLAIN_MS:
+            return verdicts, ()
+        self._complained[detector.name] = end_ms
+        log.error("a detector fails", lost=lost, error=repr(failed))
+        return verdicts, (pane_letter(self.schema, self.number, end_ms, lost, failed),)
 
     def _post(self, end_ms: int) -> None:
         if self.facts is None:

@@ -180,9 +180,9 @@ class Processor:
                 self.board.facts[source] = self._start(source, partition)
         source = (SERVING.topic, partition.number)
         mine = self._partitions.get(source)
-        if mine is None or mine.facts is None or mine.remembered_ms <= partition.remembered_ms:
+        if mine is None or mine.facts is None or mine.facts.from_ms <= partition.remembered_ms:
             return
-        mine.facts.since_ms = mine.remembered_ms
+        mine.facts.since_ms = mine.facts.from_ms
         mine.facts.before = self._start(source, partition)
 
     def _coolers(self) -> Iterator[tuple[Source, Facts | None]]:

@@ -191,6 +191,19 @@ class Timeline:
         rows = [words[index].view(self.schema.dtype)[:, 0] for words, index in chunks]
         return np.concatenate(rows) if rows else self.schema.empty(0)
 
+    def ends_ms(self, until_ms: int) -> list[int]:
+        """Ends of the panes in which rows wait, in order."""
+        ends = (start + self.clock.hop for start in self._waiting)
+        return sorted(end for end in ends if end <= until_ms)
+
+    def drop(self, end_ms: int) -> None:
+        """Give up the rows that wait for the end of that pane."""
+        self._waiting.pop(end_ms - self.clock.hop, None)
+
+    def drop_window(self) -> None:
+        """Give up the open window."""
+        self._window, self._window_start = OpenWindow(self.schema), None
+
     def shun(self, devices: np.ndarray) -> None:
         """Count no row of these devices from now on: something is wrong with us or with them."""
         self._shunned = np.union1d(self._shunned, devices)

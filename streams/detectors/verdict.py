@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from ridgeline.events import Severity
+from ridgeline.schema import MISSING_STATE
 
 
 class Level(IntEnum):
@@ -43,6 +44,35 @@ class Devices(Protocol):
 
     def state(self, name: str) -> np.ndarray:
         """The newest state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """Devices of which nothing is known of some.
+
+    Args:
+        devices: All of them.
+        hidden: By slot, those of which nothing is known.
+    """
+
+    devices: Devices
+    hidden: np.ndarray
+
+    def now(self, name: str) -> np.ndarray:
+        """As `Devices`."""
+        return np.where(self.hidden, np.nan, self.devices.now(name))
+
+    def usual(self, name: str) -> np.ndarray:
+        """As `Devices`."""
+        return np.where(self.hidden, np.nan, self.devices.usual(name))
+
+    def peak(self, name: str) -> np.ndarray:
+        """As `Devices`."""
+        return np.where(self.hidden, np.nan, self.devices.peak(name))
+
+    def state(self, name: str) -> np.ndarray:
+        """As `Devices`."""
+        return np.where(self.hidden, np.uint32(MISSING_STATE), self.devices.state(name))
 
 
 @dataclass(frozen=True, slots=True)

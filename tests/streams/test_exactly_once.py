@@ -185,9 +185,13 @@ def test_killed_anywhere_and_replayed_the_result_is_the_same(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("first", list(permutations((GPU.topic, SERVING.topic, FACILITY.topic))))
 def test_verdicts_do_not_depend_on_which_topic_was_read_first(
-    seed: int, first: Sequence[str]
+    seed: int, first: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GPUs judged by servers and cooling units of other topics: the same words in any order."""
+    """GPUs judged by servers and cooling units of other topics: the same words in any order.
+
+    Also where what they said was forgotten before their GPUs were read at all.
+    """
+    monkeypatch.setattr("streams.surroundings.NOT_PRUNED_MS", 5000)
     store, _, _ = lives(seed, share=0.02 * (seed // 2), first=first)
 
     assert finals(plain(seed % SCENARIOS)) == finals(store.events)
