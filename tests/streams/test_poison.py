@@ -174,10 +174,10 @@ async def test_a_window_that_cannot_be_written_is_given_up_alone(
     """The windows before and after it are whole, and so are the panes after its end."""
 
     class Broken(OpenWindow):
-        def take(self, start_ms: int, slots: Slots) -> np.ndarray:
+        def take(self, start_ms: int, slots: Slots, value: np.ndarray) -> np.ndarray:
             if start_ms == START_MS + 20_000:
                 raise ZeroDivisionError
-            return super().take(start_ms, slots)
+            return super().take(start_ms, slots, value)
 
     monkeypatch.setattr("streams.timeline.OpenWindow", Broken)
     store = MemoryStore()
