@@ -134,7 +134,9 @@ def _cache_attention_over(replica: Replica, b: Floats, context: Floats) -> Float
         query = heads * (model.kv_width + model.latent.kv_rank)
     traffic = b * (context * width * size + query * ACTIVATION_BYTES)
     peak = ceilings.peak_flops(accelerator, Format.BF16)
-    t = ceilings.of(accelerator).decode_attention.seconds(
+    family = ceilings.of(accelerator)
+    own = family.latent_decode if model.latent is not None else None
+    t = (own or family.decode_attention).seconds(
         b * context * work / peak,
         traffic / ceilings.peak_bytes_per_second(accelerator),
         replica.stack.launch_ratio,
@@ -158,7 +160,9 @@ def prompt_attention(replica: Replica, tokens: Floats, work: Pass, ranks: int) -
         share = model.windowed_ratio
         pairs = (1 - share) * work.pairs + share * work.windowed_pairs
     peak = ceilings.peak_flops(accelerator, Format.BF16)
-    t = ceilings.of(accelerator).prefill_attention.seconds(
+    family = ceilings.of(accelerator)
+    own = family.latent_prefill if model.latent is not None else None
+    t = (own or family.prefill_attention).seconds(
         pairs / ranks * each / peak,
         tokens * width * ACTIVATION_BYTES / ceilings.peak_bytes_per_second(accelerator),
     )

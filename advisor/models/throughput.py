@@ -33,6 +33,9 @@ LEAST_SEQUENCES = 4
 # Engines over kernels where experts are spread over devices, the busiest of which all wait for;
 # fitted to Qwen3-235B on 8 devices, 27 runs (0.75 to 0.8). On one device nobody waits: 1, no fit
 SPREAD_EXPERTS_RATIO = 0.8
+# The same for latent attention with experts (DeepSeek), fitted to five MLPerf v5.1 results on B200,
+# GB200 and GB300: engines of 2025. Decode pools of 2026 reach what their kernels say (docs/models)
+LATENT_EXPERTS_RATIO = 0.6
 EXPERT_ERROR = 0.5
 # Time a further pipeline stage adds to decoding, whose parts of a batch wait for one another;
 # prompts follow without gaps. Fitted to 30 runs of 70B on RTX PRO 6000; 405B over 8 is 15 % off
@@ -142,8 +145,7 @@ def rate(job: Job, accelerator: Accelerator, devices: int) -> Rate | None:
     most = min(job.most_batch * (devices if job.mixture else 1), capacity)
     if most < 1:
         return None
-    spread = job.mixture and devices > 1
-    reached = ratio * (SPREAD_EXPERTS_RATIO if spread else 1.0)
+    reached = ratio * _spread_ratio(job, devices)
     stages = engine.layout.pipeline - 1
     prefill = prefill_seconds(job, engine) / reached
     batches = np.geomspace(1.0, most, BATCHES)
@@ -168,6 +170,12 @@ def rate(job: Job, accelerator: Accelerator, devices: int) -> Rate | None:
         bandwidth_bound=_bandwidth_bound(job, engine, batch),
         capacity_sequences=capacity,
     )
+
+
+def _spread_ratio(job: Job, devices: int) -> float:
+    if not job.mixture or devices == 1:
+        return 1.0
+    return LATENT_EXPERTS_RATIO if job.model.latent is not None else SPREAD_EXPERTS_RATIO
 
 
 def best_rate(job: Job, accelerator: Accelerator) -> Rate | None:
