@@ -7,9 +7,7 @@ for ever, and `room` closes so that no more is read than fits in memory.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -96,10 +94,9 @@ class Sink:
         self._more = asyncio.Event()
         self._dirty: dict[str, tuple[Schema, int, int]] = {}
         self._unrolled: dict[tuple[str, int], int] = {}
-        self._rolled = time.monotonic()
         self.room = asyncio.Event()
         self.room.set()
-        self.waiting_for: str | None = None
+        self._away: dict[str, None] = {}
 
     def put(self, outputs: Sequence[Output]) -> None:
         """Take outputs, in order. Never blocks: await `room` before reading more."""
@@ -110,13 +107,25 @@ class Sink:
         if outputs:
             self._more.set()
 
+    @property
+    def waiting_for(self) -> str | None:
+        """What cannot be written now because a dependency is away; None: nothing."""
+        return next(iter(self._away), None)
+
     async def run(self) -> None:
-        """Write for ever."""
+        """Write for ever, and roll up beside it: a rollup of a large fleet takes seconds."""
+        await asyncio.gather(self._flush_for_ever(), self._roll_up_for_ever())
+
+    async def _flush_for_ever(self) -> None:
         while True:
-            with contextlib.suppress(asyncio.TimeoutError):  # silence too ends in a rollup
-                await asyncio.wait_for(self._more.wait(), self._rollup)
+            await self._more.wait()
             await asyncio.sleep(self._pause)
             await self.flush()
+
+    async def _roll_up_for_ever(self) -> None:
+        while True:  # silence too ends in a rollup
+            await asyncio.sleep(self._rollup)
+            await self.roll_up()
 
     async def flush(self) -> None:
         """Make everything that is pending durable."""
@@ -125,8 +134,6 @@ class Sink:
         self._more.clear()
         await self._write(outputs)
         self.room.set()
-        if time.monotonic() - self._rolled >= self._rollup:
-            await self.roll_up()
 
     async def _write(self, outputs: Sequence[Output]) -> None:
         for schema in {o.schema.family: o.schema for o in outputs if o.schema is not None}.values():
@@ -166,12 +173,12 @@ class Sink:
             try:
                 await call()
             except (Retry, KafkaError, OSError) as error:
-                self.waiting_for = what
+                self._away[what] = None
                 log.warning("waiting for a dependency", what=what, error=str(error), seconds=wait)
                 await asyncio.sleep(wait * random.uniform(0.5, 1.0))
                 wait = min(wait * 2, 10.0)
             else:
-                self.waiting_for = None
+                self._away.pop(what, None)
                 return
 
     def _mark(self, schema: Schema, rows: np.ndarray) -> None:
@@ -191,11 +198,10 @@ class Sink:
         Each minute is rebuilt once more a minute later: another worker may have rolled it up
         before our rows of it were there.
         """
-        self._rolled = time.monotonic()
         dirty, self._dirty = self._dirty, {}
         ends, self._unrolled = self._unrolled, {}
         for schema, start, end in dirty.values():
             await self._durable("rollup", self._store.roll_up, schema, start - MINUTE_MS, end)
         for (topic, partition), end_ms in ends.items():
             name = ROLLED + topic
-            await self._durable("progress", self._store.save_progress, name, partition, end_ms)
+            await self._durable("rolled", self._store.save_progress, name, partition, end_ms)
