@@ -1,6 +1,7 @@
 """A simulated week with devices that come and go: what a worker's memory does.
 
-Usage: `python -m benchmarks.soak [--hours 168] [--devices 2000] [--turnover 0.05]`. Rows of the gpu
+Usage: `python -m benchmarks.soak [--hours 168] [--devices 200] [--turnover 0.05] [--step 30]`.
+Rows of the gpu
 family go through the real processor with an in-memory store, event time accelerated; every hour a
 share of the devices is replaced by new ones. Prints resident memory and the sizes of what could
 grow, over simulated time, and at the end bytes a device for every family.
@@ -167,10 +168,12 @@ async def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=168)
-    parser.add_argument("--devices", type=int, default=2000)
+    parser.add_argument("--devices", type=int, default=200)
     parser.add_argument("--turnover", type=float, default=0.05, help="of the devices, an hour")
+    parser.add_argument("--step", type=int, default=30, help="seconds between rows")
     options = parser.parse_args()
-    soak, process, done = Soak(options.devices, options.turnover), psutil.Process(), 0.0
+    soak = Soak(options.devices, options.turnover, step_seconds=options.step)
+    process, done = psutil.Process(), 0.0
     for part in hours_of(options.hours):
         await soak.run(part)
         done += part

@@ -168,6 +168,11 @@ class StreamsSettings(Settings):
     dead_letter_limit: PositiveInt = Field(
         1000, description="dead letters a minute past which a warning is raised"
     )
+    session_seconds: Annotated[float, Field(ge=6)] = Field(
+        20.0,
+        description="how long a silent worker keeps its partitions; one that is back by then takes"
+        " them up without a rebalance",
+    )
     data_dir: Path = Field(Path(".ridgeline/streams"), description="Faust's working folder")
     stall_seconds: PositiveFloat = Field(120.0, description="no progress for so long: exit 1")
     metrics_port: int = Field(9402, ge=0, le=65535, description="own /metrics; 0: off")

@@ -41,7 +41,7 @@ def make_app(settings: StreamsSettings, kafka: KafkaSettings) -> Any:
         broker_max_poll_interval=90.0,
         broker_max_poll_records=20_000,
         consumer_max_fetch_size=FETCH_BYTES,
-        broker_session_timeout=10.0,
+        broker_session_timeout=settings.session_seconds,
         broker_heartbeat_interval=3.0,
         stream_buffer_maxsize=8,
         stream_wait_empty=False,

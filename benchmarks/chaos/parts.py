@@ -23,6 +23,7 @@ SETTINGS = StreamsSettings(
     remember_seconds=30,
     rollup_seconds=2,
     stall_seconds=30,
+    session_seconds=10,
     metrics_port=0,
 )
 

@@ -32,6 +32,8 @@ from streams.processor import clock_of
 
 SECONDS, SPEED = 150, 8
 SETTLE_SECONDS = 150.0
+HANG = "freeze broker"
+"""For longer than the session, so that all members are thrown out when it wakes up."""
 CLOCK = clock_of(SETTINGS)
 Logs = dict[str, dict[int, list[Fetched]]]
 
@@ -171,8 +173,8 @@ async def _strike(parts: Parts, chance: random.Random, result: Result, seconds: 
         await asyncio.sleep(max(0.0, moment - (time.monotonic() - began)))
         alive = [w for w in parts.workers if w.wanted]
         what = chance.choices(
-            ("kill worker", "freeze worker", "kill broker", "kill store", "add", "remove"),
-            (5, 3, 2, 2, 2, 2),
+            ("kill worker", "freeze worker", "kill broker", "kill store", "add", "remove", HANG),
+            (5, 3, 2, 2, 2, 2, 1),
         )[0]
         victim, pause = chance.choice(alive), chance.uniform(0, 4)
         result.faults.append(f"{moment:.1f} s {what}")
@@ -182,6 +184,9 @@ async def _strike(parts: Parts, chance: random.Random, result: Result, seconds: 
             frozen.append(asyncio.create_task(_freeze(victim, chance.uniform(1, 15))))
         elif what == "kill broker":
             await _restart(parts.broker, pause)
+            await asyncio.to_thread(parts.await_broker)
+        elif what == HANG:
+            await _freeze(parts.broker, SETTINGS.session_seconds + chance.uniform(1, 5))
             await asyncio.to_thread(parts.await_broker)
         elif what == "kill store":
             await _restart(parts.gateway, pause)
