@@ -5,8 +5,9 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard as builders
 
 from dashboards.panels import series, table, variables
-from dashboards.sql import TIME, chosen, reporting
+from dashboards.sql import by_time, chosen, reporting
 from ridgeline.schema import SCHEMAS
+from ridgeline.store.tables import KIND
 
 
 def build() -> builders.Dashboard:
@@ -37,8 +38,8 @@ def _freshness(board: builders.Dashboard) -> builders.Dashboard:
         for family in SCHEMAS
     )
     devices = "\nUNION ALL\n".join(
-        f"SELECT {TIME}, '{family}' AS series, {reporting()} AS reporting\n"
-        f"FROM {family}_${{resolution}} FINAL\nWHERE $__timeFilter(window_start)\nGROUP BY time"
+        f"SELECT time, '{family}' AS series, reporting FROM (\n"
+        f"{by_time(family, KIND[family], {'reporting': reporting()})}\n)"
         for family in SCHEMAS
     )
     silent = (
@@ -82,7 +83,7 @@ def _freshness(board: builders.Dashboard) -> builders.Dashboard:
                 "Devices reporting, by family",
                 f"SELECT * FROM (\n{devices}\n)\nORDER BY time, series",
                 "short",
-                "Devices with a row at a time, mean of the interval.",
+                "Chosen devices with a row at a time, mean of the interval.",
                 labelled=True,
             )
         )

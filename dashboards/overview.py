@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from dashboards import rows
 from dashboards.panels import series, stat, table, variables
 from dashboards.sql import (
+    MOST_SERIES,
     by_time,
     chosen,
     largest,
@@ -151,6 +152,7 @@ def _heat(board: builders.Dashboard) -> builders.Dashboard:
         "Heat": f"{rate('throttle_thermal_ns_inc')} / 1e9",
         "Power brake": f"{rate('throttle_power_brake_ns_inc')} / 1e9",
     }
+    margin = smallest("tlimit_margin_celsius_min")
     return (
         board.with_row(builders.Row("Heat and power limits"))
         .with_panel(
@@ -181,11 +183,10 @@ def _heat(board: builders.Dashboard) -> builders.Dashboard:
         .with_panel(
             series(
                 "Smallest margin to the thermal limit",
-                by_time(
-                    "gpu", "gpu", {"margin": smallest("tlimit_margin_celsius_min")}, label="rack"
-                ),
+                by_time("gpu", "gpu", {"margin": margin}, label="rack", lowest=margin),
                 "celsius",
-                "T.Limit margin of the worst GPU of each rack; 0 is the limit.",
+                f"T.Limit margin of the worst GPU of a rack, the {MOST_SERIES} racks nearest the"
+                " limit in this range; 0 is the limit.",
                 labelled=True,
                 width=8,
             )

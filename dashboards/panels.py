@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders import timeseries as timeseries_builders
 from grafana_foundation_sdk.models import common, dashboard
 
 from dashboards.query import DATASOURCE, Query, QueryBuilder
-from dashboards.sql import ALL, RESOLUTION, chosen
+from dashboards.sql import ALL, DETAIL, RESOLUTION, chosen
 
 HEIGHT = 8
 _MIN_INTERVAL = "10s"  # a base window; finer would leave gaps
@@ -137,9 +137,17 @@ def variables() -> tuple[builders.QueryVariable | builders.CustomVariable, ...]:
         )
         .values("auto,windows,1m,1h")
         .current(dashboard.VariableOption(selected=True, text="auto", value="auto")),
-        _choice("resolution", "Table", RESOLUTION)
+        _table("resolution", RESOLUTION),
+        _table("detail", DETAIL),
+    )
+
+
+def _table(name: str, sql: str) -> builders.QueryVariable:
+    """A hidden variable that is the table panels read."""
+    return (
+        _choice(name, name.capitalize(), sql)
         .multi(False)
         .include_all(False)
         .hide(dashboard.VariableHide.HIDE_VARIABLE)
-        .current(dashboard.VariableOption(selected=True, text="windows", value="windows")),
+        .current(dashboard.VariableOption(selected=True, text="windows", value="windows"))
     )

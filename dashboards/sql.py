@@ -2,8 +2,9 @@
 
 Window rows hold averages over known readings, NaN where nothing is known; a counter column holds
 the increase within the row. `${resolution}` is the table that fits the time range and the choice:
-rows of devices, or of places (all devices of one model in a pool, rack, loop and rail), which are
-the mean device with `devices` beside it. The same SQL reads both.
+rows of devices, or of pools (all devices of one model in a pool and on a rail), or, where racks are
+chosen, of places (likewise within a rack and a loop): the mean device with `devices` beside it. The
+same SQL reads all. `${detail}` is the same table for panels that tell racks or loops apart.
 """
 
 from __future__ import annotations
@@ -15,18 +16,15 @@ from ridgeline.settings import StreamsSettings
 
 ALL = "__all"
 _WINDOW_SECONDS = StreamsSettings.model_fields["window_seconds"].default
-_ROLLED = "['1m', 'places_1m', '1h', 'places_1h'], [60, 60, 3600, 3600]"
+_ROLLED = (
+    "['1m', 'places_1m', 'pools_1m', '1h', 'places_1h', 'pools_1h'], [60, 60, 60, 3600, 3600, 3600]"
+)
 ROW_SECONDS = f"transform('${{resolution}}', {_ROLLED}, {_WINDOW_SECONDS})"
 """Seconds that one row of the chosen table covers."""
-RESOLUTION = (
-    "WITH dateDiff('second', $__fromTime, $__toTime) AS span,\n"
-    f"    '{ALL}' IN (${{node:singlequote}}) AS many\n"
-    "SELECT multiIf('${rows}' != 'auto', '${rows}',\n"
-    "    span <= 1200, 'windows',\n"
-    "    span <= 172800, if(many, 'places_1m', '1m'),\n"
-    "    if(many, 'places_1h', '1h')) AS resolution"
-)
-"""The table for a time range: enough rows for a chart, of places unless nodes are chosen."""
+MOST_SERIES = 10
+"""Lines of a chart that would have one a rack: hundreds cannot be told apart."""
+MOST_DEVICES = 5000
+"""Devices of which base windows are drawn: a quarter of an hour has 90 rows of each."""
 TIME = "toStartOfInterval(window_start, INTERVAL $__interval_s SECOND) AS time"
 
 _MACRO = re.compile(r"\$__(\w+)(?:\(([^()]*)\))?")
@@ -79,7 +77,23 @@ def chosen(variable: str, column: str) -> str:
     return f"('{ALL}' IN ({values}) OR {column} IN ({values}))"
 
 
-def picked(kind: str, *, pool: str = "") -> str:
+RESOLUTION = (
+    "WITH dateDiff('second', $__fromTime, $__toTime) AS span,\n"
+    f"    '{ALL}' IN (${{node:singlequote}}) AS many,\n"
+    f"    (SELECT count() FROM inventory FINAL WHERE {chosen('pool', 'pool')}"
+    f" AND {chosen('rack', 'rack')}) > {MOST_DEVICES} AS large,\n"
+    f"    if('{ALL}' IN (${{rack:singlequote}}), 'pools', 'places') AS level\n"
+    "SELECT multiIf('${rows}' != 'auto', '${rows}',\n"
+    "    span <= 1200 AND NOT (many AND large), 'windows',\n"
+    "    span <= 172800, if(many, concat(level, '_1m'), '1m'),\n"
+    "    if(many, concat(level, '_1h'), '1h')) AS resolution"
+)
+"""The table for a time range: enough rows for a chart, summed up unless nodes are chosen."""
+DETAIL = "SELECT replaceOne('${resolution}', 'pools', 'places') AS detail"
+_DETAILED = ("rack", "cooling_loop")
+
+
+def picked(kind: str, *, pool: str = "", table: str = "resolution") -> str:
     """CTE `picked`: the chosen devices of one kind and their places, with where they are."""
     where = [f"kind = '{kind}'"]
     host: list[str] = []
@@ -87,26 +101,33 @@ def picked(kind: str, *, pool: str = "") -> str:
         where += [f"pool = '{pool}'"] if pool else [chosen("pool", "pool")]
         where += [chosen("rack", "rack")]
         host = [chosen("node", "host")]
-    summed = "startsWith('${resolution}', 'places')"  # so that only one of the two is read
+    summed = f"position('${{{table}}}', '_') > 0"  # so that only one of the two is read
     return (
-        "WITH picked AS (\n    SELECT device, pool, rack, cooling_loop, rail\n"
+        "WITH picked AS (\n    SELECT node, device, pool, rack, cooling_loop, rail\n"
         f"    FROM inventory FINAL\n    WHERE NOT {summed} AND {' AND '.join(where + host)}\n"
-        "    UNION ALL\n    SELECT device, pool, rack, cooling_loop, rail\n"
+        "    UNION ALL\n    SELECT 0 AS node, device, pool, rack, cooling_loop, rail\n"
         f"    FROM places FINAL\n    WHERE {summed} AND {' AND '.join(where)}\n)\n"
     )
 
 
-def telemetry(family: str) -> str:
+def telemetry(family: str, table: str = "resolution") -> str:
     """FROM and WHERE of the chosen devices' rows in the time range, each with where it is."""
     return (
-        f"FROM {family}_${{resolution}} AS w FINAL\nINNER JOIN picked USING (device)\n"
+        f"FROM {family}_${{{table}}} AS w FINAL\nINNER JOIN picked USING (device)\n"
         "WHERE $__timeFilter(window_start)"
-        f" AND ('{ALL}' IN (${{node:singlequote}}) OR device IN (SELECT device FROM picked))"
+        f" AND ('{ALL}' IN (${{node:singlequote}}) AND '{ALL}' IN (${{rack:singlequote}}) OR"
+        " w.node IN (SELECT node FROM picked) AND device IN (SELECT device FROM picked))"
     )
 
 
 def by_time(
-    family: str, kind: str, values: Mapping[str, str], *, label: str = "", pool: str = ""
+    family: str,
+    kind: str,
+    values: Mapping[str, str],
+    *,
+    label: str = "",
+    pool: str = "",
+    lowest: str = "",
 ) -> str:
     """Values over time of the chosen devices, one series a label and a value.
 
@@ -116,13 +137,22 @@ def by_time(
         values: Column name to aggregate expression.
         label: Column of `picked` to split by, named `series`; empty: one series a value.
         pool: Only this pool, whatever is chosen.
+        lowest: Only the `MOST_SERIES` labels where this expression is smallest in the whole range.
     """
     lines = ",\n    ".join(f'{expression} AS "{name}"' for name, expression in values.items())
     split = f"if({label} = '', 'unknown', {label}) AS series, " if label else ""
     keys = "time, series" if label else "time"
+    table = "detail" if label in _DETAILED else "resolution"
+    head, source = picked(kind, pool=pool, table=table), telemetry(family, table)
+    if lowest:
+        head = (
+            f"{head.rstrip()},\nlowest AS (\n    SELECT device FROM picked WHERE {label} IN (\n"
+            f"        SELECT {label} {source}\n        GROUP BY {label} HAVING isFinite({lowest})\n"
+            f"        ORDER BY {lowest} LIMIT {MOST_SERIES}\n    )\n)\n"
+        )
+        source += "\n    AND device IN (SELECT device FROM lowest)"
     return (
-        f"{picked(kind, pool=pool)}SELECT\n    {TIME},\n    {split}{lines}\n"
-        f"{telemetry(family)}\nGROUP BY {keys}\nORDER BY {keys}"
+        f"{head}SELECT\n    {TIME},\n    {split}{lines}\n{source}\nGROUP BY {keys}\nORDER BY {keys}"
     )
 
 

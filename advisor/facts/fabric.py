@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from advisor.facts.span import DEVICES, NODES, Reader, Span, grouped, mean_of, rate, without
+from advisor.facts.span import (
+    DEVICES,
+    NODES,
+    SECONDS,
+    Reader,
+    Span,
+    grouped,
+    mean_of,
+    rate,
+    without,
+)
 from advisor.facts.values import RailTraffic
 
 
 def rail_traffic(store: Reader, span: Span) -> tuple[RailTraffic, ...]:
     """Traffic and congestion marks of each rail."""
-    bits = "greatest(w.tx_bytes_inc, w.rx_bytes_inc) * 8 / {window_s:Float64}"
+    bits = f"greatest(w.tx_bytes_inc, w.rx_bytes_inc) * 8 / {SECONDS}"
     columns = {
         "ports": DEVICES,
         "nodes": NODES,
         "utilisation_ratio": mean_of(f"{bits} / w.link_rate_bits_per_second_avg"),
         "ecn_marked_per_second": rate("ecn_marked_packets_inc"),
         "cnp_per_second": rate("cnp_sent_inc"),
-        "pause_ratio": mean_of("w.pfc_rx_pause_us_inc / ({window_s:Float64} * 1e6)"),
+        "pause_ratio": mean_of(f"w.pfc_rx_pause_us_inc / ({SECONDS} * 1e6)"),
         "discards_per_second": rate("tx_discards_inc"),
     }
-    rows = grouped(store, span, "fabric_windows", "rail", columns)
+    rows = grouped(store, span, "fabric", "rail", columns)
     return tuple(RailTraffic(rail=group, **without(row, "seconds")) for group, row in rows)

@@ -37,8 +37,18 @@ def loop_heat(store: Reader, span: Span) -> tuple[LoopHeat, ...]:
     }
     extra = {"since": span.now_ms - 6 * HOUR_MS, "recent": span.now_ms - 60_000 - span.lateness_ms}
     known = "isFinite(w.supply_celsius_avg)"
+    needed = (
+        "window_start, node, device, windows, supply_celsius_avg, return_celsius_avg,"
+        " flow_liters_per_minute_avg, heat_removed_watts_avg, pump_speed_ratio_avg"
+    )
+    begins = "window_start {} fromUnixTimestamp64Milli({{recent:Int64}})"
+    both = (
+        f"(SELECT {needed} FROM facility_1m WHERE {begins.format('<')} AND window_start >="
+        f" fromUnixTimestamp64Milli({{since:Int64}}) UNION ALL"
+        f" SELECT {needed} FROM facility_windows WHERE {begins.format('>=')})"
+    )
     rows = grouped(
-        store, span, "facility_windows", "cooling_loop", columns, known=known, extra=extra
+        store, span, "facility", "cooling_loop", columns, source=both, known=known, extra=extra
     )
     return tuple(LoopHeat(loop=group, **without(row, "seconds")) for group, row in rows)
 
@@ -51,7 +61,7 @@ def rack_load(store: Reader, span: Span) -> tuple[RackLoad, ...]:
         "inlet_celsius": largest("inlet_celsius_avg"),
         "fan_speed_ratio": mean("fan_speed_ratio_avg"),
     }
-    rows = grouped(store, span, "facility_windows", "rack", columns)
+    rows = grouped(store, span, "facility", "rack", columns)
     return tuple(RackLoad(rack=group, **without(row, "seconds")) for group, row in rows)
 
 

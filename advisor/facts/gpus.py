@@ -6,6 +6,7 @@ from advisor.facts.span import (
     DEVICES,
     IN_SPAN,
     NODES,
+    SECONDS,
     Column,
     Reader,
     Span,
@@ -15,6 +16,7 @@ from advisor.facts.span import (
     least,
     mean,
     mean_of,
+    newest_windows,
 )
 from advisor.facts.values import GpuActivity, IdleGpus
 
@@ -22,17 +24,17 @@ IDLE_SM_RATIO = 0.02
 
 
 def _throttled(columns: tuple[str, ...]) -> str:
-    """Share of a window in the worst of several throttle counters, which may overlap."""
+    """Share of a row's time in the worst of several throttle counters, which may overlap."""
     known = " OR ".join(f"isFinite(w.{c})" for c in columns)
     worst = ", ".join(f"ifNotFinite(w.{c}, 0)" for c in columns)
-    share = f"least(1, greatest({worst}) / ({{window_s:Float64}} * 1e9))"
+    share = f"least(1, greatest({worst}) / ({SECONDS} * 1e9))"
     return f"if({known}, {share}, nan)"
 
 
 HEAT_SHARE = _throttled(
     ("throttle_thermal_ns_inc", "throttle_sw_thermal_ns_inc", "throttle_hw_thermal_ns_inc")
 )
-"""SQL: share of a window in which heat held the clocks down."""
+"""SQL: share of a row's time in which heat held the clocks down."""
 _POWER_SHARE = _throttled(("throttle_power_ns_inc", "throttle_power_brake_ns_inc"))
 
 
@@ -57,7 +59,7 @@ def gpu_activity(store: Reader, span: Span, by: str) -> tuple[GpuActivity, ...]:
         "pcie_bytes_per_second": mean_of(_busier("pcie")),
         "nvlink_bytes_per_second": mean_of(_busier("nvlink")),
     }
-    rows = grouped(store, span, "gpu_windows", by, columns)
+    rows = grouped(store, span, "gpu", by, columns)
     return tuple(GpuActivity(group=group, **row) for group, row in rows)
 
 
@@ -68,23 +70,25 @@ def _busier(link: str) -> str:
 
 
 def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
-    """GPUs whose SMs stayed idle in every window of the history."""
+    """GPUs whose SMs stayed idle in every minute of the history."""
     busy = "isFinite(w.sm_util_ratio_avg)"
     sql = f"""
         SELECT toString(i.pool) AS pool, count() AS gpus,
             countIf(d.busiest < {IDLE_SM_RATIO}) AS idle,
             avgIf(d.power, d.busiest < {IDLE_SM_RATIO} AND isFinite(d.power)) AS idle_power_watts,
-            min(d.windows) * {{window_s:Float64}} AS seconds,
+            min(d.seconds) AS seconds,
             uniqExact(i.node) AS nodes,
             uniqExactIf(i.node, d.busiest >= {IDLE_SM_RATIO}) AS busy_nodes
         FROM (
             SELECT w.device AS device, maxIf(w.sm_util_ratio_avg, {busy}) AS busiest,
-                avgIf(w.power_watts_avg, isFinite(w.power_watts_avg)) AS power, count() AS windows
-            FROM gpu_windows AS w WHERE {IN_SPAN}
+                avgIf(w.power_watts_avg, isFinite(w.power_watts_avg)) AS power,
+                sum({SECONDS}) AS seconds
+            FROM gpu_1m AS w WHERE {IN_SPAN}
             GROUP BY device
-            HAVING max(w.window_start) >= fromUnixTimestamp64Milli({{fresh:Int64}})
+            HAVING max(w.window_start) >= fromUnixTimestamp64Milli({{rolled:Int64}})
                 AND countIf({busy}) > 0
         ) AS d INNER JOIN inventory AS i ON d.device = i.device
+        INNER JOIN ({newest_windows("gpu")}) AS f ON d.device = f.device
         GROUP BY pool ORDER BY pool
     """
     rows = store.query(sql, span.parameters())

@@ -53,7 +53,7 @@ def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
         "kv_transfer_bytes_per_second": rate("kv_transfer_bytes_inc"),
         "prefix_hit_ratio": per("prefix_cache_hits_inc", "prefix_cache_queries_inc", 1),
     }
-    rows = grouped(store, span, "serving_windows", "pool", columns)
+    rows = grouped(store, span, "serving", "pool", columns)
     bursts = _arrival_dispersion(store, span)
     return tuple(
         ServingLoad(pool=group, arrival_dispersion=bursts.get(group), **row) for group, row in rows
@@ -85,24 +85,25 @@ def _arrival_dispersion(store: Reader, span: Span) -> Mapping[str, float | None]
 
 def demand_per_minute(store: Reader, span: Span) -> Mapping[str, tuple[float, ...]]:
     """Concurrent requests (running and waiting) of each pool by minute, of the last day."""
-    return _demand(store, span, "serving_1m", DAY_MS)
+    return _demand(store, span, "serving_pools_1m", DAY_MS)
 
 
 def demand_per_hour(store: Reader, span: Span) -> Mapping[str, tuple[float, ...]]:
     """Concurrent requests (running and waiting) of each pool by hour, of the last four weeks."""
-    return _demand(store, span, "serving_1h", 28 * DAY_MS)
+    return _demand(store, span, "serving_pools_1h", 28 * DAY_MS)
 
 
 def _demand(store: Reader, span: Span, table: str, back_ms: int) -> Mapping[str, tuple[float, ...]]:
+    """A row is the mean engine of its pool: one that misses a reading counts like the others."""
+    asked = "w.requests_running_avg + w.requests_waiting_avg"
     sql = f"""
         SELECT pool, groupArray(demand) AS demand FROM (
             SELECT i.pool AS pool, w.window_start AS step,
-                sumIf(w.requests_running_avg + w.requests_waiting_avg,
-                    isFinite(w.requests_running_avg + w.requests_waiting_avg)) AS demand
+                sumIf(({asked}) * w.devices, isFinite({asked})) AS demand
             FROM {table} AS w
-            INNER JOIN (SELECT device, toString(pool) AS pool FROM inventory) AS i
+            INNER JOIN (SELECT device, toString(pool) AS pool FROM places) AS i
             ON w.device = i.device
-            WHERE {IN_SPAN}
+            WHERE {IN_SPAN} AND w.devices > 0
             GROUP BY pool, step ORDER BY step
         ) GROUP BY pool
     """

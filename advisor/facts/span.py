@@ -1,7 +1,9 @@
 """The stretch of time facts are read over, and the SQL that all fact queries share.
 
+Values come from the minute rollup: a quarter of an hour of a fleet is a sixth of the rows there.
 Only telemetry no older than the freshness bound is turned into facts: a group (a pool, a loop)
-whose newest window is older is left out, so a rule can never judge by data that has stopped.
+whose newest base window is older, or whose minutes stand still, is left out, so a rule can never
+judge by data that has stopped.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 HEAT_MS = 180_000
+ROLLED_MS = 4 * MINUTE_MS
+"""Age of the newest minute's start at which rollups stand still: they run once a minute."""
 """Heat is judged by the last minutes: a loop that was put right is not to be put right again."""
 
 
@@ -57,6 +61,7 @@ class Span:
             "since": self.since_ms,
             "until": self.now_ms,
             "fresh": self.fresh_ms,
+            "rolled": self.now_ms - ROLLED_MS,
             "window_s": self.window_ms / 1000,
         }
 
@@ -75,6 +80,19 @@ IN_SPAN = (
     "w.window_start >= fromUnixTimestamp64Milli({since:Int64})"
     " AND w.window_start <= fromUnixTimestamp64Milli({until:Int64})"
 )
+SECONDS = "(w.windows * {window_s:Float64})"
+"""SQL: what a row's increases were counted over."""
+
+
+def newest_windows(family: str) -> str:
+    """SQL: the newest window of every device that is fresh; two columns of the last windows."""
+    return f"""
+        SELECT device, toUnixTimestamp64Milli(max(window_start)) AS newest
+        FROM {family}_windows
+        WHERE window_start >= fromUnixTimestamp64Milli({{fresh:Int64}})
+            AND window_start <= fromUnixTimestamp64Milli({{until:Int64}})
+        GROUP BY device
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +118,34 @@ class Column:
 def grouped(
     store: Reader,
     span: Span,
-    table: str,
+    family: str,
     by: str,
     columns: Mapping[str, Column],
     *,
+    source: str | None = None,
     known: str = "1",
     extra: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, dict[str, Any]]]:
     """One row a group (an inventory column) of devices, of groups whose newest window is fresh.
 
-    Devices are folded before they meet the inventory: a join of every window costs several times
-    the whole query. A device counts the same however many of its windows arrived.
+    Devices are folded before they meet the inventory: a join of every row costs several times the
+    whole query. A device counts the same however many of its windows arrived. `source` stands for
+    the family's minutes.
     """
     folded = ", ".join(sql for name, c in columns.items() for sql in c.device_sql(name))
     selected = ", ".join(c.group_sql(name) for name, c in columns.items())
     sql = f"""
-        SELECT toString(i.{by}) AS group_name, max(d.newest) AS newest_ms,
+        SELECT toString(i.{by}) AS group_name, max(f.newest) AS newest_ms,
             max(d.windows) * {{window_s:Float64}} AS seconds, {selected}
         FROM (
-            SELECT w.device AS device, any(w.node) AS node, count() AS windows,
-                toUnixTimestamp64Milli(max(w.window_start)) AS newest, {folded}
-            FROM {table} AS w WHERE {IN_SPAN} AND {known} GROUP BY device
+            SELECT w.device AS device, any(w.node) AS node, sum(w.windows) AS windows,
+                toUnixTimestamp64Milli(max(w.window_start)) AS rolled, {folded}
+            FROM {source or f"{family}_1m"} AS w WHERE {IN_SPAN} AND {known} GROUP BY device
         ) AS d INNER JOIN inventory AS i ON d.device = i.device
+        LEFT JOIN ({newest_windows(family)}) AS f ON d.device = f.device
         WHERE i.{by} != ''
         GROUP BY group_name
-        HAVING newest_ms >= {{fresh:Int64}}
+        HAVING newest_ms >= {{fresh:Int64}} AND max(d.rolled) >= {{rolled:Int64}}
         ORDER BY group_name
     """
     rows = store.query(sql, span.parameters() | dict(extra or {}))
@@ -140,11 +161,16 @@ def _known(column: str) -> str:
     return f"isFinite(w.{column})"
 
 
+def _mean(expression: str, known: str) -> str:
+    """Mean over a device's windows; NaN where nothing is known."""
+    weight = "toFloat64(w.windows)"  # the engine takes the value in the type of the weight
+    return f"avgWeightedIf({expression}, {weight}, {known})"
+
+
 def mean_of(expression: str, when: str = "1") -> Column:
     """Mean over devices of an expression's mean where it is known."""
-    return Column(
-        "avgIf({0}, isFinite({0}))", (f"avgIf({expression}, isFinite({expression}) AND {when})",)
-    )
+    device = _mean(expression, f"isFinite({expression}) AND {when}")
+    return Column("avgIf({0}, isFinite({0}))", (device,))
 
 
 def mean(column: str, when: str = "1") -> Column:
@@ -154,12 +180,13 @@ def mean(column: str, when: str = "1") -> Column:
 
 def total(column: str) -> Column:
     """Sum over devices of a column's mean: a gap in one device is no dip."""
-    return Column(_SUM, (f"avgIf(w.{column}, {_known(column)})",))
+    return Column(_SUM, (_mean(f"w.{column}", _known(column)),))
 
 
 def rate(column: str) -> Column:
     """Sum over devices of a counter's mean increase a second."""
-    return Column(_SUM, (f"avgIf(w.{column}, {_known(column)}) / {{window_s:Float64}}",))
+    known = _known(column)
+    return Column(_SUM, (f"sumIf(w.{column}, {known}) / sumIf({SECONDS}, {known})",))
 
 
 def largest(column: str) -> Column:

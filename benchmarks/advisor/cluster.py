@@ -21,7 +21,8 @@ from ridgeline.events import (
 )
 from ridgeline.ids import device_id, node_id
 from ridgeline.schema import FABRIC, FACILITY, GPU, SERVING, Kind, Schema
-from ridgeline.store import Store
+from ridgeline.store import Store, rollup
+from ridgeline.store.tables import LEVELS
 
 WINDOW_MS, MINUTE_MS = 10_000, 60_000
 GPUS_PER_NODE, NODES_PER_RACK, RACKS_PER_LOOP = 8, 4, 16
@@ -200,5 +201,11 @@ def fill(store: Store, gpus: int, now_ms: int, hours: float) -> int:
         for chunk in rows(schema, found[schema.family], day, minutes, MINUTE_MS):
             store._insert_rows(f"{schema.family}_1m", chunk, schema.window_dtype)  # noqa: SLF001 - a rollup of a day of windows would take an hour here
             written += len(chunk)
+        span = {"start": day - minutes * MINUTE_MS, "end": day}
+        for text, asked in (
+            (rollup.places_sql(schema), {}),
+            *((rollup.fold_places_sql(schema, level, "1m"), span) for level in LEVELS),
+        ):
+            store._connection.command(text, "places", asked)  # noqa: SLF001 - as above
     store.insert_events(detections(found["fabric"][: gpus // 50], now_ms))
     return written

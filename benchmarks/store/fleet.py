@@ -94,11 +94,15 @@ def fill(store: Store, fleet: Fleet, spans: Mapping[str, int]) -> None:
 
 
 def _fill(store: Store, schema: Schema, suffix: str, now_s: int, span: int) -> None:
-    step = {"windows": 10, "1m": 60, "1h": HOUR_S}[suffix.removeprefix("places_")]
-    place = suffix.startswith("places_")
+    *level, rows_of = suffix.split("_")
+    step, place = {"windows": 10, "1m": 60, "1h": HOUR_S}[rows_of], bool(level)
     devices = f"SELECT device, node FROM inventory FINAL WHERE kind = '{KIND[schema.family]}'"
     if place:
-        devices = f"SELECT device, 0 AS node FROM places FINAL WHERE kind = '{KIND[schema.family]}'"
+        of_pool = f"(rack = '' AND cooling_loop = '') = {level == ['pools']}"
+        devices = (
+            "SELECT device, 0 AS node FROM places FINAL"
+            f" WHERE kind = '{KIND[schema.family]}' AND {of_pool}"
+        )
     fields = [f.name for f in schema.window_fields]
     used = set(USED.get(schema.family, fields))
     values = []

@@ -1,11 +1,12 @@
-"""The SQL that folds base windows into minutes, minutes into hours, and devices into places.
+"""The SQL that folds base windows into minutes and hours, devices into places, places into pools.
 
 Folding again gives the same rows, which replace the earlier ones: a rollup may be repeated, by
 several workers at once. A missing value is skipped; where all are missing the result is missing.
 
 A *place* stands for all devices of one model that share pool, rack, cooling loop and rail. Its row
 is that of its mean device, with the number of devices beside it; as they are of one model a column
-is known for all of them or for none, and one that misses a reading counts like the mean.
+is known for all of them or for none, and one that misses a reading counts like the mean. A *pool*
+is such a place whatever the rack and the loop: a few rows for a fleet of any size.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ridgeline.schema import MISSING_STATE, Schema, WindowField
-from ridgeline.store.tables import KIND, PLACES
+from ridgeline.store.tables import KIND, LEVELS, PLACES
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -23,6 +24,7 @@ MOST_ROWS = 500_000
 RUNNING_ROWS = 100_000
 """Minute rows up to which an hour is rebuilt each time while it goes on: 1,700 devices."""
 _PLACE_KEY = "pool, rack, cooling_loop, rail, model"
+_POOL_KEY = "pool, '' AS rack, '' AS cooling_loop, rail, model"
 _PARTS = ", ".join(f"toString({part})" for part in _PLACE_KEY.split(", "))
 
 
@@ -83,7 +85,8 @@ def _fold(f: WindowField) -> str:
 
 def _fold_place(f: WindowField) -> str:
     if f.how == "inc":  # of the mean device: 0 / 0 is NaN
-        return f"avgIf({f.name}, NOT isNaN({f.name}))"
+        known = f"NOT isNaN({f.name})"
+        return f"sumIf({f.name} * devices, {known}) / sumIf(devices, {known})"
     if f.how == "last":  # several devices have no common last state
         return str(MISSING_STATE)
     return _fold(f)
@@ -103,38 +106,39 @@ def _interval(step: Step) -> str:
 def stale_sql(schema: Schema, step: Step) -> str:
     """Steps between `start` and `end` whose rollups have not seen all of their rows; how many rows.
 
-    A window is a function of its samples, so rows are compared by how many samples they hold. The
-    places are asked too: a worker may have died between the two.
+    A window is a function of its samples, so rows are compared by how many samples they hold.
+    Places and pools are asked too: a worker may have died between two of them.
     """
     family, interval = schema.family, _interval(step)
+    targets = (step.target, *(f"{level}_{step.target}" for level in LEVELS))
 
-    def seen(table: str, columns: str) -> str:
+    def seen(table: str, number: int) -> str:
+        counts = ["sum(samples)" if n == number else "0" for n in range(len(targets) + 1)]
+        rows = "count()" if number == 0 else "0"
         return (
-            f"    SELECT {interval} AS step, {columns}\n"
+            f"    SELECT {interval} AS step, {rows} AS count, [{', '.join(counts)}] AS seen\n"
             f"    FROM {family}_{table} FINAL WHERE {_between()} GROUP BY step\n"
         )
 
+    every = "    UNION ALL\n".join(seen(t, n) for n, t in enumerate((step.source, *targets)))
     return (
         "SELECT toUnixTimestamp64Milli(toDateTime64(step, 3, 'UTC')) AS start_ms,"
-        " sum(count) AS rows FROM (\n"
-        + seen(step.source, "count() AS count, sum(samples) AS here, 0 AS there, 0 AS places")
-        + "    UNION ALL\n"
-        + seen(step.target, "0, 0, sum(samples), 0")
-        + "    UNION ALL\n"
-        + seen(f"places_{step.target}", "0, 0, 0, sum(samples)")
-        + ") GROUP BY step HAVING sum(here) > least(sum(there), sum(places)) ORDER BY step"
+        f" sum(count) AS rows FROM (\n{every}) GROUP BY step\n"
+        "HAVING sumForEach(seen)[1] > arrayMin(arraySlice(sumForEach(seen), 2)) ORDER BY step"
     )
 
 
 def fold_sql(schema: Schema, step: Step) -> str:
     """INSERT ... SELECT of one step; parameters `start` and `end` in ms, whole steps."""
-    names = ["window_start", "node", "device", "samples", *(f.name for f in schema.window_fields)]
+    fields = [f.name for f in schema.window_fields]
+    names = ["window_start", "node", "device", "samples", *fields, "windows"]
     folds = ",\n    ".join(_fold(f) for f in schema.window_fields)
     return (
         f"INSERT INTO {schema.family}_{step.target} ({', '.join(names)})\n"
         f"SELECT\n    {_interval(step)},\n"
-        f"    argMax(node, window_start),\n    device,\n    sum(samples),\n    {folds}\n"
-        f"FROM {schema.family}_{step.source} FINAL\nWHERE {_between()}\nGROUP BY 1, device"
+        f"    argMax(node, window_start),\n    device,\n    sum(samples),\n    {folds},\n"
+        f"    sum(w.windows)\n"
+        f"FROM {schema.family}_{step.source} AS w FINAL\nWHERE {_between()}\nGROUP BY 1, device"
     )
 
 
@@ -143,20 +147,28 @@ def places_sql(schema: Schema) -> str:
     kind = KIND[schema.family]
     return (
         f"INSERT INTO {PLACES} (device, kind, {_PLACE_KEY})\n"
-        f"SELECT {place_id(kind)} AS place, '{kind}', {_PLACE_KEY}\n"
-        f"FROM (SELECT * FROM inventory FINAL) WHERE kind = '{kind}'\n"
-        f"  AND place NOT IN (SELECT device FROM {PLACES})\n"
+        f"SELECT {place_id(kind)} AS place, '{kind}', {_PLACE_KEY}\nFROM (\n"
+        f"    SELECT {_PLACE_KEY} FROM inventory FINAL WHERE kind = '{kind}'\n"
+        "    UNION ALL\n"
+        f"    SELECT {_POOL_KEY} FROM inventory FINAL WHERE kind = '{kind}'\n"
+        f") WHERE place NOT IN (SELECT device FROM {PLACES})\n"
         f"GROUP BY {_PLACE_KEY}"
     )
 
 
-def fold_places_sql(schema: Schema, target: str) -> str:
-    """INSERT ... SELECT of the places' rows of one `target` table; parameters `start` and `end`.
+def fold_places_sql(schema: Schema, level: str, target: str) -> str:
+    """INSERT ... SELECT of the rows of one level's `target` table; parameters `start` and `end`.
 
     A place that had devices when it was folded before, and has none now, gets a row without any:
     else a device that moved would be counted in both.
     """
     family, kind = schema.family, KIND[schema.family]
+    if level == PLACES:
+        source = f"{family}_{target}"
+        where = f"SELECT device, {_PLACE_KEY} FROM inventory FINAL WHERE kind = '{kind}'"
+    else:
+        source = f"{family}_{PLACES}_{target}"
+        where = f"SELECT device, {_POOL_KEY} FROM {PLACES} FINAL WHERE kind = '{kind}'"
     fields = [f.name for f in schema.window_fields]
     nothing = ", ".join(
         f"toFloat{'32' if f.numpy == '<f4' else '64'}(nan)"
@@ -167,16 +179,15 @@ def fold_places_sql(schema: Schema, target: str) -> str:
     names = ["window_start", "node", "device", "samples", *fields, "devices", "rebuilt"]
     folds = ",\n    ".join(_fold_place(f) for f in schema.window_fields)
     return (
-        f"INSERT INTO {family}_places_{target} ({', '.join(names)})\n"
+        f"INSERT INTO {family}_{level}_{target} ({', '.join(names)})\n"
         f"SELECT window_start, 0, place, sum(samples),\n    {folds},\n"
-        "    sum(count), now64(6, 'UTC')\nFROM (\n"
-        f"    SELECT window_start, {place_id(kind)} AS place, 1 AS count, samples,"
+        "    sum(devices), now64(6, 'UTC')\nFROM (\n"
+        f"    SELECT window_start, {place_id(kind)} AS place, devices, samples,"
         f" {', '.join(fields)}\n"
-        f"    FROM (SELECT * FROM {family}_{target} FINAL WHERE {_between()}) AS w\n"
-        f"    LEFT JOIN (\n        SELECT device, {_PLACE_KEY} FROM inventory FINAL"
-        f" WHERE kind = '{kind}'\n    ) AS i USING (device)\n"
+        f"    FROM (SELECT *, devices FROM {source} FINAL WHERE {_between()}) AS w\n"
+        f"    LEFT JOIN ({where}) AS i USING (device)\n"
         "    UNION ALL\n"
         f"    SELECT window_start, device, 0, 0, {nothing}\n"
-        f"    FROM {family}_places_{target} FINAL WHERE {_between()} AND devices > 0\n"
+        f"    FROM {family}_{level}_{target} FINAL WHERE {_between()} AND devices > 0\n"
         ") GROUP BY window_start, place"
     )

@@ -16,6 +16,7 @@ from ridgeline.schema import Schema
 from ridgeline.settings import StoreSettings
 from ridgeline.store import event_rows, migrations, rollup
 from ridgeline.store.connection import Connection
+from ridgeline.store.tables import LEVELS
 
 MIGRATION_SECONDS = 6 * 3600.0
 """Longest a statement of a migration may take: moving the rows of a large table."""
@@ -116,7 +117,10 @@ class Store:
             self._connection.command(rollup.places_sql(schema), subject, settings=_FOLD)
         for start, end in rollup.runs([(r["start_ms"], r["rows"]) for r in stale], step):
             one = {"start": start, "end": end}
-            for sql in (rollup.fold_sql(schema, step), rollup.fold_places_sql(schema, step.target)):
+            for sql in (
+                rollup.fold_sql(schema, step),
+                *(rollup.fold_places_sql(schema, level, step.target) for level in LEVELS),
+            ):
                 self._connection.command(sql, subject, one, _FOLD)
 
     def insert_events(self, events: Sequence[Event]) -> None:

@@ -5,8 +5,9 @@ test compares the two. A cluster's tables are written from the same definitions.
 
 Rows lie by a stretch of time, then by device: a question about the last minutes opens the last
 stretch, and within a stretch each device's values still lie side by side, which is what makes them
-small (docs/decisions/004-codecs-and-sort-order.md). Places are few and always read whole: theirs
-lie by time, so that a new hour never has to be merged with the old ones to be read.
+small (docs/decisions/004-codecs-and-sort-order.md). The devices of a node are neighbours in the
+minutes, so that a day of one node opens few places on disk. Pools are few and always read whole:
+theirs lie by time, so that a new hour never has to be merged with the old ones to be read.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ KIND: Mapping[str, str] = MappingProxyType(
 )
 """Inventory kind of the devices of each family."""
 PLACES = "places"
+LEVELS = (PLACES, "pools")
+"""Tables of summed-up devices, fine to coarse: a pool is a place whose rack and loop are empty."""
 _DAY, _MONTH = "toDate({t})", "toYYYYMM({t})"
-_TEN_MINUTES = "toStartOfInterval({t}, toIntervalSecond(600))"
+_STRETCH = "toStartOfInterval(window_start, toIntervalSecond({}))"
+# the primary index takes a condition on the time for its last column and leaves nothing out
+_BY_TIME = ("INDEX by_time window_start TYPE minmax GRANULARITY 1",)
 _DEVICE_COUNT = "devices UInt32 ALIAS 1"  # so that a device is read like a place of one
+_FOLDED = "windows UInt32 DEFAULT {} CODEC(T64, ZSTD(1))"
 _PLACE_COLUMNS = (
     "devices UInt32 DEFAULT 0 CODEC(T64, ZSTD(1))",
     "rebuilt DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC') CODEC(Delta, ZSTD(1))",
@@ -41,10 +47,11 @@ class Table:
     partition: str
     order: tuple[str, ...]
     shard: str = "cityHash64(device)"
+    indices: tuple[str, ...] = ()
 
     def create(self) -> str:
         """CREATE TABLE statement."""
-        columns = ",\n    ".join(self.columns)
+        columns = ",\n    ".join((*self.columns, *self.indices))
         partition = f"PARTITION BY {self.partition}\n" if self.partition else ""
         settings = "\nSETTINGS ttl_only_drop_parts = 1" if self.partition else ""
         return (
@@ -60,11 +67,13 @@ def telemetry(schemas: Mapping[str, Schema] = SCHEMAS) -> tuple[Table, ...]:
 
 def _family(schema: Schema) -> tuple[Table, ...]:
     window, raw = (_lines(sql) for sql in (schema.window_columns_sql(), schema.raw_columns_sql()))
-    device, place = (*window, _DEVICE_COUNT), (*window, *_PLACE_COLUMNS)
+    place = (*window, *_PLACE_COLUMNS)
+    base = (*window, _DEVICE_COUNT, "windows UInt32 ALIAS 1")
+    # how many windows of 10 s were folded: the time that an increase was counted over
+    minute, hour = ((*window, _DEVICE_COUNT, _FOLDED.format(n)) for n in (6, 360))
     more, newer = "ReplacingMergeTree(samples)", "ReplacingMergeTree(rebuilt)"
     start = "window_start"
-    by_device = ("device", start)
-    ten_minutes, hour = _TEN_MINUTES.format(t=start), f"toStartOfHour({start})"
+    ten_minutes, an_hour, a_week = (_STRETCH.format(n) for n in (600, 3600, 604_800))
 
     def table(
         suffix: str, columns: tuple[str, ...], engine: str, partition: str, *order: str
@@ -75,15 +84,18 @@ def _family(schema: Schema) -> tuple[Table, ...]:
             engine=engine,
             partition=partition,
             order=order,
+            indices=_BY_TIME if order[0].startswith("toStartOf") else (),
         )
 
     day, month = _DAY.format(t=start), _MONTH.format(t=start)
     return (
-        table("windows", device, "ReplacingMergeTree", day, ten_minutes, *by_device),
-        table("1m", device, more, day, hour, *by_device),
-        table("1h", device, more, month, *by_device),
-        table("places_1m", place, newer, day, start, "device"),
-        table("places_1h", place, newer, month, start, "device"),
+        table("windows", base, "ReplacingMergeTree", day, ten_minutes, "device", start),
+        table("1m", minute, more, day, ten_minutes, "node", "device", start),
+        table("1h", hour, more, month, "device", start),
+        table("places_1m", place, newer, day, an_hour, "device", start),
+        table("places_1h", place, newer, month, a_week, "device", start),
+        table("pools_1m", place, newer, day, start, "device"),
+        table("pools_1h", place, newer, month, start, "device"),
         table("raw", raw, "MergeTree", _DAY.format(t="ts"), "device", "ts"),
     )
 

@@ -19,7 +19,7 @@ from ridgeline.events import AdviceState, CollectorHealth, DeviceKind, Event
 from ridgeline.schema import GPU
 from ridgeline.settings import AdvisorSettings, StoreSettings
 from ridgeline.store import Store
-from tests.advisor.test_advisor_facts import NOW_MS, SPAN, item, windows
+from tests.advisor.test_advisor_facts import NOW_MS, SPAN, item, windows, write
 
 HEADERS = {"Authorization": "Bearer key"}
 
@@ -36,7 +36,7 @@ def store(store_url: str) -> Iterator[Store]:
     made.insert_events(gpus)
     for gpu in gpus:
         rows = windows(GPU, gpu.device, gpu.node, 10, sm_util_ratio_avg=0.0, power_watts_avg=75)
-        made.insert_windows(GPU, rows)
+        write(made, GPU, rows)
     health = [
         CollectorHealth(
             node=1,

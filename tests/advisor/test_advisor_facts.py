@@ -55,6 +55,13 @@ def windows(
     return out
 
 
+def write(store: Store, schema: Schema, rows: np.ndarray) -> None:
+    """Windows and what they are rolled up to."""
+    store.insert_windows(schema, rows)
+    start, end = int(rows["window_start"].min()), int(rows["window_start"].max()) + 1
+    store.roll_up(schema, start, end)
+
+
 def item(host: str, kind: DeviceKind, name: str, **more: str) -> InventoryItem:
     """An inventory item of the demo's shape."""
     fields = {"pool": Pool(more.pop("pool", "unknown")), "seen_ms": NOW_MS} | more
@@ -76,8 +83,8 @@ def test_pool_serving_load_sums_engines_and_gaps_are_no_dips(store: Store) -> No
         "requests_waiting_avg": 20.0,
         "tpot_p99_seconds_avg": 0.05,
     }
-    store.insert_windows(SERVING, windows(SERVING, a.device, a.node, 2, **load))
-    store.insert_windows(SERVING, windows(SERVING, b.device, b.node, 1, **load))
+    write(store, SERVING, windows(SERVING, a.device, a.node, 2, **load))
+    write(store, SERVING, windows(SERVING, b.device, b.node, 1, **load))
 
     (pool,) = facts.serving_load(store, SPAN)
 
@@ -99,9 +106,9 @@ def test_burstiness_memory_and_energy_a_token(store: Store) -> None:
     for engine, minutes in zip(engines, (10, 5), strict=True):
         rows = windows(SERVING, engine.device, engine.node, minutes, generation_tokens_inc=500)
         rows["ttft_count_inc"] = 40.0 * (rows["window_start"] // 10_000 % 2)
-        store.insert_windows(SERVING, rows)
+        write(store, SERVING, rows)
     memory = {"memory_used_bytes_avg": 60e9, "memory_total_bytes_avg": 80e9}
-    store.insert_windows(GPU, windows(GPU, gpu.device, gpu.node, power_watts_avg=500, **memory))
+    write(store, GPU, windows(GPU, gpu.device, gpu.node, power_watts_avg=500, **memory))
 
     read = facts.read(store, SPAN)
 
@@ -133,7 +140,7 @@ def test_gpu_activity_by_pool_and_loop(store: Store) -> None:
             pcie_tx_bytes_per_second_avg=1e9,
             pcie_rx_bytes_per_second_avg=2e9,
         )
-        store.insert_windows(GPU, rows)
+        write(store, GPU, rows)
 
     (pool,) = facts.gpu_activity(store, SPAN, "pool")
     (loop,) = facts.gpu_activity(store, SPAN, "cooling_loop")
@@ -156,7 +163,7 @@ def test_old_data_is_no_fact(store: Store) -> None:
     store.insert_events([gpu])
     stopped = NOW_MS - 60_000
     rows = windows(GPU, gpu.device, gpu.node, end_ms=stopped, sm_util_ratio_avg=0.0)
-    store.insert_windows(GPU, rows)
+    write(store, GPU, rows)
 
     read = facts.read(store, SPAN)
 
@@ -171,8 +178,8 @@ def test_idle_gpus_need_a_reading(store: Store) -> None:
     unknown = item("n0", DeviceKind.GPU, "GPU-1", pool="training")
     store.insert_events([idle, unknown])
     rows = windows(GPU, idle.device, idle.node, sm_util_ratio_avg=0.0, power_watts_avg=75)
-    store.insert_windows(GPU, rows)
-    store.insert_windows(GPU, windows(GPU, unknown.device, unknown.node))
+    write(store, GPU, rows)
+    write(store, GPU, windows(GPU, unknown.device, unknown.node))
 
     (pool,) = facts.idle_gpus(store, SPAN)
 
@@ -191,8 +198,8 @@ def test_loops_racks_rails_and_detections(store: Store) -> None:
         FACILITY, cdu.device, cdu.node, 60, supply_celsius_avg=32, flow_liters_per_minute_avg=400
     )
     normal["flow_liters_per_minute_avg"][:12] = 200
-    store.insert_windows(FACILITY, normal)
-    store.insert_windows(FACILITY, windows(FACILITY, rack.device, rack.node, power_watts_avg=42e3))
+    write(store, FACILITY, normal)
+    write(store, FACILITY, windows(FACILITY, rack.device, rack.node, power_watts_avg=42e3))
     traffic = windows(
         FABRIC,
         port.device,
@@ -202,7 +209,7 @@ def test_loops_racks_rails_and_detections(store: Store) -> None:
         rx_bytes_inc=1e9,
         ecn_marked_packets_inc=500,
     )
-    store.insert_windows(FABRIC, traffic)
+    write(store, FABRIC, traffic)
     episode = Detection(
         id="d1",
         detector="fabric_congestion",
@@ -240,7 +247,7 @@ def test_demand_by_minute_counts_running_and_waiting(store: Store) -> None:
     rows = windows(
         SERVING, engine.device, engine.node, 3, requests_running_avg=30, requests_waiting_avg=5
     )
-    store.insert_windows(SERVING, rows)
+    write(store, SERVING, rows)
     store.roll_up(SERVING, NOW_MS - 180_000, NOW_MS)
 
     demand = facts.demand_per_minute(store, SPAN)
@@ -267,7 +274,7 @@ def test_hall_power_by_hour_has_gaps_where_racks_were_silent(store: Store) -> No
                 end_ms=end_ms - (back - 1) * hour_ms,
                 power_watts_avg=40e3,
             )
-            store.insert_windows(FACILITY, rows)
+            write(store, FACILITY, rows)
     store.roll_up(FACILITY, end_ms - 5 * hour_ms, end_ms)
 
     found = facts.hall_watts_hourly(store, SPAN)

@@ -19,7 +19,7 @@ from ridgeline.local.broker import free_port
 from ridgeline.schema import GPU
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store
-from tests.advisor.test_advisor_facts import item, windows
+from tests.advisor.test_advisor_facts import item, windows, write
 
 
 def start(folder: Path, **settings: str) -> subprocess.Popen[bytes]:
@@ -65,7 +65,7 @@ def test_advice_reaches_store_kafka_and_api(
         def listed() -> bool:
             now = time.time_ns() // 1_000_000 // 10_000 * 10_000  # fresh, however slow the start
             rows = windows(GPU, gpu.device, gpu.node, 10, end_ms=now, sm_util_ratio_avg=0.0)
-            store.insert_windows(GPU, rows)
+            write(store, GPU, rows)
             try:
                 answer = httpx.get(f"http://127.0.0.1:{port}/api/advice", timeout=2)
             except httpx.TransportError:

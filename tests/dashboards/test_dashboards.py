@@ -32,14 +32,17 @@ ALL: dict[str, Any] = {
     "node": None,
     "rows": "auto",
     "resolution": "windows",
+    "detail": "windows",
 }
-PLACES = ALL | {"resolution": "places_1m"}
+PLACES = ALL | {"resolution": "places_1m", "detail": "places_1m"}
+POOLS = ALL | {"resolution": "pools_1m", "detail": "places_1m"}
 ONE: dict[str, Any] = {
     "pool": ["decode", "it's"],
     "rack": ["rack00"],
     "node": ["node08"],
     "rows": "auto",
     "resolution": "1m",
+    "detail": "1m",
 }
 DEVICES = {"gpu": 1, "port": 2, "facility": 3, "serving": 4, "prefill": 5, "silent": 6}
 VALUES = {
@@ -73,7 +76,7 @@ def rows_of(schema: Schema, device: int) -> np.ndarray:
     """Ten minutes of windows, with a row of nothing but missing values among them."""
     rows = np.zeros(60, dtype=schema.window_dtype)
     rows["window_start"] = (START_S + 10 * np.arange(60)) * 1000
-    rows["device"] = device
+    rows["node"], rows["device"] = 9, device
     rows["samples"] = 10
     for f in schema.window_fields:
         rows[f.name] = VALUES.get(f.name, 1)
@@ -186,7 +189,9 @@ def ask(store: Store, name: str, variables: dict[str, Any]) -> list[dict[str, An
     return store._connection.rows(text)
 
 
-@pytest.mark.parametrize("variables", [ALL, PLACES, ONE], ids=["all", "places", "chosen"])
+@pytest.mark.parametrize(
+    "variables", [ALL, PLACES, POOLS, ONE], ids=["all", "places", "pools", "chosen"]
+)
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_every_statement_gives_rows(store: Store, name: str, variables: dict[str, Any]) -> None:
     """It runs, gives rows, and a series is (time, ...) in order of time with a known number."""
@@ -211,7 +216,9 @@ def test_replaced_rows_are_never_read(name: str) -> None:
         return
     read = re.findall(r"(?:FROM|JOIN) ([\w.${}]+)( AS w)?( FINAL)?", STATEMENTS[name][0])
 
-    assert all(final for table, _, final in read if table not in ("picked", "system.parts"))
+    assert all(
+        final for table, _, final in read if table not in ("picked", "lowest", "system.parts")
+    )
 
 
 def panel_of(title: str) -> str:
@@ -220,7 +227,7 @@ def panel_of(title: str) -> str:
     return name
 
 
-@pytest.mark.parametrize("resolution", ["windows", "1m", "places_1m"])
+@pytest.mark.parametrize("resolution", ["windows", "1m", "places_1m", "pools_1m"])
 def test_numbers_do_not_depend_on_the_resolution(store: Store, resolution: str) -> None:
     """The same share, rate and mean from windows and from minutes."""
     variables = ALL | {"resolution": resolution}
@@ -275,24 +282,40 @@ def now_rows() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("span", "node", "rows", "table"),
+    ("span", "chosen", "table"),
     [
-        (900, None, "auto", "windows"),
-        (86_400, None, "auto", "places_1m"),
-        (86_400, ["node08"], "auto", "1m"),
-        (30 * 86_400, None, "auto", "places_1h"),
-        (30 * 86_400, ["node08"], "auto", "1h"),
-        (30 * 86_400, None, "1m", "1m"),
+        (900, {}, "windows"),
+        (86_400, {}, "pools_1m"),
+        (86_400, {"rack": ["rack00"]}, "places_1m"),
+        (86_400, {"node": ["node08"]}, "1m"),
+        (30 * 86_400, {}, "pools_1h"),
+        (30 * 86_400, {"rack": ["rack00"]}, "places_1h"),
+        (30 * 86_400, {"node": ["node08"]}, "1h"),
+        (30 * 86_400, {"rows": "1m"}, "1m"),
     ],
 )
 def test_the_table_follows_the_time_range(
-    store: Store, span: int, node: list[str] | None, rows: str, table: str
+    store: Store, span: int, chosen: dict[str, Any], table: str
 ) -> None:
-    """Unless someone chose the rows; nodes have no places of their own."""
-    variables = ALL | {"node": node, "rows": rows}
-    text = sql.render(sql.RESOLUTION, NOW_S - span, NOW_S, variables)
+    """Unless someone chose the rows; nodes have no places, racks no pools of their own."""
+    text = sql.render(sql.RESOLUTION, NOW_S - span, NOW_S, ALL | chosen)
 
     assert [{"resolution": table}] == store.query(text)
+
+
+def test_a_large_fleet_is_drawn_from_minutes_of_pools(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Base windows of it would be too many; a node's are few. Racks need places."""
+    monkeypatch.setattr(sql, "RESOLUTION", sql.RESOLUTION.replace(f"> {sql.MOST_DEVICES}", "> 1"))
+    fleet, node = (
+        store.query(sql.render(sql.RESOLUTION, NOW_S - 900, NOW_S, ALL | {"node": node}))
+        for node in (None, ["node08"])
+    )
+    detail = store.query(sql.render(sql.DETAIL, 1, 2, ALL | {"resolution": "pools_1m"}))
+
+    assert [[{"resolution": "pools_1m"}], [{"resolution": "windows"}]] == [fleet, node]
+    assert [{"detail": "places_1m"}] == detail
 
 
 def test_variables_list_the_inventory(store: Store) -> None:

@@ -94,6 +94,11 @@ def layout(connection: Connection) -> dict[str, Any]:
         " FROM system.columns WHERE database = {database:String} ORDER BY table, position",
         where,
     )
+    indices = connection.rows(
+        "SELECT table, name, type_full, expr, granularity FROM system.data_skipping_indices"
+        " WHERE database = {database:String}",
+        where,
+    )
     return {
         row["name"]: (
             row["engine_full"],
@@ -102,6 +107,7 @@ def layout(connection: Connection) -> dict[str, Any]:
                 for c in columns
                 if c["table"] == row["name"]
             ],
+            [tuple(i.values()) for i in indices if i["table"] == row["name"]],
         )
         for row in tables
     }
@@ -123,6 +129,38 @@ def test_an_earlier_database_reads_the_same(connection: Connection, number: int)
     assert [] == store.migrate()
     (got,) = connection.rows("SELECT sum(devices) AS n FROM facility_1m FINAL")
     assert 20 == got["n"]
+
+
+def test_pools_of_the_places_of_an_earlier_database(connection: Connection) -> None:
+    """Hours of places that were rolled up by 0005 have their pools, as if rolled up today."""
+    release(connection, 5)
+    pool = "'decode', {}, {}, '', 'm'"
+    places = [(1, pool.format("'a'", "'x'")), (2, pool.format("'b'", "'x'"))]
+    for device, names in places:
+        connection.command(
+            "INSERT INTO places (device, kind, pool, rack, cooling_loop, rail, model)"
+            f" VALUES ({device}, 'facility', {names})",
+            "test",
+        )
+    for device, samples, devices, watts, joules in ((1, 30, 1, 100, 10), (2, 10, 3, 500, 50)):
+        connection.command(
+            "INSERT INTO facility_places_1h (window_start, device, samples, devices,"
+            " power_watts_avg, energy_joules_inc)"
+            f" VALUES ({T0 / 1000:.3f}, {device}, {samples}, {devices}, {watts}, {joules})",
+            "test",
+        )
+    store = Store(connection)
+    store.migrate()
+
+    (got,) = store.query(
+        "SELECT p.pool AS pool, p.rack AS rack, w.samples AS samples, w.devices AS devices,"
+        " w.power_watts_avg AS watts, w.energy_joules_inc AS joules"
+        " FROM facility_pools_1h AS w INNER JOIN places AS p ON w.device = p.device"
+    )
+    assert {"pool": "decode", "rack": "", "samples": 40, "devices": 4} == {
+        k: got[k] for k in ("pool", "rack", "samples", "devices")
+    }
+    assert (200, 40) == (got["watts"], got["joules"])  # weighted by samples, by devices
 
 
 def test_what_a_later_column_is_in_old_rows() -> None:

@@ -13,7 +13,7 @@ from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence, DeviceKind
 from ridgeline.schema import SERVING
 from ridgeline.store import Store
-from tests.advisor.test_advisor_facts import item, store, windows  # noqa: F401 - a fixture
+from tests.advisor.test_advisor_facts import item, store, windows, write  # noqa: F401 - a fixture
 
 LIVE = WorkloadOptions(live=True)
 
@@ -39,7 +39,7 @@ def served(store: Store, pool: str, host: str, **rates: float) -> None:  # noqa:
     rows = windows(SERVING, engine.device, engine.node, 20, end_ms, **rates)
     rows["ttft_count_inc"] = 40 + 10 * np.where(rows["window_start"] // 10_000 % 2, 1, -1)
     store.insert_events([engine])
-    store.insert_windows(SERVING, rows)
+    write(store, SERVING, rows)
 
 
 def test_a_mixed_pool_is_the_demand(running: Store) -> None:
