@@ -19,8 +19,6 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 HEAT_MS = 180_000
-ROLLED_MS = 4 * MINUTE_MS
-"""Age of the newest minute's start at which rollups stand still: they run once a minute."""
 """Heat is judged by the last minutes: a loop that was put right is not to be put right again."""
 
 
@@ -40,6 +38,7 @@ class Span:
     history_ms: int
     window_ms: int = 10_000
     lateness_ms: int = 5_000
+    rollup_ms: int = MINUTE_MS
 
     @property
     def since_ms(self) -> int:
@@ -51,6 +50,11 @@ class Span:
         """Oldest acceptable start of a group's newest window: two windows and the lateness."""
         return self.now_ms - 3 * self.window_ms - self.lateness_ms
 
+    @property
+    def rolled_ms(self) -> int:
+        """Oldest acceptable start of a group's newest minute: two rollups and two minutes."""
+        return self.now_ms - 2 * self.rollup_ms - 2 * MINUTE_MS
+
     def newest(self, history_ms: int) -> Span:
         """The same span, at most `history_ms` back."""
         return replace(self, history_ms=min(self.history_ms, history_ms))
@@ -61,7 +65,7 @@ class Span:
             "since": self.since_ms,
             "until": self.now_ms,
             "fresh": self.fresh_ms,
-            "rolled": self.now_ms - ROLLED_MS,
+            "rolled": self.rolled_ms,
             "window_s": self.window_ms / 1000,
         }
 
@@ -73,6 +77,7 @@ def span_of(settings: AdvisorSettings, streams: StreamsSettings) -> Callable[[in
         history_ms=int(settings.history_minutes * 60_000),
         window_ms=streams.window_seconds * 1000,
         lateness_ms=int(streams.lateness_seconds * 1000),
+        rollup_ms=int(streams.rollup_seconds * 1000),
     )
 
 

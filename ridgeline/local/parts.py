@@ -62,6 +62,9 @@ def store_settings(local: LocalSettings) -> StoreSettings:
     return StoreSettings(url=f"http://127.0.0.1:{local.store_port}")
 
 
+_ROLLUP = "RIDGELINE_STREAMS_ROLLUP_SECONDS"
+
+
 def hold_file(local: LocalSettings) -> Path:
     """While this file exists the collectors keep their frames."""
     return local.home.resolve() / "hold"
@@ -79,6 +82,7 @@ def environment(local: LocalSettings) -> dict[str, str]:
         "RIDGELINE_COLLECT_HOLD_FILE": str(hold_file(local)),
         "RIDGELINE_STREAMS_METRICS_PORT": str(local.metrics_port + 2),
         "RIDGELINE_STREAMS_DATA_DIR": str(home / "streams"),
+        _ROLLUP: os.environ.get(_ROLLUP, "20"),  # small enough that advice need not wait longer
         "RIDGELINE_ADVISOR_METRICS_PORT": str(local.metrics_port + 3),
         "RIDGELINE_ADVISOR_HOST": "127.0.0.1",
         "RIDGELINE_ADVISOR_PORT": str(local.console_port),
