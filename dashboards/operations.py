@@ -5,9 +5,8 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard as builders
 
 from dashboards.panels import series, table, variables
-from dashboards.sql import by_time, chosen, reporting
+from dashboards.sql import TIME, chosen
 from ridgeline.schema import SCHEMAS
-from ridgeline.store.tables import KIND
 
 
 def build() -> builders.Dashboard:
@@ -38,8 +37,9 @@ def _freshness(board: builders.Dashboard) -> builders.Dashboard:
         for family in SCHEMAS
     )
     devices = "\nUNION ALL\n".join(
-        f"SELECT time, '{family}' AS series, reporting FROM (\n"
-        f"{by_time(family, KIND[family], {'reporting': reporting()})}\n)"
+        f"SELECT {TIME}, '{family}' AS series,\n"
+        "    sum(devices) / uniqExact(window_start) AS reporting\n"
+        f"FROM {family}_${{fleet}} FINAL\nWHERE $__timeFilter(window_start)\nGROUP BY time"
         for family in SCHEMAS
     )
     silent = (
@@ -83,7 +83,7 @@ def _freshness(board: builders.Dashboard) -> builders.Dashboard:
                 "Devices reporting, by family",
                 f"SELECT * FROM (\n{devices}\n)\nORDER BY time, series",
                 "short",
-                "Chosen devices with a row at a time, mean of the interval.",
+                "Devices with a row at a time, mean of the interval; of the whole fleet.",
                 labelled=True,
             )
         )

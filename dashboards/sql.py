@@ -4,7 +4,8 @@ Window rows hold averages over known readings, NaN where nothing is known; a cou
 the increase within the row. `${resolution}` is the table that fits the time range and the choice:
 rows of devices, or of pools (all devices of one model in a pool and on a rail), or, where racks are
 chosen, of places (likewise within a rack and a loop): the mean device with `devices` beside it. The
-same SQL reads all. `${detail}` is the same table for panels that tell racks or loops apart.
+same SQL reads all. `${detail}` is the same table for panels that tell racks or loops apart,
+`${fleet}` the one of pools whatever is chosen.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ RESOLUTION = (
 )
 """The table for a time range: enough rows for a chart, summed up unless nodes are chosen."""
 DETAIL = "SELECT replaceOne('${resolution}', 'pools', 'places') AS detail"
+FLEET = "SELECT if(endsWith('${resolution}', '1h'), 'pools_1h', 'pools_1m') AS fleet"
 _DETAILED = ("rack", "cooling_loop")
 
 

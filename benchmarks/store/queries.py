@@ -67,8 +67,8 @@ def panels(store: Store, now_s: int, **one: str) -> Iterator[tuple[str, Callable
         chosen: dict[str, Any] = dict.fromkeys(("pool", "rack", "node"))
         chosen |= {key: [value] for key, value in one.items()} | {"rows": "auto"}
         ask = partial(_rows, store, now_s, span, chosen)
-        for table, text in (("resolution", sql.RESOLUTION), ("detail", sql.DETAIL)):
-            chosen[table] = ask(text)[0][table]
+        for table in ("resolution", "detail", "fleet"):
+            chosen[table] = ask(getattr(sql, table.upper()))[0][table]
         for uid, document in documents().items():
             for panel in document["panels"]:
                 for target in panel.get("targets") or ():

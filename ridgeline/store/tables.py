@@ -73,7 +73,7 @@ def _family(schema: Schema) -> tuple[Table, ...]:
     minute, hour = ((*window, _DEVICE_COUNT, _FOLDED.format(n)) for n in (6, 360))
     more, newer = "ReplacingMergeTree(samples)", "ReplacingMergeTree(rebuilt)"
     start = "window_start"
-    ten_minutes, an_hour, a_week = (_STRETCH.format(n) for n in (600, 3600, 604_800))
+    ten_minutes, six_hours = (_STRETCH.format(n) for n in (600, 21_600))
 
     def table(
         suffix: str, columns: tuple[str, ...], engine: str, partition: str, *order: str
@@ -92,8 +92,8 @@ def _family(schema: Schema) -> tuple[Table, ...]:
         table("windows", base, "ReplacingMergeTree", day, ten_minutes, "device", start),
         table("1m", minute, more, day, ten_minutes, "node", "device", start),
         table("1h", hour, more, month, "device", start),
-        table("places_1m", place, newer, day, an_hour, "device", start),
-        table("places_1h", place, newer, month, a_week, "device", start),
+        table("places_1m", place, newer, day, six_hours, "device", start),
+        table("places_1h", place, newer, month, "device", start),
         table("pools_1m", place, newer, day, start, "device"),
         table("pools_1h", place, newer, month, start, "device"),
         table("raw", raw, "MergeTree", _DAY.format(t="ts"), "device", "ts"),

@@ -33,6 +33,7 @@ ALL: dict[str, Any] = {
     "rows": "auto",
     "resolution": "windows",
     "detail": "windows",
+    "fleet": "pools_1m",
 }
 PLACES = ALL | {"resolution": "places_1m", "detail": "places_1m"}
 POOLS = ALL | {"resolution": "pools_1m", "detail": "places_1m"}
@@ -43,6 +44,7 @@ ONE: dict[str, Any] = {
     "rows": "auto",
     "resolution": "1m",
     "detail": "1m",
+    "fleet": "pools_1m",
 }
 DEVICES = {"gpu": 1, "port": 2, "facility": 3, "serving": 4, "prefill": 5, "silent": 6}
 VALUES = {
@@ -312,10 +314,13 @@ def test_a_large_fleet_is_drawn_from_minutes_of_pools(
         store.query(sql.render(sql.RESOLUTION, NOW_S - 900, NOW_S, ALL | {"node": node}))
         for node in (None, ["node08"])
     )
+    assert [[{"resolution": "pools_1m"}], [{"resolution": "windows"}]] == [fleet, node]
     detail = store.query(sql.render(sql.DETAIL, 1, 2, ALL | {"resolution": "pools_1m"}))
 
-    assert [[{"resolution": "pools_1m"}], [{"resolution": "windows"}]] == [fleet, node]
+    whole = store.query(sql.render(sql.FLEET, 1, 2, ALL | {"resolution": "1h"}))
+
     assert [{"detail": "places_1m"}] == detail
+    assert [{"fleet": "pools_1h"}] == whole
 
 
 def test_variables_list_the_inventory(store: Store) -> None:

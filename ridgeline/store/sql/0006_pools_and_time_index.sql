@@ -36,7 +36,7 @@ ALTER TABLE gpu_places_1m_before_0006
 CREATE TABLE IF NOT EXISTS gpu_places_1m AS gpu_places_1m_before_0006
 ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toDate(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(3600)), device, window_start)
+ORDER BY (toStartOfInterval(window_start, toIntervalSecond(21600)), device, window_start)
 SETTINGS ttl_only_drop_parts = 1;
 
 INSERT INTO gpu_places_1m SELECT * FROM gpu_places_1m_before_0006;
@@ -45,13 +45,10 @@ DROP TABLE IF EXISTS gpu_places_1m_before_0006 SYNC;
 
 RENAME TABLE IF EXISTS gpu_places_1h TO gpu_places_1h_before_0006;
 
-ALTER TABLE gpu_places_1h_before_0006
-    ADD INDEX IF NOT EXISTS by_time window_start TYPE minmax GRANULARITY 1;
-
 CREATE TABLE IF NOT EXISTS gpu_places_1h AS gpu_places_1h_before_0006
 ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toYYYYMM(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(604800)), device, window_start)
+ORDER BY (device, window_start)
 SETTINGS ttl_only_drop_parts = 1;
 
 INSERT INTO gpu_places_1h SELECT * FROM gpu_places_1h_before_0006;
@@ -71,8 +68,6 @@ ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (window_start, device)
 SETTINGS ttl_only_drop_parts = 1;
-
-ALTER TABLE gpu_pools_1h DROP INDEX IF EXISTS by_time;
 
 ALTER TABLE fabric_windows
     ADD COLUMN IF NOT EXISTS windows UInt32 ALIAS 1,
@@ -106,7 +101,7 @@ ALTER TABLE fabric_places_1m_before_0006
 CREATE TABLE IF NOT EXISTS fabric_places_1m AS fabric_places_1m_before_0006
 ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toDate(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(3600)), device, window_start)
+ORDER BY (toStartOfInterval(window_start, toIntervalSecond(21600)), device, window_start)
 SETTINGS ttl_only_drop_parts = 1;
 
 INSERT INTO fabric_places_1m SELECT * FROM fabric_places_1m_before_0006;
@@ -115,13 +110,10 @@ DROP TABLE IF EXISTS fabric_places_1m_before_0006 SYNC;
 
 RENAME TABLE IF EXISTS fabric_places_1h TO fabric_places_1h_before_0006;
 
-ALTER TABLE fabric_places_1h_before_0006
-    ADD INDEX IF NOT EXISTS by_time window_start TYPE minmax GRANULARITY 1;
-
 CREATE TABLE IF NOT EXISTS fabric_places_1h AS fabric_places_1h_before_0006
 ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toYYYYMM(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(604800)), device, window_start)
+ORDER BY (device, window_start)
 SETTINGS ttl_only_drop_parts = 1;
 
 INSERT INTO fabric_places_1h SELECT * FROM fabric_places_1h_before_0006;
@@ -141,8 +133,6 @@ ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (window_start, device)
 SETTINGS ttl_only_drop_parts = 1;
-
-ALTER TABLE fabric_pools_1h DROP INDEX IF EXISTS by_time;
 
 ALTER TABLE facility_windows
     ADD COLUMN IF NOT EXISTS windows UInt32 ALIAS 1,
@@ -176,7 +166,7 @@ ALTER TABLE facility_places_1m_before_0006
 CREATE TABLE IF NOT EXISTS facility_places_1m AS facility_places_1m_before_0006
 ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toDate(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(3600)), device, window_start)
+ORDER BY (toStartOfInterval(window_start, toIntervalSecond(21600)), device, window_start)
 SETTINGS ttl_only_drop_parts = 1;
 
 INSERT INTO facility_places_1m SELECT * FROM facility_places_1m_before_0006;
@@ -185,13 +175,10 @@ DROP TABLE IF EXISTS facility_places_1m_before_0006 SYNC;
 
 RENAME TABLE IF EXISTS facility_places_1h TO facility_places_1h_before_0006;
 
-ALTER TABLE facility_places_1h_before_0006
-    ADD INDEX IF NOT EXISTS by_time window_start TYPE minmax GRANULARITY 1;
-
 CREATE TABLE IF NOT EXISTS facility_places_1h AS facility_places_1h_before_0006
 ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toYYYYMM(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(604800)), device, window_start)
+ORDER BY (device, window_start)
 SETTINGS ttl_only_drop_parts = 1;
 
 INSERT INTO facility_places_1h SELECT * FROM facility_places_1h_before_0006;
@@ -211,8 +198,6 @@ ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (window_start, device)
 SETTINGS ttl_only_drop_parts = 1;
-
-ALTER TABLE facility_pools_1h DROP INDEX IF EXISTS by_time;
 
 ALTER TABLE serving_windows
     ADD COLUMN IF NOT EXISTS windows UInt32 ALIAS 1,
@@ -246,7 +231,7 @@ ALTER TABLE serving_places_1m_before_0006
 CREATE TABLE IF NOT EXISTS serving_places_1m AS serving_places_1m_before_0006
 ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toDate(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(3600)), device, window_start)
+ORDER BY (toStartOfInterval(window_start, toIntervalSecond(21600)), device, window_start)
 SETTINGS ttl_only_drop_parts = 1;
 
 INSERT INTO serving_places_1m SELECT * FROM serving_places_1m_before_0006;
@@ -255,13 +240,10 @@ DROP TABLE IF EXISTS serving_places_1m_before_0006 SYNC;
 
 RENAME TABLE IF EXISTS serving_places_1h TO serving_places_1h_before_0006;
 
-ALTER TABLE serving_places_1h_before_0006
-    ADD INDEX IF NOT EXISTS by_time window_start TYPE minmax GRANULARITY 1;
-
 CREATE TABLE IF NOT EXISTS serving_places_1h AS serving_places_1h_before_0006
 ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toYYYYMM(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(604800)), device, window_start)
+ORDER BY (device, window_start)
 SETTINGS ttl_only_drop_parts = 1;
 
 INSERT INTO serving_places_1h SELECT * FROM serving_places_1h_before_0006;
@@ -281,8 +263,6 @@ ENGINE = ReplacingMergeTree(rebuilt)
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (window_start, device)
 SETTINGS ttl_only_drop_parts = 1;
-
-ALTER TABLE serving_pools_1h DROP INDEX IF EXISTS by_time;
 
 -- Pools of the places that are there.
 
