@@ -105,9 +105,9 @@ def picked(kind: str, *, pool: str = "", table: str = "resolution") -> str:
         host = [chosen("node", "host")]
     summed = f"position('${{{table}}}', '_') > 0"  # so that only one of the two is read
     return (
-        "WITH picked AS (\n    SELECT node, device, pool, rack, cooling_loop, rail\n"
+        "WITH picked AS (\n    SELECT device, pool, rack, cooling_loop, rail\n"
         f"    FROM inventory FINAL\n    WHERE NOT {summed} AND {' AND '.join(where + host)}\n"
-        "    UNION ALL\n    SELECT 0 AS node, device, pool, rack, cooling_loop, rail\n"
+        "    UNION ALL\n    SELECT device, pool, rack, cooling_loop, rail\n"
         f"    FROM places FINAL\n    WHERE {summed} AND {' AND '.join(where)}\n)\n"
     )
 
@@ -118,7 +118,7 @@ def telemetry(family: str, table: str = "resolution") -> str:
         f"FROM {family}_${{{table}}} AS w FINAL\nINNER JOIN picked USING (device)\n"
         "WHERE $__timeFilter(window_start)"
         f" AND ('{ALL}' IN (${{node:singlequote}}) AND '{ALL}' IN (${{rack:singlequote}}) OR"
-        " w.node IN (SELECT node FROM picked) AND device IN (SELECT device FROM picked))"
+        " device IN (SELECT device FROM picked))"
     )
 
 

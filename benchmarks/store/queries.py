@@ -122,7 +122,7 @@ class Recording(Connection):
         self.asked.clear()
         call()
         asked = tuple(self.asked)
-        found = (self.rows(f"EXPLAIN ESTIMATE {sql}", *more) for sql, *more in asked)
+        found = (self.rows(f"EXPLAIN ESTIMATE {sql}", asks, how) for sql, asks, how in asked)
         return sum(row["rows"] for rows in found for row in rows)
 
 

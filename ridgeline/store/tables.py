@@ -5,9 +5,9 @@ test compares the two. A cluster's tables are written from the same definitions.
 
 Rows lie by a stretch of time, then by device: a question about the last minutes opens the last
 stretch, and within a stretch each device's values still lie side by side, which is what makes them
-small (docs/decisions/004-codecs-and-sort-order.md). The devices of a node are neighbours in the
-minutes, so that a day of one node opens few places on disk. Pools are few and always read whole:
-theirs lie by time, so that a new hour never has to be merged with the old ones to be read.
+small (docs/decisions/004-codecs-and-sort-order.md). Minutes are asked for both ways, the last ones
+of all devices and a day of a few: longer stretches, smaller granules. Pools are few and always read
+whole: theirs lie by time, so that a new hour never has to be merged with the old ones to be read.
 """
 
 from __future__ import annotations
@@ -48,12 +48,15 @@ class Table:
     order: tuple[str, ...]
     shard: str = "cityHash64(device)"
     indices: tuple[str, ...] = ()
+    granule: int = 8192
 
     def create(self) -> str:
         """CREATE TABLE statement."""
         columns = ",\n    ".join((*self.columns, *self.indices))
         partition = f"PARTITION BY {self.partition}\n" if self.partition else ""
         settings = "\nSETTINGS ttl_only_drop_parts = 1" if self.partition else ""
+        if self.granule != 8192:
+            settings += f", index_granularity = {self.granule}"
         return (
             f"CREATE TABLE IF NOT EXISTS {self.name} (\n    {columns}\n)\nENGINE = {self.engine}\n"
             f"{partition}ORDER BY ({', '.join(self.order)}){settings}"
@@ -73,7 +76,7 @@ def _family(schema: Schema) -> tuple[Table, ...]:
     minute, hour = ((*window, _DEVICE_COUNT, _FOLDED.format(n)) for n in (6, 360))
     more, newer = "ReplacingMergeTree(samples)", "ReplacingMergeTree(rebuilt)"
     start = "window_start"
-    ten_minutes, six_hours = (_STRETCH.format(n) for n in (600, 21_600))
+    ten_minutes, half_hour, six_hours = (_STRETCH.format(n) for n in (600, 1800, 21_600))
 
     def table(
         suffix: str, columns: tuple[str, ...], engine: str, partition: str, *order: str
@@ -85,12 +88,13 @@ def _family(schema: Schema) -> tuple[Table, ...]:
             partition=partition,
             order=order,
             indices=_BY_TIME if order[0].startswith("toStartOf") else (),
+            granule=4096 if suffix == "1m" else 8192,
         )
 
     day, month = _DAY.format(t=start), _MONTH.format(t=start)
     return (
         table("windows", base, "ReplacingMergeTree", day, ten_minutes, "device", start),
-        table("1m", minute, more, day, ten_minutes, "node", "device", start),
+        table("1m", minute, more, day, half_hour, "device", start),
         table("1h", hour, more, month, "device", start),
         table("places_1m", place, newer, day, six_hours, "device", start),
         table("places_1h", place, newer, month, "device", start),

@@ -25,7 +25,7 @@ RELEASED = {
     "0003_stream_state": "a5f1fb954c9b8e58b0bd8a7455b74a312c66c03a2c26e9212752ce1ad9e6aa0f",
     "0004_pipeline_health": "c38e67e12743c85444a7b1ecafadd5ae965d3de4fa855c1ed7ffe35cb5724328",
     "0005_order_codecs_places": "beea69c1f18e144ae1be4cb236ec9b40d6d95de98dcd11489eb31a6b8b7dffdc",
-    "0006_pools_and_time_index": "82c3247554d0f5ed93ddb88fc2182704df869a82f9c0fda65a32e293441c04fc",
+    "0006_pools_and_time_index": "c1100a6c28becb52f2a4a58a676d1bae196853250f8dd2dbe7f5ce1184b0ad2c",
 }
 
 IN_2030_MS = 1_900_000_000_000

@@ -1,6 +1,6 @@
 -- Frozen when released: never edit, add a new file.
--- Pools beside places, how many windows a rollup has folded, an index of the times, minutes by ten
--- minutes and node, places by stretch and place (docs/decisions/004): a sort key cannot be changed, so
+-- Pools beside places, how many windows a rollup has folded, an index of the times, minutes by half
+-- an hour and in smaller granules, places by stretch and place (docs/decisions/004): a sort key cannot be changed, so
 -- rows move into a new table. Every statement may be run twice in a row without harm, and while a table
 -- is away for a moment writers try again.
 
@@ -21,8 +21,8 @@ ALTER TABLE gpu_1m_before_0006
 CREATE TABLE IF NOT EXISTS gpu_1m AS gpu_1m_before_0006
 ENGINE = ReplacingMergeTree(samples)
 PARTITION BY toDate(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(600)), node, device, window_start)
-SETTINGS ttl_only_drop_parts = 1;
+ORDER BY (toStartOfInterval(window_start, toIntervalSecond(1800)), device, window_start)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 4096;
 
 INSERT INTO gpu_1m SELECT * FROM gpu_1m_before_0006;
 
@@ -86,8 +86,8 @@ ALTER TABLE fabric_1m_before_0006
 CREATE TABLE IF NOT EXISTS fabric_1m AS fabric_1m_before_0006
 ENGINE = ReplacingMergeTree(samples)
 PARTITION BY toDate(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(600)), node, device, window_start)
-SETTINGS ttl_only_drop_parts = 1;
+ORDER BY (toStartOfInterval(window_start, toIntervalSecond(1800)), device, window_start)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 4096;
 
 INSERT INTO fabric_1m SELECT * FROM fabric_1m_before_0006;
 
@@ -151,8 +151,8 @@ ALTER TABLE facility_1m_before_0006
 CREATE TABLE IF NOT EXISTS facility_1m AS facility_1m_before_0006
 ENGINE = ReplacingMergeTree(samples)
 PARTITION BY toDate(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(600)), node, device, window_start)
-SETTINGS ttl_only_drop_parts = 1;
+ORDER BY (toStartOfInterval(window_start, toIntervalSecond(1800)), device, window_start)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 4096;
 
 INSERT INTO facility_1m SELECT * FROM facility_1m_before_0006;
 
@@ -216,8 +216,8 @@ ALTER TABLE serving_1m_before_0006
 CREATE TABLE IF NOT EXISTS serving_1m AS serving_1m_before_0006
 ENGINE = ReplacingMergeTree(samples)
 PARTITION BY toDate(window_start)
-ORDER BY (toStartOfInterval(window_start, toIntervalSecond(600)), node, device, window_start)
-SETTINGS ttl_only_drop_parts = 1;
+ORDER BY (toStartOfInterval(window_start, toIntervalSecond(1800)), device, window_start)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 4096;
 
 INSERT INTO serving_1m SELECT * FROM serving_1m_before_0006;
 
