@@ -27,7 +27,7 @@ _ARRANGE = _SHAPE | {Action.REBALANCE_POOLS}
 _MORE = frozenset({Action.ADD_CAPACITY, Action.BURST_TO_CLOUD})
 _SPENDING: Mapping[Action, int] = MappingProxyType(
     dict.fromkeys(_RIGHT, 0)
-    | dict.fromkeys(_ARRANGE | {Action.CAP_POWER}, 1)
+    | dict.fromkeys(_ARRANGE | {Action.CAP_POWER, Action.SHIFT_LOAD}, 1)
     | dict.fromkeys(
         _MORE | {Action.CHANGE_ACCELERATOR, Action.RETROFIT_COOLING, Action.ADD_POWER}, 2
     )
@@ -78,6 +78,11 @@ CONFLICTS: tuple[Conflict, ...] = (
         other=frozenset({Action.FIX_COOLING}),
         why="heat that is put right needs no cap",
     ),
+    Conflict(
+        one=frozenset({Action.SHIFT_LOAD}),
+        other=_MORE | {Action.CONSOLIDATE, Action.CAP_POWER},
+        why="work in fewer hours needs the speed and the room that the other takes or pays for",
+    ),
 )
 
 KEPT_BY: Mapping[str, frozenset[Action]] = MappingProxyType(
@@ -86,6 +91,7 @@ KEPT_BY: Mapping[str, frozenset[Action]] = MappingProxyType(
         "accelerator": frozenset({Action.CHANGE_ACCELERATOR}),
         "cooling": frozenset({Action.FIX_COOLING, Action.RETROFIT_COOLING, Action.CAP_POWER}),
         "power": frozenset({Action.CAP_POWER}),
+        "carbon": frozenset({Action.SHIFT_LOAD}),
         "capacity": _MORE | {Action.CONSOLIDATE},
         "fabric": frozenset({Action.FIX_FABRIC, Action.INSPECT_HARDWARE}),
     }

@@ -34,6 +34,7 @@ DISRUPTION_RATIO: Mapping[Action, float] = MappingProxyType(
         Action.FIX_FABRIC: 0.1,
         Action.INSPECT_HARDWARE: 0.1,
         Action.CAP_POWER: 0.1,
+        Action.SHIFT_LOAD: 0.1,
         Action.ADD_CAPACITY: 0.1,
         Action.ADD_POWER: 0.1,
         Action.BURST_TO_CLOUD: 0.1,

@@ -183,6 +183,7 @@ class Action(StrEnum):
     ADD_CAPACITY = "add_capacity"
     ADD_POWER = "add_power"  # order a feed, before the hall is full
     CONSOLIDATE = "consolidate"
+    SHIFT_LOAD = "shift_load"  # work that may wait runs in cleaner hours
     BURST_TO_CLOUD = "burst_to_cloud"
     INSPECT_HARDWARE = "inspect_hardware"
     KEEP = "keep"  # looked at, and the right answer is to change nothing

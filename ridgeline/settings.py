@@ -223,12 +223,21 @@ class AdvisorSettings(Settings):
     carbon_free_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="share of the year's energy under carbon-free contracts (PPA)"
     )
+    shiftable_pools: Words = Field(
+        (), description="pools whose work may wait for cleaner hours, with commas; empty: none"
+    )
+    shift_hours: Annotated[int, Field(ge=1, le=24)] = Field(
+        12, description="longest time such work may wait"
+    )
+    carbon_usd_per_tonne: NonNegativeFloat = Field(
+        0.0, description="price of a tonne of CO2e; 0: none, carbon is shown without money"
+    )
     host: str = Field("127.0.0.1", description="address the HTTP API and the console bind")
     port: Port = Field(8080, description="port of the HTTP API and the console")
     token: SecretStr = Field(SecretStr(""), description="bearer token of the API; empty: none")
     metrics_port: int = Field(9403, ge=0, le=65535, description="own /metrics; 0: off")
 
-    _lists = field_validator("notify", "regions", mode="before")(_split)
+    _lists = field_validator("notify", "regions", "shiftable_pools", mode="before")(_split)
 
 
 class GrafanaSettings(Settings):

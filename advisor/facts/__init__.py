@@ -12,7 +12,7 @@ from typing import Any
 from advisor.facts.detections import open_detections
 from advisor.facts.fabric import rail_traffic
 from advisor.facts.facility import hall_watts_hourly, loop_heat, rack_load
-from advisor.facts.gpus import gpu_activity, idle_gpus
+from advisor.facts.gpus import gpu_activity, idle_gpus, pool_watts_by_hour
 from advisor.facts.places import gpu_places
 from advisor.facts.serving import demand_per_hour, demand_per_minute, serving_load
 from advisor.facts.span import HEAT_MS, Reader, Span, span_of
@@ -41,6 +41,7 @@ QUERIES: tuple[tuple[str, Callable[[Reader, Span], Any]], ...] = (
     ("demand", demand_per_minute),
     ("demand_hourly", demand_per_hour),
     ("hall_watts_hourly", hall_watts_hourly),
+    ("pool_watts_by_hour", pool_watts_by_hour),
 )
 
 
@@ -75,6 +76,7 @@ __all__ = [
     "idle_gpus",
     "loop_heat",
     "open_detections",
+    "pool_watts_by_hour",
     "rack_load",
     "rail_traffic",
     "read",

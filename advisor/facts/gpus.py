@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from advisor.facts.span import (
+    DAY_MS,
     DEVICES,
+    HOUR_MS,
     IN_SPAN,
     NODES,
     SECONDS,
@@ -21,6 +25,9 @@ from advisor.facts.span import (
 from advisor.facts.values import GpuActivity, IdleGpus
 
 IDLE_SM_RATIO = 0.02
+HOURS_A_DAY = 24
+LEAST_DAYS = 2
+"""Days on which every hour must have been read before a day counts as known."""
 
 
 def _throttled(columns: tuple[str, ...]) -> str:
@@ -93,3 +100,31 @@ def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
     """
     rows = store.query(sql, span.parameters())
     return tuple(IdleGpus(**clean(row)) for row in rows)
+
+
+def pool_watts_by_hour(store: Reader, span: Span) -> Mapping[str, tuple[float, ...]]:
+    """Mean power of a pool's GPUs by UTC hour, 24 values, of the last week's full hours.
+
+    A pool with an hour that was read on fewer than `LEAST_DAYS` days is left out.
+    """
+    sql = f"""
+        SELECT pool, groupArray(watts) AS watts, min(days) AS days FROM (
+            SELECT pool, toHour(at) AS hour, avg(watts) AS watts, count() AS days FROM (
+                SELECT p.pool AS pool, w.window_start AS at,
+                    sum(w.power_watts_avg * w.devices) AS watts
+                FROM gpu_places_1h AS w FINAL
+                INNER JOIN (
+                    SELECT DISTINCT device, toString(pool) AS pool FROM places WHERE kind = 'gpu'
+                ) AS p ON w.device = p.device
+                WHERE {IN_SPAN} AND isFinite(w.power_watts_avg) AND w.devices > 0
+                GROUP BY pool, at
+            ) GROUP BY pool, hour ORDER BY pool, hour
+        ) GROUP BY pool
+    """
+    until = span.now_ms // HOUR_MS * HOUR_MS - 1
+    rows = store.query(sql, {"since": span.now_ms - 7 * DAY_MS, "until": until})
+    return {
+        row["pool"]: tuple(float(v) for v in row["watts"])
+        for row in rows
+        if len(row["watts"]) == HOURS_A_DAY and row["days"] >= LEAST_DAYS
+    }

@@ -150,6 +150,9 @@ class Facts:
     demand_hourly: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Concurrent requests of each pool by hour, of the last four weeks."""
 
+    pool_watts_by_hour: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Mean power of a pool's GPUs by UTC hour of the day, of the last week; whole days only."""
+
     hall_watts_hourly: tuple[float, ...] = ()
     """Power of all racks together by hour, newest last, of 180 days; NaN where none was read."""
 

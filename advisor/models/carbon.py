@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from advisor.catalog.carbon import Grid
+from advisor.catalog.carbon import HOURS, Grid
 from advisor.models.interval import Interval
 
 VERSION = "carbon/1"
 JOULES_PER_KWH = 3.6e6
+_DAYS = 14  # the last evening has no night to wait for: a fourteenth of one day's share
 
 
 def grams_per_million_tokens(joules_per_token: Interval, pue: float, grid: Grid) -> Interval:
@@ -106,6 +107,32 @@ def shift(
         longest_delay_hours=longest,
         extra_usd=extra,
     )
+
+
+def shift_a_day(
+    daily_kwh: Sequence[float],
+    grid: Grid,
+    *,
+    shiftable_ratio: float,
+    capacity_kwh: float,
+    longest_delay_hours: int,
+) -> Shift | None:
+    """What shifting brings on one of many days alike, so that evenings may wait for the night.
+
+    None where the grid's hours are not known, or a value of the 24 hours is missing.
+    """
+    if not grid.hourly_grams_per_kwh or len(daily_kwh) != HOURS:
+        return None
+    found = shift(
+        [*daily_kwh] * _DAYS,
+        [*grid.hourly_grams_per_kwh] * _DAYS,
+        shiftable_ratio=shiftable_ratio,
+        capacity_kwh=capacity_kwh,
+        longest_delay_hours=longest_delay_hours,
+    )
+    if found is None:
+        return None
+    return replace(found, moved_kwh=found.moved_kwh / _DAYS, saved_kg=found.saved_kg / _DAYS)
 
 
 def usd_per_tonne(extra_usd: float, saved_kg: float) -> float | None:

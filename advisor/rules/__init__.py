@@ -8,6 +8,7 @@ from advisor.facts import Facts
 from advisor.rules import (
     accelerator,
     burst,
+    carbon,
     consolidate,
     cooling,
     disaggregate,
@@ -32,4 +33,5 @@ RULES: tuple[tuple[str, Rule], ...] = (
     (fabric.RULE, fabric.rule),
     (headroom.RULE, headroom.rule),
     (tensor_links.RULE, tensor_links.rule),
+    (carbon.RULE, carbon.rule),
 )

@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 
 from advisor import facts as f
+from advisor.catalog.carbon import Grid
+from advisor.catalog.files import Source
 from ridgeline.events import Detection, EpisodeState, Severity
 
 NOW_MS = 1_800_000_000_000
@@ -146,8 +148,18 @@ def hall(days: int, growth_kw_per_day: float) -> tuple[float, ...]:
     return tuple(900e3 + d - w + g for d, w, g in zip(day, weekend, grown, strict=True))
 
 
+TRAINING = gpus("training", power_watts=400)
+NIGHT_AND_DAY = {"training": (20e3,) * 24}  # of 44.8 kW; where work may wait, see CARBON_GRID
 OVER_PCIE = gpus("mixed", model="NVIDIA L40S", pcie_bytes_per_second=1.6e9)
 
+
+CARBON_GRID = Grid(
+    region="test/solar",
+    place="a grid with a clean noon",
+    grams_per_kwh=400.0,
+    source=Source(title="test", as_of="2026-11"),
+    hourly_grams_per_kwh=(500.0,) * 9 + (150.0,) * 6 + (500.0,) * 9,
+)
 
 POSITIVE: dict[str, tuple[f.Facts, ...]] = {
     "serving.disaggregate": (
@@ -199,6 +211,7 @@ POSITIVE: dict[str, tuple[f.Facts, ...]] = {
         facts(hall_watts_hourly=hall(90, 0.5)),
         facts(hall_watts_hourly=hall(90, 0.5), pools=(gpus("decode", power_watts=600),)),
     ),
+    "carbon.shift": (facts(pools=(TRAINING,), pool_watts_by_hour=NIGHT_AND_DAY),),
     "fabric.congestion": (
         facts(found=(CONGESTED,), rails=(rail(),), pools=(gpus("decode"),)),
         facts(found=(CONGESTED,)),
@@ -308,6 +321,15 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
         facts(hall_watts_hourly=hall(90, 0.0)),  # no growth
         facts(hall_watts_hourly=hall(90, 0.01)),  # full in decades
         facts(hall_watts_hourly=(math.nan,) * 24 * 90),
+    ),
+    "carbon.shift": (
+        facts(pools=(TRAINING,)),  # its hours are not known
+        facts(pool_watts_by_hour=NIGHT_AND_DAY),  # nor its GPUs
+        facts(pools=(replace(TRAINING, power_limit_watts=None),), pool_watts_by_hour=NIGHT_AND_DAY),
+        facts(pools=(gpus("decode"),), pool_watts_by_hour={"decode": (20e3,) * 24}),  # cannot wait
+        facts(pools=(TRAINING,), pool_watts_by_hour={"training": (44.8e3,) * 24}),  # no room
+        facts(pools=(TRAINING,), pool_watts_by_hour={"training": (4.8e3,) * 24}),  # idle
+        facts(pools=(TRAINING,), pool_watts_by_hour={"training": (math.nan,) * 24}),
     ),
     "fabric.congestion": (
         facts(found=(found("thermal_throttle", "thermal_limit"),)),

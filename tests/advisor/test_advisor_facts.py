@@ -287,3 +287,22 @@ def test_hall_power_by_hour_has_gaps_where_racks_were_silent(store: Store) -> No
 def test_no_hall_power_is_no_history(store: Store) -> None:
     """Nothing rolled up: an empty history, which forecasts nothing."""
     assert () == facts.hall_watts_hourly(store, SPAN)
+
+
+def test_power_of_a_pool_by_hour_of_the_day_needs_whole_days(store: Store) -> None:
+    """Places of one model, times their devices; an hour that was read once leaves the pool out."""
+    store.insert_events(
+        [item("n0", DeviceKind.GPU, f"GPU-{pool}", pool=pool) for pool in ("training", "decode")]
+    )
+    day = NOW_MS // 86_400_000 * 86_400_000
+    for pool, days in (("training", 3), ("decode", 1)):
+        device = device_id("n0", DeviceKind.GPU, f"GPU-{pool}")
+        rows = windows(GPU, device, node_id("n0"), minutes=days * 4)  # 24 rows a day
+        rows["window_start"] = day - 3_600_000 * np.arange(1, len(rows) + 1)
+        rows["power_watts_avg"] = 100.0 + (rows["window_start"] // 3_600_000) % 24
+        store.insert_windows(GPU, rows)
+    store.roll_up(GPU, day - 4 * 86_400_000, day)
+
+    found = facts.pool_watts_by_hour(store, SPAN)
+
+    assert {"training": tuple(100.0 + hour for hour in range(24))} == found

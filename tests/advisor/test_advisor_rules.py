@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
+from advisor.catalog.carbon import GRIDS
 from advisor.facts import Facts, RackLoad
 from advisor.rules import RULES, Rule
 from advisor.rules.pricing import Catalog, estimate, weaker
@@ -18,11 +19,11 @@ from ridgeline.settings import AdvisorSettings
 from tests.advisor import rule_cases as cases
 
 BY_ID = dict(RULES)
-CATALOG = Catalog()
+CATALOG = Catalog(grids=GRIDS | {cases.CARBON_GRID.region: cases.CARBON_GRID})
 # above the street price, so that a better offer exists for the accelerator rule
 SETTINGS = AdvisorSettings(
     gpu_usd_per_hour=4.0, slo_ttft_seconds=3.0, slo_tpot_seconds=0.02, hall_kw=1200.0
-)
+).model_copy(update={"grid": "test/solar", "shiftable_pools": ("training",)})
 
 
 def changing(rule: Rule, facts: Facts, settings: AdvisorSettings = SETTINGS) -> list[Advice]:
@@ -410,3 +411,33 @@ def test_an_idle_pool_needs_load_not_speed() -> None:
 
     assert keep.action is Action.KEEP
     assert "lacks load, not speed" in keep.reason
+
+
+def test_work_that_may_wait_runs_in_cleaner_hours_of_the_grid() -> None:
+    """Tonnes by place and after contracts; money only at a price of carbon; hours must be known."""
+    rule = BY_ID["carbon.shift"]
+    facts = cases.POSITIVE["carbon.shift"][0]
+    (advice,) = rule(facts, CATALOG, SETTINGS)
+
+    assert advice.action is Action.SHIFT_LOAD
+    assert advice.gain is None
+    (located,) = advice.effects
+    # 20 kW x 1.3 around the clock, at most all of it (less idle power) from 500 to 150 g/kWh
+    assert 0 < located.low < located.mid <= located.high < 20 * 1.3 * 730 * 0.35 / 1000
+    today = next(e for e in advice.evidence if e.name == "carbon today")
+    assert today.value == pytest.approx(20 * 1.3 * 730 * (18 * 500 + 6 * 150) / 24 / 1e6, rel=1e-3)
+
+    paid = SETTINGS.model_copy(
+        update={"carbon_usd_per_tonne": 100.0, "carbon_free_ratio": 0.6, "pue": 1.3}
+    )
+    (advice,) = rule(facts, CATALOG, paid)
+    assert advice.gain is not None
+    assert advice.gain.mid == pytest.approx(located.mid * 0.4 * 100)
+    assert any("after contracts" in e.unit for e in advice.effects)
+
+    place = SETTINGS.model_copy(update={"regions": ("gcp/europe-north1", "gcp/us-central1")})
+    (advice,) = rule(facts, CATALOG, place)
+    assert any("gcp/europe-north1" in e.name for e in advice.counter_evidence)
+
+    for unknown in ({"grid": ""}, {"grid": "gcp/us-central1"}, {"shiftable_pools": ()}):
+        assert () == rule(facts, CATALOG, SETTINGS.model_copy(update=unknown))

@@ -168,10 +168,11 @@ def test_money_that_cannot_be_measured_is_said() -> None:
 
 
 def test_every_action_that_changes_something_has_a_metric_or_says_that_none_is_kept() -> None:
-    """Inspecting a machine and ordering power are the only changes on a pool without one."""
+    """Inspecting, ordering power, and what shows only over days are the changes without one."""
     without = {a for a in Action if not measures(piece(action=a))}
 
-    assert {Action.KEEP, Action.INSPECT_HARDWARE, Action.ADD_POWER} == without
+    expected = {Action.KEEP, Action.INSPECT_HARDWARE, Action.ADD_POWER, Action.SHIFT_LOAD}
+    assert expected == without
     rail = piece(action=Action.FIX_FABRIC, scope="rail0")
     assert (PAUSED,) == measures(rail.model_copy(update={"scope_kind": "cluster"}))
     assert "throttle_thermal" in HEAT_SHARE
