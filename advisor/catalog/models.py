@@ -6,7 +6,7 @@ parameters are counted from the shape, so that a wrong figure shows as a wrong s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from advisor.catalog.recurrent import (
@@ -57,6 +57,9 @@ class Latent:
     query_rank: int
     nope_dim: int
     value_dim: int
+    index_heads: int = 0  # of a lightning indexer that picks `top_tokens` to attend to; 0: all are
+    index_dim: int = 128
+    top_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,9 @@ class Model:
         query = m.query_rank * (self.hidden + each) if m.query_rank else self.hidden * each
         keys = self.hidden * (m.kv_rank + m.rope_dim)
         values = m.kv_rank * self.heads * (m.nope_dim + m.value_dim)
-        return query + keys + values + self.heads * m.value_dim * self.hidden
+        index = m.index_heads * (m.query_rank * m.index_dim + self.hidden)
+        index += self.hidden * m.index_dim if m.index_heads else 0
+        return query + keys + values + self.heads * m.value_dim * self.hidden + index
 
     @property
     def ffn_matrices(self) -> int:
@@ -186,9 +191,10 @@ class Model:
 
     @property
     def kv_width(self) -> int:
-        """Cached elements a token and layer: keys and values, or the latent and its rotary part."""
+        """Cached elements a token and layer: keys and values, or the latent (and its index)."""
         if self.latent is not None:
-            return self.latent.kv_rank + self.latent.rope_dim
+            index = self.latent.index_dim if self.latent.index_heads else 0
+            return self.latent.kv_rank + self.latent.rope_dim + index
         return 2 * self.kv_heads * self.head_dim
 
     def kv_bytes_per_token(self, bytes_per_element: float = 2.0) -> float:
@@ -311,7 +317,16 @@ def _hybrid(  # noqa: PLR0917 - a table row
 
 
 _DEEPSEEK = Latent(kv_rank=512, rope_dim=64, query_rank=1536, nope_dim=128, value_dim=128)
-_GLM5 = Latent(kv_rank=512, rope_dim=64, query_rank=2048, nope_dim=192, value_dim=256)
+_DEEPSEEK_SPARSE = replace(_DEEPSEEK, index_heads=64, top_tokens=2048)
+_GLM5 = Latent(
+    kv_rank=512,
+    rope_dim=64,
+    query_rank=2048,
+    nope_dim=192,
+    value_dim=256,
+    index_heads=32,
+    top_tokens=2048,
+)
 
 
 _KIMI = Latent(kv_rank=512, rope_dim=64, query_rank=0, nope_dim=128, value_dim=128)
@@ -432,6 +447,20 @@ _TABLE: tuple[Model, ...] = (
         _of(256, 8, 2048, 1),
         18432,
         latent=_DEEPSEEK,
+        dense_layers=3,
+        stored=Format.FP8,
+    ),
+    _moe(
+        "deepseek-v3.2",
+        61,
+        7168,
+        128,
+        128,
+        128,
+        129280,
+        _of(256, 8, 2048, 1),
+        18432,
+        latent=_DEEPSEEK_SPARSE,
         dense_layers=3,
         stored=Format.FP8,
     ),
@@ -610,6 +639,7 @@ _WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("deepseek", "r1-distill-qwen-14b"), "qwen2.5-14b"),
     (("deepseek", "r1-distill-qwen-7b"), "qwen2.5-7b"),
     (("deepseek-r1",), "deepseek-v3"),
+    (("deepseek-v3.2",), "deepseek-v3.2"),
     (("deepseek-v3",), "deepseek-v3"),
     (("kimi-k2",), "kimi-k2"),
     (("glm-4.5",), "glm-4.5"),

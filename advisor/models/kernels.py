@@ -13,6 +13,7 @@ from advisor.models.passes import Pass, experts_touched
 from advisor.models.replica import Replica
 
 ACTIVATION_BYTES = 2.0
+INDEX_SCAN_RATIO = 0.5  # of the 16 bit peak, scores of a prompt: products in 8 bit
 SCAN_FLOPS = 6  # an element of a recurrent state and token: decay, update, read
 
 
@@ -113,11 +114,28 @@ def recurrent_mixer(replica: Replica, b: Floats, tokens: Floats, kernel: Kernel)
 def cache_attention(replica: Replica, b: Floats, context: Floats) -> Floats:
     """Attention of decode sequences over their caches, mean of full and windowed layers."""
     model, windowed = replica.model, replica.model.windowed_ratio
+    if model.latent is not None and model.latent.top_tokens:
+        picked = np.minimum(context, model.latent.top_tokens)
+        index = _indexer(replica, b, b * context)
+        return _cache_attention_over(replica, b, picked) + index
     full = _cache_attention_over(replica, b, context)
     if not model.window_tokens:
         return full
     short = _cache_attention_over(replica, b, np.minimum(context, model.window_tokens))
     return (1 - windowed) * full + windowed * short
+
+
+def _indexer(replica: Replica, rows: Floats, pairs: Floats) -> Floats:
+    """Scores of `rows` tokens against `pairs` cached ones in all, of which the best are picked."""
+    latent, accelerator = replica.model.latent, replica.accelerator
+    if latent is None or not latent.index_heads:
+        return np.zeros_like(rows)
+    peak = ceilings.peak_flops(accelerator, Format.BF16)
+    t = ceilings.INDEXER.seconds(
+        2 * pairs * latent.index_heads * latent.index_dim / peak,
+        pairs * latent.index_dim / ceilings.peak_bytes_per_second(accelerator),
+    )
+    return np.where(rows > 0, t, 0.0)
 
 
 def _cache_attention_over(replica: Replica, b: Floats, context: Floats) -> Floats:
@@ -129,9 +147,9 @@ def _cache_attention_over(replica: Replica, b: Floats, context: Floats) -> Float
         work = 4 * heads * model.head_dim
         query = 2 * heads * model.head_dim
     else:
-        width = model.kv_width
-        work = 2 * heads * (model.kv_width + model.latent.kv_rank)
-        query = heads * (model.kv_width + model.latent.kv_rank)
+        width = model.latent.kv_rank + model.latent.rope_dim
+        work = 2 * heads * (width + model.latent.kv_rank)
+        query = heads * (width + model.latent.kv_rank)
     traffic = b * (context * width * size + query * ACTIVATION_BYTES)
     peak = ceilings.peak_flops(accelerator, Format.BF16)
     family = ceilings.of(accelerator)
@@ -159,6 +177,11 @@ def prompt_attention(replica: Replica, tokens: Floats, work: Pass, ranks: int) -
     if model.window_tokens:
         share = model.windowed_ratio
         pairs = (1 - share) * work.pairs + share * work.windowed_pairs
+    index = np.zeros_like(tokens)
+    if model.latent is not None and model.latent.top_tokens:
+        pairs = np.minimum(pairs, work.prompt_tokens * model.latent.top_tokens)
+        scores = work.pairs / ranks * 2 * model.latent.index_heads * model.latent.index_dim
+        index = scores / (INDEX_SCAN_RATIO * ceilings.peak_flops(accelerator, Format.BF16))
     peak = ceilings.peak_flops(accelerator, Format.BF16)
     family = ceilings.of(accelerator)
     own = family.latent_prefill if model.latent is not None else None
@@ -166,7 +189,7 @@ def prompt_attention(replica: Replica, tokens: Floats, work: Pass, ranks: int) -
         pairs / ranks * each / peak,
         tokens * width * ACTIVATION_BYTES / ceilings.peak_bytes_per_second(accelerator),
     )
-    return np.where(tokens > 0, t, 0.0)
+    return np.where(tokens > 0, t + index, 0.0)
 
 
 def dense_ffn(replica: Replica, rows: Floats, width: float, kernel: Kernel) -> Floats:

@@ -28,6 +28,16 @@ def _growing_bytes(model: Model, tokens: Numbers, bytes_per_element: float) -> F
     return t * model.kv_bytes_per_token(bytes_per_element)
 
 
+def kv_read_bytes(model: Model, tokens: Numbers, bytes_per_element: float = 2.0) -> Floats:
+    """What a decode step reads of one sequence's cache: all of it, or what an indexer picks."""
+    latent = model.latent
+    if latent is None or not latent.top_tokens:
+        return kv_bytes(model, tokens, bytes_per_element)
+    picked = np.minimum(floats(tokens), latent.top_tokens) * (latent.kv_rank + latent.rope_dim)
+    index = floats(tokens) * latent.index_dim
+    return model.attention_layers * (picked + index) * bytes_per_element
+
+
 def kv_bytes_per_gpu(replica: Replica, tokens: Numbers) -> Floats:
     """What one sequence takes on each GPU that holds a part of it.
 

@@ -13,7 +13,7 @@ import numpy as np
 from advisor.catalog import ceilings
 from advisor.models.arrays import Floats, Numbers, floats
 from advisor.models.kernels import SCAN_FLOPS
-from advisor.models.kv import kv_bytes, most_sequences, weight_bytes_per_gpu
+from advisor.models.kv import kv_bytes, kv_read_bytes, most_sequences, weight_bytes_per_gpu
 from advisor.models.passes import Pass, both, decode_pass, experts_touched, prompt_pass
 from advisor.models.replica import Layout, Replica, Speculation, Stack
 from advisor.models.roofline import Calibration, speed_of_light_seconds
@@ -123,7 +123,7 @@ def mixed_step_seconds(
 def decode_work(replica: Replica, batch: Numbers, context_tokens: Numbers) -> Work:
     """Least operations and traffic of one decode step: weights once, every cache once."""
     work = decode_pass(batch, context_tokens)
-    cache = kv_bytes(replica.model, context_tokens, replica.cache.bytes_per_element)
+    cache = kv_read_bytes(replica.model, context_tokens, replica.cache.bytes_per_element)
     written = replica.model.state_bytes  # a state is read and written, a cache is read
     return _work(replica, work, floats(batch) * (cache + written))
 
@@ -143,7 +143,9 @@ def _work(replica: Replica, work: Pass, cache_bytes: Floats) -> Work:
     tokens = work.sequences + work.prompt_tokens
     head = model.vocabulary * model.hidden
     inner = model.active_params - model.embedding_params
-    pairs = work.sequences * work.context_tokens + work.pairs
+    top = (model.latent.top_tokens if model.latent else 0) or np.inf
+    pairs = work.sequences * np.minimum(work.context_tokens, top)
+    pairs = pairs + np.minimum(work.pairs, work.prompt_tokens * min(top, 1e12))
     if model.latent is None:
         each = 4 * model.heads * model.head_dim
     else:

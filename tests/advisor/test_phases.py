@@ -246,3 +246,16 @@ def test_first_tokens_of_a_closed_loop_wait_longer_for_more(
 
     assert few <= many + 1e-9
     assert few >= float(phases.prefill_speed_of_light_seconds(one, prompt))
+
+
+def test_an_indexer_bounds_what_is_read() -> None:
+    """DeepSeek-V3.2 attends to 2,048 tokens: long contexts cost it less, short ones 35 us more."""
+    sparse, full = (replica(name, "H200-SXM", 8) for name in ("deepseek-v3.2", "deepseek-v3"))
+    contexts = np.array([1000.0, 100_000.0])
+
+    s, f = (phases.decode_step_seconds(one, 16, contexts) for one in (sparse, full))
+
+    assert 61 * 20e-6 < s[0] - f[0] < 61 * 60e-6
+    assert s[1] - s[0] < 0.5 * (f[1] - f[0])
+    read = kv.kv_read_bytes(MODELS["deepseek-v3.2"], contexts)
+    assert read[1] < 0.3 * kv.kv_bytes(MODELS["deepseek-v3.2"], contexts)[1]
