@@ -182,7 +182,7 @@ def test_killed_anywhere_and_replayed_the_result_is_the_same(seed: int) -> None:
     assert len({d.condition for d in want}) > 3
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [1, 2])  # without deaths, and with some
 @pytest.mark.parametrize("first", list(permutations((GPU.topic, SERVING.topic, FACILITY.topic))))
 def test_verdicts_do_not_depend_on_which_topic_was_read_first(
     seed: int, first: Sequence[str], monkeypatch: pytest.MonkeyPatch
