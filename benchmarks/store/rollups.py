@@ -1,8 +1,9 @@
 """What a minute of rollups costs: rows in, folds, and the calls of workers that come second.
 
-Usage: `python -m benchmarks.store.rollups [gpus]`. Inserts ten minutes of noise of full width in a
-store of its own, then rolls up one minute, the same again, and the hour. Prints seconds, the
-store's CPU seconds and the ratio to inserting the minute's windows.
+Usage: `python -m benchmarks.store.rollups [gpus] [minutes]`. Inserts minutes (ten unless said) of
+noise of full width in a store of its own, then rolls up one of them, the same again, and the hour.
+Prints seconds, the store's CPU seconds, the ratio to inserting the minute's windows, and the bytes
+of a row of each table: noise compresses worse than telemetry.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ridgeline.schema import GPU
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store, rollup
 from ridgeline.store.connection import Connection
+from ridgeline.store.tables import LEVELS
 
 
 def minute(device: np.ndarray, start_ms: int, rng: np.random.Generator) -> np.ndarray:
@@ -34,9 +36,27 @@ def minute(device: np.ndarray, start_ms: int, rng: np.random.Generator) -> np.nd
     return rows
 
 
+def hour(store: Store, start_ms: int) -> None:
+    """Fold the hour that goes on, which a large fleet does when it is over."""
+    span = {"start": start_ms, "end": start_ms + rollup.HOUR_MS}
+    levels = (rollup.fold_places_sql(GPU, level, "1h") for level in LEVELS)
+    for sql in (rollup.fold_sql(GPU, rollup.HOUR), *levels):
+        store._connection.command(sql, "hour", span)  # noqa: SLF001 - a benchmark
+
+
+def sizes(store: Store) -> None:
+    """Rows and bytes a row of every table that has some."""
+    for row in store.query(
+        "SELECT table, sum(rows) AS n, sum(bytes_on_disk) / n AS each FROM system.parts"
+        " WHERE active AND startsWith(table, 'gpu') AND database = currentDatabase()"
+        " GROUP BY table ORDER BY table"
+    ):
+        print(f"{row['table']:16} {row['n']:10d} rows {row['each']:8.1f} B/row")
+
+
 def main() -> None:
     """Measure and print."""
-    gpus = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    gpus, minutes = (int(a) for a in (*sys.argv[1:3], *("10000", "10")[len(sys.argv[:3]) - 1 :]))
     now_s = int(time.time()) // HOUR_S * HOUR_S - HOUR_S
     fleet, rng = Fleet(gpus=gpus, now_s=now_s), np.random.default_rng(1)
     items = [item for item in fleet.inventory() if item.kind == "gpu"]
@@ -57,12 +77,15 @@ def main() -> None:
 
             rows = minute(device, now_s * 1000, rng)
             base = timed("insert a minute of windows", lambda: store.insert_windows(GPU, rows))
-            for number in range(1, 10):
+            for number in range(1, minutes):
                 store.insert_windows(GPU, minute(device, (now_s + 60 * number) * 1000, rng))
             span = (now_s * 1000, now_s * 1000 + rollup.MINUTE_MS)
             first = timed("roll it up, places too", lambda: store.roll_up(GPU, *span))
             again = timed("the same call again", lambda: store.roll_up(GPU, *span))
             print(f"ratios to the insert: {first / base:.2f}, again {again / base:.2f}")
+            store.roll_up(GPU, now_s * 1000, now_s * 1000 + minutes * rollup.MINUTE_MS)
+            timed("the hour, places too", lambda: hour(store, now_s * 1000))
+            sizes(store)
             store.close()
         finally:
             process.stop()
