@@ -152,9 +152,8 @@ class Episodes:
     def agree(self, stored: Mapping[int, Detection]) -> None:
         """Take the store's word for what is open, before anything new is said.
 
-        A replay comes to the same by itself, but for conditions that look at other topics: those
-        may have been read in another order. An episode that we do not have is taken over when its
-        device and its time have come.
+        A replay comes to the same by itself, but where what was remembered is lost or of another
+        version. An episode that we do not have is taken over when its device and its time come.
 
         Args:
             stored: Episodes by device that are open, or were when progress was last saved.

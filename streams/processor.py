@@ -392,7 +392,9 @@ class Processor:
             await self._mark_missing(time.monotonic())
 
     async def _mark_missing(self, now: float) -> None:
-        reader = next((p for p in self._partitions.values() if p.needs), None)
+        readers = [p for p in self._partitions.values() if p.needs]
+        self.board.trim({p.number for p in readers})
+        reader = next(iter(readers), None)
         for source, known in self._coolers():
             if known is None and reader is not None:  # a partition was added
                 self.board.facts[source] = self._start(source, reader)

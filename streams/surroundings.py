@@ -7,7 +7,7 @@ Servers are in the partition of the same number; cooling units in any, which eac
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -126,6 +126,12 @@ class Board:
         for (topic, number), facts in self.facts.items():
             mine = self._readers.get(number) if topic == SERVING.topic else least
             facts.forget(facts.until_ms - NOT_PRUNED_MS if mine is None else mine)
+
+    def trim(self, readers: Collection[int]) -> None:
+        """Keep little of what no partition reads: one that comes to read it reads its log again."""
+        for (topic, number), facts in self.facts.items():
+            if not readers or (topic == SERVING.topic and number not in readers):
+                facts.forget(facts.until_ms - NOT_PRUNED_MS)
 
 
 def serving_facts(ring: Ring, slots: Slots) -> Numbers:

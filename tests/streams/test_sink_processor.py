@@ -11,7 +11,7 @@ import pytest
 
 from ridgeline.events import DeadLetter, DeviceKind, Event, InventoryItem
 from ridgeline.frames import Headers, encode, headers_of, watermark_headers, watermark_of
-from ridgeline.schema import GPU
+from ridgeline.schema import GPU, SERVING
 from ridgeline.settings import StreamsSettings
 from streams.batches import Batch, Message
 from streams.processor import Processor
@@ -200,3 +200,20 @@ def test_the_watchdog_knows_a_stall_from_an_idle_topic() -> None:
     now[0] = 130
     assert "no progress" in str(progress.fault({tp: 4}, {tp: 9}, excused=False))
     assert "lost its data" in str(progress.fault({tp: 4}, {tp: 3}, excused=False))
+
+
+async def test_what_nobody_reads_of_other_topics_is_not_kept() -> None:
+    """A cluster without GPUs: an hour of LLM servers leaves two minutes of facts."""
+    bench = Bench()
+    for minute in range(60):
+        messages = []
+        for second in range(60):
+            row = SERVING.empty(1)
+            row["ts"], row["device"], row["node"] = NOW + 1000 * (60 * minute + second), 5, 6
+            offset = 60 * minute + second
+            messages.append(Message(offset, headers_of(SERVING), None, encode(row, SERVING)))
+        await bench.processor.take(Batch(topic=SERVING.topic, partition=2, messages=messages))
+        await bench.processor._mark_missing(60.0 * minute)
+
+    (facts,) = bench.processor.board.facts.values()
+    assert len(facts) <= 122
