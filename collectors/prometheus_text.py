@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -82,6 +83,19 @@ def _add(engine: Engine, name: str, labels: Mapping[str, str], value: float) -> 
         reasons = engine.by_reason.setdefault(name, {})
         reason = labels["finished_reason"]
         reasons[reason] = reasons.get(reason, 0.0) + value
+
+
+def counted(page: Buckets, bounds: Sequence[float]) -> list[float]:
+    """Cumulative counts of a histogram at other bounds, and of all; linear within its buckets.
+
+    What lies past the page's last bound is counted at the next of ours.
+    """
+    known = sorted(b for b in page if math.isfinite(b))
+    every = page.get(math.inf, page[known[-1]] if known else 0.0)
+    if not known:
+        return [math.nan] * len(bounds) + [every]
+    at = np.interp(bounds, [0.0, *known], [0.0, *(page[b] for b in known)], right=every)
+    return [*(math.floor(v + 1e-9) for v in at), every]
 
 
 def quantiles(before: Buckets, now: Buckets, wanted: tuple[float, ...]) -> list[float]:

@@ -9,14 +9,14 @@ import httpx
 import numpy as np
 import structlog
 
-from collectors.prometheus_text import Buckets, Engine, Key, engines_of, quantiles
+from collectors.prometheus_text import Buckets, Engine, Key, counted, engines_of, quantiles
 from collectors.protocol import Batch
 from collectors.serving_names import DIALECTS, FAILED_REASONS, Dialect
 from collectors.site import Site
 from ridgeline.errors import Misconfigured, NoData, Reject, Retry
 from ridgeline.events import DeviceKind
 from ridgeline.metrics import COLLECT_READ_ERRORS
-from ridgeline.schema import MISSING_STATE, SERVING
+from ridgeline.schema import LENGTH_BOUNDS, MISSING_STATE, SERVING, length_columns
 from ridgeline.settings import CollectSettings
 
 log = structlog.get_logger()
@@ -25,6 +25,7 @@ _ROLES = {"mixed": 1, "prefill": 2, "decode": 3, "unknown": MISSING_STATE}  # SE
 _MOST_AT_ONCE = 8
 _MOST_BYTES = 16_000_000
 _UNITS = {"ttft": "_seconds", "tpot": "_seconds", "prompt_tokens": "", "output_tokens": ""}
+_LENGTHS = {f"{what}_tokens": length_columns(what) for what in ("prompt", "output")}
 
 
 class Serving:
@@ -113,6 +114,10 @@ class Serving:
                 p50, p99 = self._quantiles(device, *found)
                 row[f"{column}_p50{_UNITS[column]}"] = p50
                 row[f"{column}_p99{_UNITS[column]}"] = p99
+                if column in _LENGTHS:
+                    counts = counted(found[1], LENGTH_BOUNDS)
+                    for name, count in zip(_LENGTHS[column], counts, strict=True):
+                        _set(row, name, count)
         return row
 
     def _quantiles(self, device: int, name: str, now: Buckets) -> list[float]:

@@ -172,7 +172,8 @@ class Schema:
             "device UInt64 CODEC(ZSTD(1))",
         ]
         lines += [
-            f"{c.name} {_CLICKHOUSE[c.numpy]} {_CODEC[c.kind]} COMMENT '{_sql(c)}'"
+            f"{c.name} {_CLICKHOUSE[c.numpy]}{_default(c, c.numpy)} {_CODEC[c.kind]}"
+            f" COMMENT '{_sql(c)}'"
             for c in self.columns
         ]
         return ",\n    ".join(lines)
@@ -186,7 +187,9 @@ class Schema:
             "samples UInt32 CODEC(T64, ZSTD(1))",
         ]
         lines += [
-            f"{f.name} {_CLICKHOUSE[f.numpy]} {_WINDOW_CODEC[f.numpy]}" for f in self.window_fields
+            f"{f.name} {_CLICKHOUSE[f.numpy]}{_default(self.by_name[f.column], f.numpy)}"
+            f" {_WINDOW_CODEC[f.numpy]}"
+            for f in self.window_fields
         ]
         return ",\n    ".join(lines)
 
@@ -199,6 +202,12 @@ _WINDOW: Mapping[Kind, tuple[tuple[str, str], ...]] = MappingProxyType(
         Kind.FLAGS: (("or", "<u4"),),
     }
 )
+
+
+def _default(column: Column, numpy: str) -> str:
+    """What rows from before the column say: missing."""
+    missing = {"f": "nan", "4": MISSING_STATE, "8": MISSING_COUNTER}
+    return "" if column.since == 1 else f" DEFAULT {missing['f' if 'f' in numpy else numpy[-1]]}"
 
 
 def _sql(column: Column) -> str:
@@ -340,9 +349,26 @@ FACILITY = Schema(
     ),
 )
 
+LENGTH_BOUNDS = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
+"""Upper bounds in tokens of the counted lengths of requests: of vLLM's own 1-2-5 buckets."""
+
+
+def length_columns(what: str) -> tuple[str, ...]:
+    """Counters of requests by length, cumulative in the bound; the last counts all of them."""
+    return (*(f"{what}_length_le_{bound}" for bound in LENGTH_BOUNDS), f"{what}_length_count")
+
+
+def _lengths(what: str) -> tuple[Column, ...]:
+    docs = (*(f"requests whose {what} has at most {b} tokens" for b in LENGTH_BOUNDS), "all such")
+    return tuple(
+        Column(name=name, kind=Kind.COUNTER, unit="1", doc=doc, since=2)
+        for name, doc in zip(length_columns(what), docs, strict=True)
+    )
+
+
 SERVING = Schema(
     family="serving",
-    version=1,
+    version=2,
     doc="One LLM serving engine: queues, tokens, latencies, KV cache.",
     columns=(
         _gauge("requests_running", "1", "requests in the running batch"),
@@ -375,6 +401,8 @@ SERVING = Schema(
         _counter("kv_transfer_bytes", "B", "KV cache moved between prefill and decode"),
         _state("engine", "code", "1 vLLM, 2 SGLang, 3 simulator"),
         _state("role", "code", "1 mixed, 2 prefill, 3 decode"),
+        *_lengths("prompt"),
+        *_lengths("output"),
     ),
 )
 

@@ -14,7 +14,13 @@ from advisor.facts.fabric import rail_traffic
 from advisor.facts.facility import hall_watts_hourly, loop_heat, rack_load
 from advisor.facts.gpus import gpu_activity, idle_gpus, pool_watts_by_hour
 from advisor.facts.places import gpu_places
-from advisor.facts.serving import demand_per_hour, demand_per_minute, serving_load
+from advisor.facts.serving import (
+    answer_lengths,
+    answer_lengths_before,
+    demand_per_hour,
+    demand_per_minute,
+    serving_load,
+)
 from advisor.facts.span import HEAT_MS, Reader, Span, span_of
 from advisor.facts.values import (
     Facts,
@@ -38,6 +44,8 @@ QUERIES: tuple[tuple[str, Callable[[Reader, Span], Any]], ...] = (
     ("rails", rail_traffic),
     ("found", open_detections),
     ("places", gpu_places),
+    ("answers", answer_lengths),
+    ("answers_before", answer_lengths_before),
     ("demand", demand_per_minute),
     ("demand_hourly", demand_per_hour),
     ("hall_watts_hourly", hall_watts_hourly),
@@ -69,6 +77,8 @@ __all__ = [
     "Reader",
     "ServingLoad",
     "Span",
+    "answer_lengths",
+    "answer_lengths_before",
     "demand_per_hour",
     "demand_per_minute",
     "gpu_activity",

@@ -147,6 +147,11 @@ class Facts:
     places: tuple[Place, ...] = ()
     demand: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Concurrent requests of each pool by minute, of the last day."""
+    answers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Finished requests of each pool in the history by output length: at most each of
+    `LENGTH_BOUNDS` tokens, and all."""
+    answers_before: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Likewise of the seven days up to a day ago."""
     demand_hourly: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Concurrent requests of each pool by hour, of the last four weeks."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,8 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from advisor.models.normal import Floats
 from advisor.models.tokens import Histogram
 from ridgeline.errors import NoData
+from ridgeline.schema import LENGTH_BOUNDS
 
 STEPS_PER_DOUBLING = 8
+LONGEST_TOKENS = 1e6  # the longest context any model of the catalogue is sold with
 EXACT_TOKENS = 32
 """Lengths up to this have a bucket each; above, a bucket is 9 % wide (2^(1/8))."""
 
@@ -96,6 +98,18 @@ def from_prometheus(
         bounds, counts = bounds[1:], np.concatenate(([counts[0] + counts[1]], counts[2:]))
     plain = _trimmed(np.array([0.0, *bounds]), counts)
     return plain if total_tokens is None else meeting_mean(plain, total_tokens / plain.total)
+
+
+def from_counts(cumulative: Sequence[float]) -> Histogram | None:
+    """Histogram of stored counts (`ridgeline.schema.length_columns`); None when empty.
+
+    What lies past the last bound is spread up to `LONGEST_TOKENS`.
+    """
+    if not cumulative or cumulative[-1] <= 0:
+        return None
+    rising = np.maximum.accumulate(np.asarray(cumulative, dtype=float))
+    pairs = dict(zip((*LENGTH_BOUNDS, math.inf), rising.tolist(), strict=True))
+    return from_prometheus(pairs, limit_tokens=LONGEST_TOKENS)
 
 
 def _closed(

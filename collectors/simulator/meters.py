@@ -6,7 +6,7 @@ import numpy as np
 
 from collectors.simulator.groups import quantiles
 from collectors.simulator.workload import Floats, Ints
-from ridgeline.schema import SERVING, Kind
+from ridgeline.schema import LENGTH_BOUNDS, SERVING, Kind, length_columns
 
 _SAMPLES = ("ttft", "tpot", "prompt", "output")
 
@@ -30,6 +30,7 @@ class Meters:
         ttft = end - requests["arrived"]
         self._note("ttft", engine, ttft)
         self._note("prompt", engine, requests["prompt"])
+        self._lengths("prompt", engine, requests["prompt"])
         self.add("ttft_us", engine, ttft * 1e6)
         self.add("ttft_count", engine)
         self.add("generation_tokens", engine)
@@ -74,6 +75,7 @@ class Meters:
         self.add("requests_finished", engine)
         self.add("e2e_us", engine, np.maximum(0.0, end - requests["arrived"]) * 1e6)
         self._note("output", engine, requests["output"])
+        self._lengths("output", engine, requests["output"])
 
     def fill(self, rows: np.ndarray) -> None:
         """Write counters and quantiles into SERVING rows and forget the samples."""
@@ -89,6 +91,10 @@ class Meters:
             suffix = f"_{unit}" if unit else ""
             rows[f"{column}_p50{suffix}"], rows[f"{column}_p99{suffix}"] = p50, p99
             self._samples[name].clear()
+
+    def _lengths(self, what: str, engine: Ints, tokens: Floats) -> None:
+        for name, bound in zip(length_columns(what), (*LENGTH_BOUNDS, np.inf), strict=True):
+            self.add(name, engine[tokens <= bound])
 
     def _note(self, name: str, engine: Ints, value: Floats) -> None:
         if len(engine):

@@ -238,12 +238,12 @@ def align(connection: Connection) -> None:
         )
     }
     for table, columns in telemetry_columns().items():
-        for name, definition in columns.items():
-            if table in engines and name not in have[table]:
-                connection.command(
-                    f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {definition}", table
-                )
-                log.info("column added", table=table, column=name)
+        places = zip(columns, ("FIRST", *(f"AFTER {name}" for name in columns)), strict=False)
+        added = {name: place for name, place in places if name not in have.get(table, columns)}
+        if table in engines and added:
+            parts = (f"ADD COLUMN IF NOT EXISTS {columns[n]} {p}" for n, p in added.items())
+            connection.command(f"ALTER TABLE {table} {', '.join(parts)}", table)
+            log.info("columns added", table=table, columns=list(added))
     for table, (column, days) in kept(connection.settings).items():
         ttl = ttl_sql(column, days)
         if table in engines and f"TTL {ttl} " not in engines[table] + " ":

@@ -134,6 +134,10 @@ FULL = serving(
     output_tokens_p99=15063,
     preemptions_per_second=0.2,
 )
+CHAT = (0.0, 100, 300, 700, 900, 960, 990, 1000, 1000, 1000, 1000, 1000)
+REASONING = (0.0, 20, 60, 180, 400, 600, 800, 900, 970, 1000, 1000, 1000)
+"""Answers by length, of 1,000: at most 50, 100, 200, ... tokens, and all."""
+COUNTED = replace(FULL, output_tokens_p50=None, output_tokens_p99=None)
 DAY_OF_QUIET = {"decode": (100.0,) * 1440}
 IDLE_DECODE = f.IdleGpus(pool="decode", gpus=64, idle=32, idle_power_watts=75, seconds=600)
 CONGESTED = found("incast_receiver", "fabric_congestion")
@@ -198,6 +202,12 @@ POSITIVE: dict[str, tuple[f.Facts, ...]] = {
     ),
     "capacity.reasoning": (
         facts(serving=(FULL,), pools=(gpus("decode"),)),
+        facts(
+            serving=(COUNTED,),
+            pools=(gpus("decode"),),
+            answers={"decode": REASONING},
+            answers_before={"decode": CHAT},
+        ),
         facts(serving=(FULL,), pools=(gpus("decode", model="NVIDIA T4"),)),  # no price: no money
     ),
     "fabric.tensor_over_pcie": (
@@ -278,6 +288,12 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
             serving=(replace(FULL, waiting=0, preemptions_per_second=0),), pools=(gpus("decode"),)
         ),
         facts(serving=(replace(FULL, seconds=60),), pools=(gpus("decode"),)),
+        facts(  # no tail in what was counted, whatever the quantiles of a moment say
+            serving=(FULL,),
+            pools=(gpus("decode"),),
+            answers={"decode": (0.0,) * 4 + (1000.0,) * 8},
+        ),
+        facts(serving=(COUNTED,), pools=(gpus("decode"),), answers={"decode": (0.0,) * 11 + (9,)}),
         facts(serving=(FULL,)),  # whose GPUs?
     ),
     "capacity.consolidate": (

@@ -17,7 +17,7 @@ from ridgeline.events import (
     Severity,
 )
 from ridgeline.ids import device_id, node_id
-from ridgeline.schema import FABRIC, FACILITY, GPU, SERVING, Kind, Schema
+from ridgeline.schema import FABRIC, FACILITY, GPU, SERVING, Kind, Schema, length_columns
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store
 
@@ -306,3 +306,26 @@ def test_power_of_a_pool_by_hour_of_the_day_needs_whole_days(store: Store) -> No
     found = facts.pool_watts_by_hour(store, SPAN)
 
     assert {"training": tuple(100.0 + hour for hour in range(24))} == found
+
+
+def test_answers_by_length_are_summed_over_engines_and_compared_with_last_week(
+    store: Store,
+) -> None:
+    """Counters of two engines of a pool, now and three days ago; older engines count nothing."""
+    engines = [item("n0", DeviceKind.SERVING, f"http://{i}", pool="decode") for i in range(2)]
+    silent = item("n1", DeviceKind.SERVING, "http://old", pool="mixed")
+    store.insert_events([*engines, silent])
+    names = [f"{name}_inc" for name in length_columns("output")]
+    counts = dict(zip(names, range(len(names)), strict=True))
+    past = NOW_MS // 3_600_000 * 3_600_000 - 3 * 86_400_000
+    for engine in engines:
+        for end in (NOW_MS, past):
+            rows = windows(SERVING, engine.device, engine.node, 2, end_ms=end, **counts)
+            store.insert_windows(SERVING, rows)
+    store.insert_windows(SERVING, windows(SERVING, silent.device, silent.node, 2))
+    store.roll_up(SERVING, past - 3_600_000, past)
+
+    want = {"decode": tuple(2 * 12.0 * n for n in range(len(names)))}
+
+    assert want == facts.answer_lengths(store, SPAN)
+    assert want == facts.answer_lengths_before(store, SPAN)

@@ -441,3 +441,17 @@ def test_work_that_may_wait_runs_in_cleaner_hours_of_the_grid() -> None:
 
     for unknown in ({"grid": ""}, {"grid": "gcp/us-central1"}, {"shiftable_pools": ()}):
         assert () == rule(facts, CATALOG, SETTINGS.model_copy(update=unknown))
+
+
+def test_answers_that_grew_since_last_week_are_said() -> None:
+    """Counted lengths give the tail; their drift is named with its size, and only where counted."""
+    rule = BY_ID["capacity.reasoning"]
+    (drifted,) = rule(cases.POSITIVE["capacity.reasoning"][1], CATALOG, SETTINGS)
+    (plain,) = rule(cases.POSITIVE["capacity.reasoning"][0], CATALOG, SETTINGS)
+
+    psi = next(e for e in drifted.evidence if e.unit == "PSI")
+    assert psi.threshold is not None
+    assert psi.value > psi.threshold
+    assert "have changed since last week" in drifted.reason
+    assert "changed since" not in plain.reason
+    assert not any(e.unit == "PSI" for e in plain.evidence)

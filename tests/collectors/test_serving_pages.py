@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.prometheus_text import engines_of, quantiles
+from collectors.prometheus_text import counted, engines_of, quantiles
 from collectors.protocol import Batch
 from collectors.serving import Serving, create, metrics_url
 from ridgeline.errors import Misconfigured, Reject, Retry
-from ridgeline.schema import MISSING_COUNTER, MISSING_STATE
+from ridgeline.schema import MISSING_COUNTER, MISSING_STATE, length_columns
 from ridgeline.settings import CollectSettings
 from tests.collectors.pages import Pages, serve_pages, sglang, vllm_v0, vllm_v1
 
@@ -84,6 +84,10 @@ def test_quantiles_of_what_is_new(pages: Pages) -> None:
     assert row["tpot_p50_seconds"] == pytest.approx(0.01)
     assert row["tpot_p99_seconds"] == pytest.approx(0.05)  # past the last bound: that bound
     assert row["prompt_tokens_p50"] == pytest.approx(1500)
+    # 200 prompts between 1,000 and 2,000 tokens since the server started
+    lengths = [int(row[name]) for name in length_columns("prompt")]
+    assert lengths == [0] * 5 + [200] * 7
+    assert {MISSING_COUNTER} == {int(row[name]) for name in length_columns("output")}
     assert math.isnan(row["output_tokens_p50"])
     assert math.isnan(idle["ttft_p50_seconds"])
 
@@ -198,3 +202,10 @@ def test_quantiles_after_a_restart() -> None:
 
 def _cumulative(values: list[int]) -> list[float]:
     return [float(sum(values[: k + 1])) for k in range(len(values))]
+
+
+def test_lengths_are_counted_at_our_bounds_whatever_the_page_has() -> None:
+    """Equal bounds as they are; between two, in proportion; past the last one, at the next."""
+    page = {100.0: 10.0, 300.0: 30.0, 700.0: 40.0, math.inf: 44.0}
+
+    assert [10, 20, 35, 44, 44] == counted(page, (100, 200, 500, 1000))

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from collectors.simulator import Simulator, load, names, roofline
 from collectors.simulator.fabric import LINK_BYTES_PER_SECOND, Fabric, Flows
 from collectors.simulator.groups import quantiles, running_sum
+from collectors.simulator.meters import Meters
+from collectors.simulator.requests import REQUEST
 from collectors.simulator.scenario import Scenario, Script
 from collectors.simulator.workload import TRAFFIC, Arrivals, diurnal_factor
 from ridgeline.errors import Misconfigured
+from ridgeline.schema import length_columns
 
 START_MS = 1_790_000_000_000
 # Azure LLM inference traces 2023, computed from the traces themselves: mean and median tokens.
@@ -247,3 +250,15 @@ def test_a_missing_scenario_file_says_so(tmp_path: Path) -> None:
     """The path is in the message."""
     with pytest.raises(Misconfigured, match=r"cannot read .*gone\.yaml"):
         load(str(tmp_path / "gone.yaml"))
+
+
+def test_lengths_of_requests_are_counted_by_engine() -> None:
+    """Cumulative in the bound; the last counter holds every request."""
+    meters, requests = Meters(2), np.zeros(3, dtype=REQUEST)
+    requests["output"] = [40, 100, 500_000]
+    meters.finished(np.array([0, 1, 1]), requests, np.ones(3))
+
+    counts = np.array([meters.totals[name] for name in length_columns("output")]).T
+
+    assert [1] * 12 == counts[0].tolist()
+    assert [0] + [1] * 10 + [2] == counts[1].tolist()

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from ridgeline import frames
 from ridgeline.errors import Reject
-from ridgeline.schema import FABRIC, GPU, MISSING_COUNTER, SCHEMAS, Column, Kind, Schema
+from ridgeline.schema import (
+    FABRIC,
+    GPU,
+    MISSING_COUNTER,
+    SCHEMAS,
+    SERVING,
+    Column,
+    Kind,
+    Schema,
+    length_columns,
+)
 
 OLD = Column(name="old_watts", kind=Kind.GAUGE, unit="W", doc="there from the start")
 NEW_GAUGE = Column(name="new_watts", kind=Kind.GAUGE, unit="W", doc="came later", since=2)
@@ -86,3 +96,15 @@ def test_rows_of_another_layout_are_not_encoded() -> None:
     """A fabric row cannot leave as a GPU frame."""
     with pytest.raises(Reject, match="gpu/1"):
         frames.encode(FABRIC.empty(1), GPU)
+
+
+def test_serving_frames_of_version_1_are_read_without_lengths() -> None:
+    """A collector of the version before counts no lengths: they are missing, the rest is kept."""
+    old = np.zeros(1, dtype=SERVING.dtype_of(1))
+    old["prompt_tokens"] = 7
+
+    (row,) = frames.decode(old.tobytes(), *frames.resolve([("schema", b"serving/1")]))
+
+    assert 7 == row["prompt_tokens"]
+    assert {MISSING_COUNTER} == {int(row[name]) for name in length_columns("output")}
+    assert SERVING.dtype_of(1).itemsize < SERVING.dtype.itemsize

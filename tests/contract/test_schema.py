@@ -50,7 +50,7 @@ def test_the_ddl_is_the_numpy_layout(schema: Schema, table: str) -> None:
     """Column by column, RowBinary of the table equals the packed numpy row."""
     sql = schema.raw_columns_sql() if table == "raw" else schema.window_columns_sql()
     dtype = schema.dtype if table == "raw" else schema.window_dtype
-    pattern = r"^\s*(\w+) (DateTime64\(3, 'UTC'\)|\w+) CODEC"
+    pattern = r"^\s*(\w+) (DateTime64\(3, 'UTC'\)|\w+)(?: DEFAULT \w+)? CODEC"
     columns = re.findall(pattern, sql, flags=re.MULTILINE)
 
     assert [(name, dtype[name].str[1:]) for name in dtype.names or ()] == [
