@@ -1,1 +1,1 @@
-"""Measured points that no fit has seen, and how far the models are from them."""
+"""What others measured, almost all of it outside every fit of ours, and how far the models are."""

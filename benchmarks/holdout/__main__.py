@@ -1,4 +1,6 @@
-"""How far the models are from measurements no fit of ours has seen: `python -m benchmarks.holdout`.
+"""How far the models are from what others measured: `python -m benchmarks.holdout`.
+
+Which of these points have been looked at or fitted to is said at the head of `points.yaml`.
 
 Modelled speed over measured speed (above 1: we promise too much), by source, by accelerator and by
 kind of model, with the worst points by name. The last column corrects each source by the median of

@@ -1,4 +1,8 @@
-"""Measurements that no fit has seen: bounds on the tables of `python -m benchmarks.holdout`."""
+"""Bounds on the tables of `python -m benchmarks.holdout`: they keep what was reached, no more.
+
+They were set after the errors were known; which points have been fitted to, or looked at while a
+model was changed, is said at the head of `points.yaml`.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ def off(chosen: list[Point]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     ],
 )
 def test_speed_by_source(source: str, least: int, median: float, ninth: float) -> None:
-    """Nobody's numbers among these were fitted to, but two host figures to 12 rows of Argonne's."""
+    """By where the numbers come from: each source has its own machines and habits."""
     speed = [p for p in FOUND if p.source == source and p.quantity != "power"]
 
     assert len(speed) >= least
