@@ -76,6 +76,11 @@ SPEED = Measure(
     load_name="requests in the batch",
     lower_is_better=False,
 )
+PROMPTS = replace(
+    SPEED,
+    name="prompt tokens an engine",
+    value=_mean("w.prompt_tokens_inc / {window_s:Float64}"),
+)
 PAUSED = Measure(
     name="time paused by PFC",
     unit="ratio",
@@ -104,7 +109,7 @@ def measures(advice: Advice) -> tuple[Measure, ...]:
         case Action.CONSOLIDATE:
             found = (IDLE,)
         case Action.CHANGE_ACCELERATOR:
-            found = (SPEED,)
+            found = (PROMPTS if advice.scope == "prefill" else SPEED,)
         case Action.FIX_FABRIC if kind == "cluster":
             found = (PAUSED,)  # the scope is a rail
         case Action.FIX_FABRIC if kind == "pool":

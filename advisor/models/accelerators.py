@@ -1,6 +1,6 @@
 """Which accelerator serves a workload best: does it fit, does it run, what was ever measured.
 
-Two depths. `compare` needs only the measured bound of today's GPUs and gives ratios. `options`
+Two depths. `compare` needs only the measured bound of today's GPUs and gives ratios. `choices`
 needs the workload (model and token counts) and gives tokens per second, dollars and joules a token
 for every accelerator of the catalogue, and says aloud which of them nobody measured.
 """
@@ -17,7 +17,7 @@ from advisor.models.interval import Interval
 from advisor.models.power import HOST_WATTS, joules_per_token, serving_watts
 from advisor.models.throughput import Job, Rate, best_rate, least_devices
 
-VERSION = "accelerators/2"
+VERSION = "accelerators/3"
 
 
 class Bound(StrEnum):
@@ -73,7 +73,22 @@ def compare(
     candidate_usd_per_hour: float,
 ) -> Comparison | None:
     """Speed, dollars and joules a token over today's; None when either speed is unverified."""
-    now, then = sustained(today, bound), sustained(candidate, bound)
+    return at_speeds(
+        today,
+        candidate,
+        (sustained(today, bound), sustained(candidate, bound)),
+        (today_usd_per_hour, candidate_usd_per_hour),
+    )
+
+
+def at_speeds(
+    today: Accelerator,
+    candidate: Accelerator,
+    speeds: tuple[float | None, float | None],
+    usd_per_hour: tuple[float, float],
+) -> Comparison | None:
+    """The comparison of two speeds in one unit, today's first; None when either is unverified."""
+    now, then = speeds
     if now is None or then is None:
         return None
     speed = then / now
@@ -83,7 +98,7 @@ def compare(
     return Comparison(
         candidate=candidate,
         speed_ratio=speed,
-        cost_ratio=candidate_usd_per_hour / today_usd_per_hour / speed,
+        cost_ratio=usd_per_hour[1] / usd_per_hour[0] / speed,
         energy_ratio=energy,
     )
 

@@ -80,6 +80,11 @@ class Job:
         """Tokens of cache one running sequence takes on average of its admission."""
         return self.prompt_tokens + ADMITTED_OUTPUT_SHARE * self.output_tokens
 
+    @property
+    def context_tokens(self) -> float:
+        """Mean length of a running sequence while it is decoded."""
+        return self.prompt_tokens + self.output_tokens / 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
@@ -137,15 +142,14 @@ def rate(job: Job, accelerator: Accelerator, devices: int) -> Rate | None:
     None: nobody published what engines reach on the accelerator ("unverified"), nothing fits, or
     the limit cannot be held even by one sequence.
     """
-    ratio = accelerator.serving_ratio
-    if ratio is None or accelerator.bandwidth_tb_s is None or not job.valid:
+    reached = reached_ratio(job, accelerator, devices)
+    if reached is None or not job.valid:
         return None
     engine = replica(job, accelerator, devices)
     capacity = float(phases.most_sequences(engine, job.held_tokens))
     most = min(job.most_batch * (devices if job.mixture else 1), capacity)
     if most < 1:
         return None
-    reached = ratio * _spread_ratio(job, devices)
     stages = engine.layout.pipeline - 1
     prefill = prefill_seconds(job, engine) / reached
     batches = np.geomspace(1.0, most, BATCHES)
@@ -172,18 +176,28 @@ def rate(job: Job, accelerator: Accelerator, devices: int) -> Rate | None:
     )
 
 
-def _spread_ratio(job: Job, devices: int) -> float:
+def reached_ratio(job: Job, accelerator: Accelerator, devices: int) -> float | None:
+    """Speed of whole engines on `devices` over what their kernels say; None: nobody published."""
+    ratio = accelerator.serving_ratio
+    if ratio is None or accelerator.bandwidth_tb_s is None:
+        return None
     if not job.mixture or devices == 1:
-        return 1.0
-    return LATENT_EXPERTS_RATIO if job.model.latent is not None else SPREAD_EXPERTS_RATIO
+        return ratio
+    latent = job.model.latent is not None
+    return ratio * (LATENT_EXPERTS_RATIO if latent else SPREAD_EXPERTS_RATIO)
+
+
+def engine_devices(job: Job, accelerator: Accelerator) -> tuple[int, ...]:
+    """Numbers of devices an engine is tried on; empty where nothing fits."""
+    least = least_devices(job, accelerator) if job.valid else None
+    if least is None:
+        return ()
+    return tuple(n for n in (least, 2 * least, 4 * least) if n <= accelerator.scale_up_devices)
 
 
 def best_rate(job: Job, accelerator: Accelerator) -> Rate | None:
     """The rate on the number of devices that gives most tokens per device."""
-    least = least_devices(job, accelerator) if job.valid else None
-    if least is None:
-        return None
-    counts = [n for n in (least, 2 * least, 4 * least) if n <= accelerator.scale_up_devices]
+    counts = engine_devices(job, accelerator)
     found = [r for n in counts if (r := rate(job, accelerator, n)) is not None]
     return max(found, key=lambda r: r.tokens_per_second_per_device.mid, default=None)
 
@@ -199,8 +213,7 @@ def prefill_seconds(job: Job, engine: Replica) -> float:
 
 
 def _steps(job: Job, engine: Replica, batches: Floats) -> Floats:
-    context = job.prompt_tokens + job.output_tokens / 2
-    return phases.decode_step_seconds(engine, batches, context)
+    return phases.decode_step_seconds(engine, batches, job.context_tokens)
 
 
 def _error(job: Job, accelerator: Accelerator, engine: Replica) -> float:
@@ -213,7 +226,7 @@ def _error(job: Job, accelerator: Accelerator, engine: Replica) -> float:
 
 
 def _bandwidth_bound(job: Job, engine: Replica, batch: float) -> bool:
-    work = phases.decode_work(engine, batch, job.prompt_tokens + job.output_tokens / 2)
+    work = phases.decode_work(engine, batch, job.context_tokens)
     reading = float(work.traffic_bytes) / engine.peak_bytes_per_second
     computing = float(work.flops) / ceilings.peak_flops(engine.accelerator, engine.computed_format)
     return reading > computing / engine.gpus

@@ -1,7 +1,7 @@
 """accelerator.choice: would another accelerator make the measured workload's tokens cheaper?
 
-A mixed pool whose model and lengths are known is compared by the throughput model; any other pool
-by the ceilings of the bound its counters show.
+A pool whose model, lengths and rate are known is compared by the throughput model, a prefill or
+decode pool by its own phase; any other pool by the ceilings of the bound its counters show.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ def _judge(
     today = accelerator_of(pool, catalog)
     if today is None or pool.seconds < LEAST_SECONDS:
         return None
-    load = facts.serving_of(pool.group) if pool.group == "mixed" else None
-    basis = by_workload(today, pool, load, settings) or by_bound(today, pool)
+    basis = by_workload(today, pool, facts, settings) or by_bound(today, pool)
     if basis is None:
         return None
     found = list(_candidates(basis, catalog, settings))
@@ -119,13 +118,15 @@ def _draft(  # noqa: PLR0917 - private, called once
 
 
 def _energy(pool: GpuActivity, load: ServingLoad | None) -> tuple[Evidence, ...]:
-    """Joules of one output token, from the pool's power and token counters."""
+    """Joules of one token (of a prefill pool: of a prompt), from power and token counters."""
+    if load is None:
+        return ()
     watts = None if pool.power_watts is None else pool.power_watts * pool.gpus
-    made = None if load is None else load.generation_tokens_per_second
+    made, token = load.generation_tokens_per_second, "an output token"
+    if pool.group == "prefill":
+        made, token = load.prompt_tokens_per_second, "a prompt token"
     found = power.measured_joules_per_token(watts, made)
-    return seen(
-        "energy of an output token", None if found is None else found.mid, "J", note="GPUs, +-5 %"
-    )
+    return seen(f"energy of {token}", None if found is None else found.mid, "J", note="GPUs, +-5 %")
 
 
 def _reason(

@@ -1,19 +1,26 @@
-"""How accelerators are compared for a pool: by its workload where known, else by its bound."""
+"""How accelerators are compared for a pool: by its workload where known, else by its bound.
+
+A mixed pool is compared by output tokens of whole requests, a prefill pool by prompt tokens at its
+lengths, a decode pool by output tokens at its batch and context.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from advisor.catalog.accelerators import Accelerator
 from advisor.catalog.models import MODELS
-from advisor.facts import GpuActivity, ServingLoad
+from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import accelerators as model
-from advisor.models import throughput
-from advisor.models.throughput import Job, Rate
+from advisor.models import bottleneck, phase_rates, throughput
+from advisor.models.bottleneck import Bottleneck
+from advisor.models.throughput import Job
 from ridgeline.settings import AdvisorSettings
 
 SPREAD_RATIO = 0.15  # worst error of a roofline comparison after calibration (13 %), rounded up
+SpeedOf = Callable[[Accelerator], float | None]
+"""Tokens per second of one device; None where it is unverified or cannot serve the workload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,54 +49,145 @@ def by_bound(today: Accelerator, pool: GpuActivity) -> Basis | None:
 
 
 def by_workload(
-    today: Accelerator, pool: GpuActivity, load: ServingLoad | None, settings: AdvisorSettings
+    today: Accelerator, pool: GpuActivity, facts: Facts, settings: AdvisorSettings
 ) -> Basis | None:
     """Basis of a pool whose model, lengths and rate are known; None otherwise."""
-    served, lengths = MODELS.get(settings.model), _lengths(load)
-    if served is None or lengths is None or load is None:
+    load = facts.serving_of(pool.group)
+    if load is None:
         return None
-    job = Job(
-        model=served,
-        prompt_tokens=lengths[0],
-        output_tokens=lengths[1],
-        prefix_hit_ratio=min(0.99, load.prefix_hit_ratio or 0.0),
-        tpot_limit_seconds=settings.slo_tpot_seconds,
+    match pool.group:
+        case "prefill":
+            return _prefill(today, pool, load, settings)
+        case "decode":
+            return _decode(today, pool, load, facts.serving_of("prefill"), settings)
+        case _:
+            return _mixed(today, pool, load, settings)
+
+
+def _mixed(
+    today: Accelerator, pool: GpuActivity, load: ServingLoad, settings: AdvisorSettings
+) -> Basis | None:
+    made = load.generation_tokens_per_second
+    job = _job(_each(load.prompt_tokens_per_second, load), _each(made, load), load, settings)
+    if job is None or not made:
+        return None
+    job = replace(job, tpot_limit_seconds=settings.slo_tpot_seconds)
+
+    def speed(which: Accelerator) -> float | None:
+        found = throughput.best_rate(job, which)
+        return None if found is None else found.tokens_per_second_per_device.mid
+
+    can = speed(today)
+    return _basis(
+        today,
+        speed,
+        f"serving {job.model.name} ({job.prompt_tokens:,.0f} tokens in, "
+        f"{job.output_tokens:,.0f} out)",
+        None if can is None else made / pool.gpus / can,
     )
-    now = throughput.best_rate(job, today)
-    if now is None or not load.generation_tokens_per_second:
+
+
+def _prefill(
+    today: Accelerator, pool: GpuActivity, load: ServingLoad, settings: AdvisorSettings
+) -> Basis | None:
+    made = load.prompt_tokens_per_second
+    job = _job(_each(made, load), 1.0, load, settings)
+    if job is None or not made:
         return None
-    made = load.generation_tokens_per_second / pool.gpus
+
+    def speed(which: Accelerator) -> float | None:
+        found = phase_rates.prompt_rate(job, which, settings.slo_ttft_seconds)
+        return None if found is None else found.tokens_per_second_per_device
+
+    can = speed(today)
+    return _basis(
+        today,
+        speed,
+        f"computing prompts of {job.prompt_tokens:,.0f} tokens for {job.model.name}",
+        None if can is None else made / pool.gpus / can,
+    )
+
+
+def _decode(
+    today: Accelerator,
+    pool: GpuActivity,
+    load: ServingLoad,
+    prefill: ServingLoad | None,
+    settings: AdvisorSettings,
+) -> Basis | None:
+    """At the pool's own batch; where its cache is full and requests wait, at what a cache holds."""
+    made, running = load.generation_tokens_per_second, load.running
+    prompts = _each(load.prompt_tokens_per_second, load)
+    if prompts is None and prefill is not None:
+        prompts = _each(prefill.prompt_tokens_per_second, prefill)
+    job = _job(prompts, _each(made, load), load, settings)
+    if job is None or not made or not running:
+        return None
+    batch, limit = running / pool.gpus, phase_rates.mean_tpot_seconds(settings.slo_tpot_seconds)
+    now = phase_rates.output_rate(job, today, batch)
+    if now is None:
+        return None
+    most = float("inf") if _cache_is_full(load) else batch
+    slowest = max(limit, now.seconds)  # no candidate is asked for more than today's pool gives
+
+    def speed(which: Accelerator) -> float | None:
+        if which is today:
+            return now.tokens_per_second_per_device
+        found = phase_rates.output_rate(job, which, most, slowest)
+        return None if found is None else found.tokens_per_second_per_device
+
+    can = phase_rates.output_rate(job, today, tpot_limit_seconds=slowest)
+    return _basis(
+        today,
+        speed,
+        f"decoding {job.model.name} ({batch:.3g} sequences a GPU of {job.context_tokens:,.0f} "
+        "tokens)",
+        None if can is None else made / pool.gpus / can.tokens_per_second_per_device,
+    )
+
+
+def _cache_is_full(load: ServingLoad) -> bool:
+    if not load.waiting or load.waiting < 1 or not load.running:
+        return False
+    found, _ = bottleneck.judge(1.0, load.running, load.kv_usage_ratio, load.max_batch)
+    return found is Bottleneck.KV_CACHE
+
+
+def _each(tokens_per_second: float | None, load: ServingLoad) -> float | None:
+    """Mean tokens of a request; None when one of the rates is missing."""
+    if not tokens_per_second or not load.requests_per_second:
+        return None
+    return tokens_per_second / load.requests_per_second
+
+
+def _job(
+    prompt_tokens: float | None,
+    output_tokens: float | None,
+    load: ServingLoad,
+    settings: AdvisorSettings,
+) -> Job | None:
+    served = MODELS.get(settings.model)
+    if served is None or prompt_tokens is None or output_tokens is None:
+        return None
+    return Job(
+        model=served,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        prefix_hit_ratio=min(0.99, load.prefix_hit_ratio or 0.0),
+    )
+
+
+def _basis(
+    today: Accelerator, speed_of: SpeedOf, words: str, reached_ratio: float | None
+) -> Basis | None:
+    now = speed_of(today)
+    if now is None:
+        return None
     return Basis(
         today=today,
-        words=f"serving {served.name} ({lengths[0]:,.0f} tokens in, {lengths[1]:,.0f} out)",
-        source="throughput model at the measured lengths and the objective",
-        compare=lambda other, a, b: _compared(job, today, now, other, a, b),
+        words=words,
+        source="throughput model at the measured workload and the objectives",
+        compare=lambda other, a, b: model.at_speeds(today, other, (now, speed_of(other)), (a, b)),
         spread_ratio=max(SPREAD_RATIO, today.serving_error_ratio or 0.0),
-        reached_ratio=made / now.tokens_per_second_per_device.mid,
-    )
-
-
-def _lengths(load: ServingLoad | None) -> tuple[float, float] | None:
-    """Mean prompt and output tokens of a request; None when one of the rates is missing."""
-    if load is None or not load.requests_per_second:
-        return None
-    prompt, output = load.prompt_tokens_per_second, load.generation_tokens_per_second
-    if not prompt or not output:
-        return None
-    return prompt / load.requests_per_second, output / load.requests_per_second
-
-
-def _compared(  # noqa: PLR0917 - private, called once
-    job: Job, today: Accelerator, now: Rate, other: Accelerator, now_usd: float, then_usd: float
-) -> model.Comparison | None:
-    then = throughput.best_rate(job, other)
-    if then is None:
-        return None
-    speed = then.tokens_per_second_per_device.mid / now.tokens_per_second_per_device.mid
-    energy = other.power_w / today.power_w / speed if other.power_w and today.power_w else None
-    return model.Comparison(
-        candidate=other,
-        speed_ratio=speed,
-        cost_ratio=then_usd / now_usd / speed,
-        energy_ratio=energy,
+        reached_ratio=reached_ratio,
     )

@@ -140,6 +140,18 @@ REASONING = (0.0, 20, 60, 180, 400, 600, 800, 900, 970, 1000, 1000, 1000)
 COUNTED = replace(FULL, output_tokens_p50=None, output_tokens_p99=None)
 DAY_OF_QUIET = {"decode": (100.0,) * 1440}
 IDLE_DECODE = f.IdleGpus(pool="decode", gpus=64, idle=32, idle_power_watts=75, seconds=600)
+BUSY_PREFILL = serving(
+    "prefill", prompt_tokens_per_second=250_000, requests_per_second=50, running=40
+)
+"""5,000 tokens a prompt, about what 64 H100 compute."""
+BUSY_DECODE = serving(
+    "decode",
+    prompt_tokens_per_second=None,
+    generation_tokens_per_second=50_000,
+    requests_per_second=50,
+    running=1600,
+)
+"""25 sequences a GPU of 5,500 tokens; the prompts are those of the prefill pool."""
 CONGESTED = found("incast_receiver", "fabric_congestion")
 
 
@@ -176,7 +188,11 @@ POSITIVE: dict[str, tuple[f.Facts, ...]] = {
             pools=(gpus("prefill", gpus=8, nodes=1), gpus("decode", gpus=120, nodes=15)),
         ),
     ),
-    "accelerator.choice": (facts(pools=(gpus("decode", dram_ratio=0.7, tensor_ratio=0.2),)),),
+    "accelerator.choice": (
+        facts(pools=(gpus("decode", dram_ratio=0.7, tensor_ratio=0.2),)),
+        facts(serving=(BUSY_PREFILL,), pools=(gpus("prefill"),)),
+        facts(serving=(BUSY_PREFILL, BUSY_DECODE), pools=(gpus("decode"),)),
+    ),
     "cooling.throttling": (
         facts(gpu_loops=(HOT,), loops=(loop(flow_liters_per_minute=200),), pools=(HOT,)),
         facts(gpu_loops=(HOT,), loops=(loop(supply_celsius=41),), pools=(HOT,)),
@@ -254,6 +270,25 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
         facts(pools=(gpus("decode", dram_ratio=None),)),
         facts(pools=(gpus("training", dram_ratio=0.7, tensor_ratio=0.2),)),
         facts(pools=(gpus("decode", dram_ratio=0.7, tensor_ratio=0.2, model="NVIDIA T4"),)),
+        facts(  # memory bandwidth is busy, but the pool computes a twentieth of what it could
+            serving=(
+                replace(BUSY_PREFILL, prompt_tokens_per_second=12_500, requests_per_second=2.5),
+            ),
+            pools=(gpus("prefill", dram_ratio=0.7, tensor_ratio=0.2),),
+        ),
+        facts(  # a tenth of the answers in flight that its GPUs could hold
+            serving=(
+                BUSY_PREFILL,
+                replace(
+                    BUSY_DECODE,
+                    generation_tokens_per_second=2_000,
+                    requests_per_second=2,
+                    running=64,
+                ),
+            ),
+            pools=(gpus("decode", dram_ratio=0.7, tensor_ratio=0.2),),
+        ),
+        facts(serving=(replace(BUSY_DECODE, running=None),), pools=(gpus("decode"),)),
     ),
     "cooling.throttling": (
         facts(gpu_loops=(gpus("loop-a"),), loops=(loop(flow_liters_per_minute=200),)),

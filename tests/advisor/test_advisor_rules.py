@@ -401,6 +401,57 @@ def test_a_mixed_pool_is_compared_by_its_workload() -> None:
     assert any("could make" in e.name for e in move.evidence)
 
 
+def moved(facts: Facts, **settings: float) -> Advice:
+    """What the accelerator rule says of the only pool, at the street's prices."""
+    street = SETTINGS.model_copy(update={"gpu_usd_per_hour": 0.0} | settings)
+    (advice,) = BY_ID["accelerator.choice"](facts, CATALOG, street)
+    return advice
+
+
+def test_a_prefill_pool_is_compared_by_its_prompts() -> None:
+    """Its counters may show busy memory: what it makes is prompts, which follow compute."""
+    busy_memory = cases.gpus("prefill", dram_ratio=0.7, tensor_ratio=0.2)
+    facts = cases.facts(serving=(cases.BUSY_PREFILL,), pools=(busy_memory,))
+    by_counters, by_prompts = moved(replace(facts, serving=())), moved(facts)
+
+    assert "bound by memory bandwidth" in by_counters.reason
+    assert Action.KEEP is by_counters.action
+    assert "computing prompts of 5,000 tokens for llama3-70b" in by_prompts.reason
+    assert Action.CHANGE_ACCELERATOR is by_prompts.action
+    assert any(e.name == "energy of a prompt token" for e in by_prompts.evidence)
+
+
+def test_a_decode_pool_is_compared_at_its_batch_and_context() -> None:
+    """The prompts are those of the prefill pool; an objective that only some hold decides."""
+    facts = cases.POSITIVE["accelerator.choice"][2]
+
+    assert "(25 sequences a GPU of 5,500 tokens)" in moved(facts).reason
+    alone = replace(facts, serving=(cases.BUSY_DECODE,))  # the length of prompts is not known
+    assert () == BY_ID["accelerator.choice"](alone, CATALOG, SETTINGS)
+
+
+def test_a_full_cache_counts_the_memory_of_the_candidate() -> None:
+    """Requests that wait for cache run on more of it; without a queue the batch stays."""
+
+    def speed(**changes: float) -> float:
+        load = replace(cases.BUSY_DECODE, **changes)  # type: ignore[arg-type]  # test data
+        facts = cases.facts(serving=(cases.BUSY_PREFILL, load), pools=(cases.gpus("decode"),))
+        catalog = replace(
+            CATALOG, prices=tuple(p for p in CATALOG.prices if p.accelerator == "H200-SXM")
+        )
+        (advice,) = BY_ID["accelerator.choice"](
+            facts, catalog, SETTINGS.model_copy(update={"slo_tpot_seconds": 0.1})
+        )
+        words = advice.reason.split(" times as fast")[0]
+        return float(words.rsplit(" ", 1)[-1])
+
+    queued = speed(waiting=80, kv_usage_ratio=0.97)
+
+    assert speed() == speed(waiting=80, kv_usage_ratio=0.5)
+    assert speed() == speed(kv_usage_ratio=0.97)
+    assert speed() < queued
+
+
 def test_an_idle_pool_needs_load_not_speed() -> None:
     """A pool at a tenth of what it could make keeps its accelerator, at any price."""
     idle = replace(CHAT, generation_tokens_per_second=1_200.0, requests_per_second=4.0)
