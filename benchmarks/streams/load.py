@@ -38,7 +38,7 @@ timestamp, producer, its epoch, sequence, records (Kafka's protocol guide, recor
 ZSTD, CHECKED_FROM = 4, 21  # compression type; the CRC is of everything from the attributes on
 
 
-class Ready(BatchBuilder):
+class Ready(BatchBuilder):  # type: ignore[misc]  # aiokafka's class is untyped
     """A record batch that is already bytes."""
 
     def __init__(self, body: bytes, count: int) -> None:
@@ -60,7 +60,8 @@ class Prepared:
             builder.append(number, 0, key, frame.tobytes(), headers_of(schema))
         self._batch = np.frombuffer(bytearray(builder.build()), dtype=np.uint8)
         self._count, body = len(keys), self._batch.tobytes()
-        at, size = [], frames.shape[1]
+        at: list[int] = []
+        size = frames.shape[1]
         for frame in frames:
             at.append(body.index(frame.tobytes(), at[-1] + size if at else 0))
         cuts = [0, *(np.flatnonzero(np.diff(np.diff(at))) + 2), len(at)]  # numbers get longer
@@ -76,7 +77,7 @@ class Prepared:
         """The batch with these frames, compressed."""
         for which, values in self._values:
             values[:] = frames[which]
-        head = list(HEADER.unpack_from(self._batch))
+        head = list(HEADER.unpack_from(self._batch.data))
         body = bytes(zstd_encode(self._batch[HEADER.size :].tobytes(), level=1))
         head[1], head[4], head[5] = HEADER.size + len(body) - 12, 0, ZSTD
         head[7] = head[8] = int(time.time() * 1000)
