@@ -60,7 +60,7 @@ def rare_collections() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(200_000, 20, 20)
 
 
 async def serve(settings: StreamsSettings, kafka: KafkaSettings, store_at: StoreSettings) -> int:
