@@ -106,8 +106,8 @@ def measures(advice: Advice) -> tuple[Measure, ...]:
             found = (TTFT, TPOT)
         case Action.ADD_CAPACITY | Action.BURST_TO_CLOUD:
             found = (QUEUE,)
-        case Action.CONSOLIDATE:
-            found = (IDLE,)
+        case Action.CONSOLIDATE if not advice.effects:
+            found = (IDLE,)  # a GPU that is cut into slices has no reading of its SMs
         case Action.CHANGE_ACCELERATOR:
             found = (PROMPTS if advice.scope == "prefill" else SPEED,)
         case Action.FIX_FABRIC if kind == "cluster":

@@ -31,6 +31,7 @@ from advisor.facts.values import (
     RackLoad,
     RailTraffic,
     ServingLoad,
+    SmallJob,
 )
 from ridgeline import metrics
 
@@ -76,6 +77,7 @@ __all__ = [
     "RailTraffic",
     "Reader",
     "ServingLoad",
+    "SmallJob",
     "Span",
     "answer_lengths",
     "answer_lengths_before",

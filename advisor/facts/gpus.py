@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from advisor.facts.span import (
     DAY_MS,
@@ -22,9 +22,11 @@ from advisor.facts.span import (
     mean_of,
     newest_windows,
 )
-from advisor.facts.values import GpuActivity, IdleGpus
+from advisor.facts.values import GpuActivity, IdleGpus, SmallJob
 
 IDLE_SM_RATIO = 0.02
+SMALL_RATIO = 0.5
+"""Of memory, SMs and bandwidth: a GPU that never used more holds a small job."""
 HOURS_A_DAY = 24
 LEAST_DAYS = 2
 """Days on which every hour must have been read before a day counts as known."""
@@ -77,18 +79,30 @@ def _busier(link: str) -> str:
 
 
 def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
-    """GPUs whose SMs stayed idle in every minute of the history."""
+    """GPUs whose SMs stayed idle in every minute of the history, and those that hold small jobs.
+
+    A GPU in MIG mode has no reading of its SMs as a whole and is neither.
+    """
     busy = "isFinite(w.sm_util_ratio_avg)"
+    nvlink = _busier("nvlink")
     sql = f"""
         SELECT toString(i.pool) AS pool, count() AS gpus,
             countIf(d.busiest < {IDLE_SM_RATIO}) AS idle,
             avgIf(d.power, d.busiest < {IDLE_SM_RATIO} AND isFinite(d.power)) AS idle_power_watts,
             min(d.seconds) AS seconds,
             uniqExact(i.node) AS nodes,
-            uniqExactIf(i.node, d.busiest >= {IDLE_SM_RATIO}) AS busy_nodes
+            uniqExactIf(i.node, d.busiest >= {IDLE_SM_RATIO}) AS busy_nodes,
+            groupArrayIf([d.memory, d.busiest, d.dram, d.nvlink],
+                d.busiest >= {IDLE_SM_RATIO} AND d.busiest <= {SMALL_RATIO}
+                AND d.dram BETWEEN 0 AND {SMALL_RATIO}
+                AND d.memory BETWEEN 0 AND {SMALL_RATIO} * d.memory_total) AS small
         FROM (
             SELECT w.device AS device, maxIf(w.sm_util_ratio_avg, {busy}) AS busiest,
                 avgIf(w.power_watts_avg, isFinite(w.power_watts_avg)) AS power,
+                {_most("w.memory_used_bytes_max")} AS memory,
+                {_most("w.memory_total_bytes_avg")} AS memory_total,
+                {_most("w.dram_util_ratio_avg")} AS dram,
+                {_most(nvlink)} AS nvlink,
                 sum({SECONDS}) AS seconds
             FROM gpu_1m AS w WHERE {IN_SPAN}
             GROUP BY device
@@ -99,7 +113,25 @@ def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
         GROUP BY pool ORDER BY pool
     """
     rows = store.query(sql, span.parameters())
-    return tuple(IdleGpus(**clean(row)) for row in rows)
+    return tuple(IdleGpus(**clean(row) | {"small": _small(row["small"])}) for row in rows)
+
+
+def _most(expression: str) -> str:
+    """A device's largest known value; -1 where none is, as nothing here is negative."""
+    known = f"isFinite({expression})"
+    return f"maxIf(toFloat64({expression}), {known}) - (countIf({known}) = 0)"
+
+
+def _small(rows: Sequence[Sequence[float]]) -> tuple[SmallJob, ...]:
+    return tuple(
+        SmallJob(
+            memory_bytes=memory,
+            sm_ratio=sm,
+            dram_ratio=dram,
+            nvlink_bytes_per_second=None if nvlink < 0 else nvlink,
+        )
+        for memory, sm, dram, nvlink in rows
+    )
 
 
 def pool_watts_by_hour(store: Reader, span: Span) -> Mapping[str, tuple[float, ...]]:

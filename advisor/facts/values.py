@@ -66,6 +66,16 @@ class GpuActivity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SmallJob:
+    """Peaks of a GPU that worked, but on less than half of it, through the whole history."""
+
+    memory_bytes: float
+    sm_ratio: float  # busiest minute
+    dram_ratio: float  # likewise
+    nvlink_bytes_per_second: float | None  # likewise; None where it is not read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IdleGpus:
     """GPUs of a pool that did nothing through the whole history."""
 
@@ -76,6 +86,7 @@ class IdleGpus:
     seconds: float
     nodes: int = 0  # that the pool's GPUs are in
     busy_nodes: int = 0  # of them, with at least one GPU that worked
+    small: tuple[SmallJob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

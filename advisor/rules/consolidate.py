@@ -1,13 +1,25 @@
-"""capacity.consolidate: GPUs that did nothing for the whole history, before any are bought."""
+"""capacity.consolidate: GPUs that did nothing, or little, for the whole history.
+
+GPUs with small jobs are a hint, never money: no telemetry says whether a job bears a slice (MIG).
+"""
 
 from __future__ import annotations
 
 import math
 
 from advisor.facts import Facts, IdleGpus
-from advisor.models import packing
+from advisor.models import packing, slicing
 from advisor.models.interval import Interval
-from advisor.rules.pricing import Catalog, Draft, accelerator_of, gpu_hour, monthly, seen
+from advisor.rules.consolidate_slices import ISOLATION, Slices, slices_of
+from advisor.rules.pricing import (
+    Catalog,
+    Draft,
+    accelerator_of,
+    estimate,
+    gpu_hour,
+    monthly,
+    seen,
+)
 from ridgeline.events import Action, Advice, Confidence, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
@@ -34,10 +46,13 @@ def _judge(
     queueing = serving is not None and bool(serving.waiting and serving.waiting >= 1)
     if pool.gpus < 1 or pool.seconds < LEAST_SECONDS or queueing or gpus is None:
         return None
+    accelerator = accelerator_of(gpus, catalog)
+    # an engine's cache takes the memory it is given, whatever its load
+    slices = None if pool.pool in SERVING else slices_of(pool, accelerator)
     spare = _spare(pool, facts)
     if spare is None or spare.mid / pool.gpus < IDLE_RATIO:
-        return None
-    price = gpu_hour(accelerator_of(gpus), catalog, settings)
+        return None if slices is None else _sliced(pool, slices, facts)
+    price = gpu_hour(accelerator, catalog, settings)
     count = math.floor(spare.high)
     idle = packing.idle_ratio(float(pool.gpus), [float(pool.gpus - pool.idle)])
     shares = (spare.low / spare.high, spare.mid / spare.high, 1.0)
@@ -51,19 +66,44 @@ def _judge(
         reason=(
             f"{pool.idle} GPUs had idle SMs for {pool.seconds / 60:.0f} minutes while nothing "
             f"waited: give {_some(count, pool.idle)} to other work or switch their nodes off."
-            f"{_nodes(pool)}"
+            f"{_nodes(pool)}{'' if slices is None else ' ' + slices.words}"
         ),
         evidence=(
             *seen("idle GPUs", idle, "ratio", IDLE_RATIO),
             *seen("power of an idle GPU", pool.idle_power_watts, "W"),
             *seen("nodes without work", *_idle_nodes(pool)),
+            *(() if slices is None else slices.evidence),
         ),
-        counter_evidence=_against(pool, facts),
+        counter_evidence=(*_against(pool, facts), *(() if slices is None else ISOLATION)),
         gain=monthly(count, shares, price, Confidence.MEASURED, source) if price else None,
         needs=Needs(lead_time_days=1),
         confidence=Confidence.MEASURED,
         verify="Idle GPUs of the pool fall below 10 %; queues stay empty for a week.",
         model_version=packing.VERSION,
+    )
+
+
+def _sliced(pool: IdleGpus, slices: Slices, facts: Facts) -> Draft:
+    source = "peaks of memory, SMs and bandwidth against MIG profiles; half to all jobs may move"
+    freed = RESERVE.scaled(slices.freed)
+    return Draft(
+        rule=RULE,
+        action=Action.CONSOLIDATE,
+        scope_kind="pool",
+        scope=pool.pool,
+        title=f"{slices.small} of {pool.gpus} GPUs of the {pool.pool} pool do the work of slices",
+        reason=f"Through {pool.seconds / 60:.0f} minutes {slices.words}",
+        evidence=slices.evidence,
+        counter_evidence=(*_against(pool, facts), *ISOLATION),
+        effects=(
+            estimate(
+                freed.low, freed.mid, freed.high, "GPUs for other work", Confidence.ASSUMED, source
+            ),
+        ),
+        needs=Needs(lead_time_days=1, note="drain the GPUs, cut them, start the jobs on slices"),
+        confidence=Confidence.ASSUMED,
+        verify="Jobs on slices take no longer than before; the GPUs they left are idle.",
+        model_version=slicing.VERSION,
     )
 
 

@@ -134,6 +134,9 @@ FULL = serving(
     output_tokens_p99=15063,
     preemptions_per_second=0.2,
 )
+SMALL = f.SmallJob(memory_bytes=8e9, sm_ratio=0.1, dram_ratio=0.05, nvlink_bytes_per_second=0.0)
+"""A job of a notebook's size: a 1g.10gb slice of an H100 holds it."""
+NOTEBOOKS = replace(IDLE, idle=0, small=(SMALL,) * 28)
 CHAT = (0.0, 100, 300, 700, 900, 960, 990, 1000, 1000, 1000, 1000, 1000)
 REASONING = (0.0, 20, 60, 180, 400, 600, 800, 900, 970, 1000, 1000, 1000)
 """Answers by length, of 1,000: at most 50, 100, 200, ... tokens, and all."""
@@ -209,6 +212,7 @@ POSITIVE: dict[str, tuple[f.Facts, ...]] = {
     "capacity.consolidate": (
         facts(idle=(IDLE,), pools=(gpus("training"),)),
         facts(idle=(replace(IDLE, nodes=8, busy_nodes=7),), pools=(gpus("training"),)),
+        facts(idle=(NOTEBOOKS,), pools=(gpus("training"),)),
         facts(
             idle=(IDLE_DECODE,),
             pools=(gpus("decode"),),
@@ -342,6 +346,25 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
             demand={"decode": (100.0,) * 1400 + (400.0,) * 40},
         ),
         facts(idle=(replace(IDLE, idle=2),), pools=(gpus("training"),)),
+        facts(idle=(NOTEBOOKS,), pools=(gpus("training", model="NVIDIA L40S"),)),  # has no MIG
+        facts(idle=(NOTEBOOKS,), pools=(gpus("training", model=""),)),  # mixed models
+        facts(idle=(replace(NOTEBOOKS, seconds=60),), pools=(gpus("training"),)),
+        facts(  # an engine's cache, not a small job
+            idle=(replace(NOTEBOOKS, pool="decode"),), pools=(gpus("decode"),)
+        ),
+        facts(  # a job over several GPUs: a slice has no NVLink
+            idle=(replace(NOTEBOOKS, small=(replace(SMALL, nvlink_bytes_per_second=2e9),) * 28),),
+            pools=(gpus("training"),),
+        ),
+        facts(  # nor is it known to be alone
+            idle=(replace(NOTEBOOKS, small=(replace(SMALL, nvlink_bytes_per_second=None),) * 28),),
+            pools=(gpus("training"),),
+        ),
+        facts(  # little memory, but half of the bandwidth of a GPU
+            idle=(replace(NOTEBOOKS, small=(replace(SMALL, dram_ratio=0.6),) * 28),),
+            pools=(gpus("training"),),
+        ),
+        facts(idle=(replace(NOTEBOOKS, small=(SMALL,) * 5),), pools=(gpus("training"),)),  # few
         facts(idle=(replace(IDLE, seconds=60),), pools=(gpus("training"),)),
         facts(idle=(replace(IDLE, pool="decode"),), pools=(gpus("decode"),), serving=(QUEUE,)),
     ),

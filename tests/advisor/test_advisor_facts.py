@@ -188,6 +188,40 @@ def test_idle_gpus_need_a_reading(store: Store) -> None:
     assert pool.idle_power_watts == pytest.approx(75)
 
 
+def test_small_jobs_are_those_whose_peaks_are_known_and_small(store: Store) -> None:
+    """One minute of work on all SMs, or memory that nobody read, and a GPU holds no small job."""
+    names = ("small", "bursty", "large", "blind")
+    gpus = {n: item("n0", DeviceKind.GPU, n, pool="training") for n in names}
+    store.insert_events(list(gpus.values()))
+    light = {
+        "sm_util_ratio_avg": 0.1,
+        "dram_util_ratio_avg": 0.05,
+        "memory_used_bytes_max": 8e9,
+        "memory_total_bytes_avg": 80e9,
+        "nvlink_tx_bytes_per_second_avg": 3.0,
+        "nvlink_rx_bytes_per_second_avg": 2.0,
+    }
+    changes: dict[str, dict[str, float]] = {
+        "small": {},
+        "bursty": {},
+        "large": {"memory_used_bytes_max": 70e9},
+        "blind": {"memory_used_bytes_max": np.nan},
+    }
+    for name, gpu in gpus.items():
+        rows = windows(GPU, gpu.device, gpu.node, 5, **(light | changes[name]))
+        if name == "bursty":
+            rows["sm_util_ratio_avg"][:6] = 0.9
+        write(store, GPU, rows)
+
+    (pool,) = facts.idle_gpus(store, SPAN)
+
+    assert (4, 0) == (pool.gpus, pool.idle)
+    (job,) = pool.small
+    assert job.memory_bytes == pytest.approx(8e9)
+    assert [0.1, 0.05] == pytest.approx([job.sm_ratio, job.dram_ratio])
+    assert job.nvlink_bytes_per_second == pytest.approx(3)
+
+
 def test_loops_racks_rails_and_detections(store: Store) -> None:
     """Cooling, fabric and open episodes come with their place."""
     cdu = item("cdu-a", DeviceKind.FACILITY, "cdu-a", cooling_loop="loop-a")

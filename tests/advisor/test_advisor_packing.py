@@ -1,4 +1,4 @@
-"""Idle cost and consolidation of jobs onto fewer nodes."""
+"""Idle cost, consolidation of jobs onto fewer nodes, small jobs on slices of GPUs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from advisor.catalog import mig
+from advisor.catalog.accelerators import BY_NAME
 from advisor.models import packing as p
+from advisor.models import slicing
 
 FOUR_NODES = {"a": 8, "b": 8, "c": 8, "d": 8}
 
@@ -79,3 +82,44 @@ def test_packing_never_overfills_and_never_loses_a_job(drawn: list[tuple[str, in
     assert all(after[n] == 0 for n in found.freed)
     assert found.nodes_after == sum(1 for u in after.values() if u)
     assert found.nodes_after >= p.fewest_nodes([j.gpus for j in jobs], 8)
+
+
+H100 = mig.PROFILES["H100-SXM"]
+
+
+def test_profiles_fill_a_gpu_and_no_more() -> None:
+    """Instances of a profile never need more memory or compute than a GPU has; smallest first."""
+    for name, profiles in mig.PROFILES.items():
+        assert name in BY_NAME
+        assert list(profiles) == sorted(profiles, key=lambda p: p.memory_bytes)
+        for profile in profiles:
+            assert profile.most * profile.compute_ratio <= 1
+            assert profile.most * slicing.bandwidth_ratio(profile) <= 1
+            assert profile.most * profile.memory_bytes <= 1.05 * BY_NAME[name].memory_gb * 1e9
+            assert profile.source.title
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40)
+)
+def test_slices_hold_their_jobs(peaks: list[tuple[float, float, float]]) -> None:
+    """A slice is never smaller than its job, and slices never take more GPUs than jobs do."""
+    found = []
+    for memory, sm, dram in peaks:
+        slice_ = slicing.slice_for(H100, memory_bytes=memory * 80e9, sm_ratio=sm, dram_ratio=dram)
+        if slice_ is not None:
+            found.append(slice_)
+            assert memory * 80e9 < slice_.memory_bytes
+            assert sm <= slice_.compute_ratio
+            assert dram <= slicing.bandwidth_ratio(slice_)
+
+    assert slicing.gpus_needed(found) <= len(found)
+
+
+def test_a_gpu_is_cut_into_one_size() -> None:
+    """Eight of the smallest and one of the largest: two GPUs and one."""
+    small, large = H100[0], H100[-1]
+
+    assert 3 == slicing.gpus_needed([*[small] * 8, large])
+    assert 0 == slicing.gpus_needed([])
+    assert "L40S" not in mig.PROFILES

@@ -11,6 +11,7 @@ from _pytest.mark import ParameterSet
 
 from advisor.catalog.carbon import GRIDS
 from advisor.facts import Facts, RackLoad
+from advisor.outcome import measures
 from advisor.rules import RULES, Rule
 from advisor.rules.pricing import Catalog, estimate, weaker
 from ridgeline.errors import Misconfigured
@@ -265,7 +266,7 @@ def test_long_answers_want_cache() -> None:
 def test_a_serving_pool_gives_up_only_what_its_peak_leaves() -> None:
     """Busy GPUs grow with demand: a day at 100 of 160 concurrent requests leaves most idle ones."""
     (advice,) = BY_ID["capacity.consolidate"](
-        cases.POSITIVE["capacity.consolidate"][2], CATALOG, SETTINGS
+        cases.POSITIVE["capacity.consolidate"][3], CATALOG, SETTINGS
     )
 
     assert advice.gain is not None
@@ -281,6 +282,25 @@ def test_scattered_idle_gpus_are_told_from_idle_nodes() -> None:
     assert "Nodes without any work: 1." in advice.reason
     assert "32 busy GPUs lie in 7 nodes and would fit in 4" in advice.reason
     assert 1 == next(e.value for e in advice.evidence if e.name == "nodes without work")
+
+
+def test_small_jobs_are_a_hint_of_slices_without_money() -> None:
+    """28 jobs of 8 GB on 28 H100 fit on 4 in seven slices each: 24 less, not priced."""
+    rule = BY_ID["capacity.consolidate"]
+    (hint,) = rule(cases.POSITIVE["capacity.consolidate"][2], CATALOG, SETTINGS)
+
+    assert "28 x 1g.10gb (7 a GPU) would fit on 4 GPUs in MIG mode and leave 24" in hint.reason
+    assert hint.gain is None
+    assert Confidence.ASSUMED is hint.confidence
+    assert (12, 24) == (hint.effects[0].low, hint.effects[0].high)
+    assert any("no NVLink" in e.note for e in hint.counter_evidence)
+    assert () == measures(hint)
+
+    both = cases.facts(idle=(replace(cases.NOTEBOOKS, idle=32),), pools=(cases.gpus("training"),))
+    (idle,) = rule(both, CATALOG, SETTINGS)
+    assert "32 GPUs had idle SMs" in idle.reason
+    assert "leave 24 to other work" in idle.reason
+    assert idle.gain is not None
 
 
 def test_lossy_links_are_inspected() -> None:
