@@ -1,80 +1,23 @@
-"""Collectives and KV transfer: how long at best, what share of a step, and what is in the way.
+"""The fabric: all-reduce over nodes, KV transfer, shares of a step, and what is in the way.
 
-Sizes in bytes, times in seconds, bandwidth in bytes per second. Functions of size take numbers or
-numpy arrays. Unknown systems give None: never a guess, never advice.
+Sizes in bytes, times in seconds, bandwidth in bytes per second. Unknown systems give None: never a
+guess, never advice. One collective among GPUs is `collectives`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-import numpy.typing as npt
-
-from advisor.catalog.fabric import FITS, SAME_LINK, CollectiveFit, Op
+from advisor.catalog.fabric import CollectiveFit, Op
+from advisor.models.arrays import Floats, Numbers, floats
+from advisor.models.collectives import FEWEST_RANKS, best_known, collective_seconds
 
 VERSION = "network/2"
-Sizes = npt.NDArray[np.float64] | float
 ACTIVATION_BYTES = 2.0  # bf16 between layers
 ALL_REDUCES_PER_LAYER = 2  # after attention and after the MLP (Megatron-LM, arXiv 1909.08053)
-FEWEST_RANKS = 2
-
-
-def traffic_factor(op: Op, ranks: int) -> float:
-    """Bytes each rank must move over the message's: `2(n-1)/n` for all-reduce, else `(n-1)/n`.
-
-    nccl-tests' definition of bus bandwidth.
-    """
-    share = (ranks - 1) / ranks
-    return 2 * share if op is Op.ALL_REDUCE else share
-
-
-def best_known(system: str, op: Op, ranks: int) -> CollectiveFit | None:
-    """The fit of a system's collective; None for systems nobody measured.
-
-    Other rank counts take the largest measured one below (or the smallest), its start scaled by
-    the logarithm of ranks: an extrapolation, and its source says so.
-    """
-    if ranks < FEWEST_RANKS:
-        return None
-    system = SAME_LINK.get(system, system)
-    exact = FITS.get((system, op, ranks))
-    if exact is not None:
-        return exact
-    known = sorted(r for s, o, r in FITS if s == system and o is op)
-    if not known:
-        return None
-    base = FITS[system, op, max((r for r in known if r < ranks), default=known[0])]
-    note = replace(base.source, title=f"{base.source.title}; extrapolated to {ranks} ranks")
-    start = base.start_seconds * math.log2(ranks) / math.log2(base.ranks)
-    return replace(base, ranks=ranks, start_seconds=start, source=note)
-
-
-def collective_seconds(fit: CollectiveFit, message_bytes: Sizes) -> Sizes:
-    """`start + f*S/bus + ramp*sqrt(f*S)`: latency, bandwidth, and filling the pipeline between.
-
-    A ring cut into its best number of chunks costs the square root of its size on top (optimal
-    segmentation of a pipeline). Against NCCL's measured latencies of 512 B to 512 MB on A100, H100,
-    B200 and GB200 the mean error is 6.5 %; sizes at which NCCL changes protocol are off by up to
-    57 % (H100 all-to-all) and 47 % (all-reduce).
-    """
-    moved = traffic_factor(fit.op, fit.ranks) * np.asarray(message_bytes, dtype=np.float64)
-    seconds = (
-        fit.start_seconds
-        + moved / fit.bus_bytes_per_second
-        + fit.ramp_seconds_per_sqrt_byte * np.sqrt(moved)
-    )
-    return float(seconds) if np.ndim(seconds) == 0 else seconds
-
-
-def bus_bandwidth_bytes_per_second(fit: CollectiveFit, message_bytes: Sizes) -> Sizes:
-    """What nccl-tests would call busbw. 8 GPUs, 512 MB: A100 222, H100 445, B200 704 GB/s."""
-    size = np.asarray(message_bytes, dtype=np.float64)
-    found = traffic_factor(fit.op, fit.ranks) * size / collective_seconds(fit, size)
-    return float(found) if np.ndim(found) == 0 else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +78,10 @@ def hierarchical_all_reduce_seconds(
 
 
 def tensor_parallel_seconds(
-    fit: CollectiveFit, *, layers: int, hidden: int, tokens: Sizes
-) -> Sizes:
+    fit: CollectiveFit, *, layers: int, hidden: int, tokens: Numbers
+) -> Floats:
     """All-reduces of one step: two a layer, of `tokens*hidden` activations each."""
-    each = collective_seconds(fit, np.asarray(tokens) * hidden * ACTIVATION_BYTES)
+    each = collective_seconds(fit, floats(tokens) * hidden * ACTIVATION_BYTES)
     return ALL_REDUCES_PER_LAYER * layers * each
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.fabric import FITS, PCIE, SAME_LINK, SETTINGS, Op
 from advisor.catalog.models import MODELS, Model
-from advisor.models import fabric_choice, network
+from advisor.models import collectives, fabric_choice, network
 from advisor.models.interval import Interval
 from advisor.models.network import Algorithm, Rails
 from advisor.plan.options import AcceleratorName, Options, catalogued
@@ -92,7 +92,11 @@ def plan_network(options: NetworkOptions) -> Report:
         numbers=_numbers(times[best], decision),
         refusals=_refusals(slow, decision),
         sources=SOURCES,
-        versions={"network": network.VERSION, "fabric_choice": fabric_choice.VERSION},
+        versions={
+            "collectives": collectives.VERSION,
+            "network": network.VERSION,
+            "fabric_choice": fabric_choice.VERSION,
+        },
     )
 
 
@@ -170,7 +174,7 @@ def _shares(options: NetworkOptions) -> Table:
     systems = dict.fromkeys((options.accelerator, PCIE))
     rows = []
     for system in systems:
-        fit = network.best_known(system, Op.ALL_REDUCE, options.gpus_per_node)
+        fit = collectives.best_known(system, Op.ALL_REDUCE, options.gpus_per_node)
         if fit is None:
             continue
         spent = float(
@@ -217,10 +221,10 @@ def _settings() -> Table:
 
 
 def _plot(options: NetworkOptions) -> Plot:
-    fit = network.best_known(options.accelerator, Op.ALL_REDUCE, options.gpus_per_node)
+    fit = collectives.best_known(options.accelerator, Op.ALL_REDUCE, options.gpus_per_node)
     assert fit is not None  # noqa: S101 - `_times` refused systems without one
     sizes = np.geomspace(512, 2e9, 60)
-    seconds = np.asarray(network.collective_seconds(fit, sizes))
+    seconds = collectives.collective_seconds(fit, sizes)
     marks = (
         (Mark(label="measured", x=options.message_mb * 1e6, y=options.measured_ms),)
         if options.measured_ms is not None and options.nodes == 1

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.fabric import FITS, PCIE, SETTINGS, Op
 from advisor.catalog.models import MODELS
-from advisor.models import network
+from advisor.models import collectives, network
 from advisor.models.network import Algorithm, Rails
 from tests import published
 
@@ -30,10 +31,10 @@ FILES = {
 )
 def test_bus_bandwidth_of_eight_gpus(system: str, gb_per_second: float) -> None:
     """All-reduce of 512 MB on 8 GPUs: 222, 445, 704 GB/s on A100, H100, B200 (AIC's NCCL table)."""
-    fit = network.best_known(system, Op.ALL_REDUCE, 8)
+    fit = collectives.best_known(system, Op.ALL_REDUCE, 8)
 
     assert fit is not None
-    found = network.bus_bandwidth_bytes_per_second(fit, 512 * MEBI)
+    found = collectives.bus_bandwidth_bytes_per_second(fit, 512 * MEBI)
     assert found == pytest.approx(gb_per_second * 1e9, rel=0.05)
 
 
@@ -46,10 +47,12 @@ def test_collectives_against_nccl(system: str) -> None:
     errors = []
     for row in (r for r in rows if r["nccl_dtype"] == "half"):
         op = Op(row["op_name"].replace("alltoall", "all_to_all"))
-        fit = network.best_known(system, op, row["num_gpus"])
+        fit = collectives.best_known(system, op, row["num_gpus"])
         assert fit is not None
         expected = row["latency"] / 1000
-        found = network.collective_seconds(fit, 2.0 * row["message_size"])  # elements of 2 bytes
+        found = collectives.collective_seconds(
+            fit, 2.0 * row["message_size"]
+        )  # elements of 2 bytes
         errors.append(abs(float(found) / expected - 1))
 
     assert len(errors) >= 160
@@ -68,9 +71,11 @@ def test_collectives_grow_with_size_and_never_beat_their_link(
     """Time grows with bytes; bus bandwidth stays below the asymptote."""
     fit = FITS[key]
 
-    assert network.collective_seconds(fit, size) <= network.collective_seconds(fit, size * more)
-    assert network.collective_seconds(fit, size) >= fit.start_seconds
-    assert network.bus_bandwidth_bytes_per_second(fit, size) <= fit.bus_bytes_per_second
+    assert collectives.collective_seconds(fit, size) <= collectives.collective_seconds(
+        fit, size * more
+    )
+    assert collectives.collective_seconds(fit, size) >= fit.start_seconds
+    assert collectives.bus_bandwidth_bytes_per_second(fit, size) <= fit.bus_bytes_per_second
 
 
 def test_collectives_are_vectorised() -> None:
@@ -78,17 +83,46 @@ def test_collectives_are_vectorised() -> None:
     fit = FITS["H100-SXM", Op.ALL_REDUCE, 8]
     sizes = np.array([1e3, 1e6, 1e9])
 
-    found = network.collective_seconds(fit, sizes)
+    found = collectives.collective_seconds(fit, sizes)
     assert isinstance(found, np.ndarray)
-    assert found.tolist() == [network.collective_seconds(fit, s) for s in sizes]
+    assert found.tolist() == [collectives.collective_seconds(fit, s) for s in sizes]
+
+
+@pytest.mark.parametrize("system", list(FILES))
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_an_engine_reduces_sooner_than_nccl_and_no_faster(system: str, ranks: int) -> None:
+    """Two sets of figures, one formula: a captured all-reduce starts sooner, megabytes agree."""
+    nccl = FITS[system, Op.ALL_REDUCE, ranks]
+    engine = collectives.wire_of(BY_NAME[system])[0].fit(Op.ALL_REDUCE, ranks)
+    small, large = (
+        collectives.collective_seconds(engine, size) / collectives.collective_seconds(nccl, size)
+        for size in (16e3, 33e6)
+    )
+
+    assert engine.start_seconds < nccl.start_seconds
+    assert small < 1
+    assert 0.7 < large < 1.3
+
+
+@given(st.floats(1, 1e9), st.integers(2, 8))
+def test_engines_use_the_same_formula(size: float, gpus: int) -> None:
+    """All-reduce and all-to-all are their fits; one GPU talks to nobody."""
+    wire = collectives.wire_of(BY_NAME["H100-SXM"])[0]
+    found = (
+        (collectives.all_reduce_seconds, Op.ALL_REDUCE),
+        (collectives.all_to_all_seconds, Op.ALL_TO_ALL),
+    )
+    for seconds, op in found:
+        assert seconds(wire, gpus, size) == collectives.collective_seconds(wire.fit(op, gpus), size)
+        assert 0 == seconds(wire, 1, size)
 
 
 def test_unknown_systems_give_none_and_other_rank_counts_say_so() -> None:
     """Nobody measured MI300X here; 72 ranks of NVLink are an extrapolation by name."""
-    wide = network.best_known("GB200", Op.ALL_REDUCE, 72)
+    wide = collectives.best_known("GB200", Op.ALL_REDUCE, 72)
 
-    assert network.best_known("MI300X", Op.ALL_REDUCE, 8) is None
-    assert network.best_known("H100-SXM", Op.ALL_REDUCE, 1) is None
+    assert collectives.best_known("MI300X", Op.ALL_REDUCE, 8) is None
+    assert collectives.best_known("H100-SXM", Op.ALL_REDUCE, 1) is None
     assert wide is not None
     assert "extrapolated to 72" in wide.source.title
     assert wide.start_seconds > FITS["GB200", Op.ALL_REDUCE, 4].start_seconds
