@@ -144,20 +144,14 @@ def located(
 
 
 @compiled
-def place(table: np.ndarray, device: np.ndarray, slot: int) -> None:
-    """Enter a slot into the table."""
+def enter(table: np.ndarray, device: np.ndarray, start: int, end: int) -> None:
+    """Enter the slots from `start` up to `end` into the table."""
     mask = np.uint64(len(table) - 1)
-    at = (device[slot] * _MIX) & mask
-    while table[at] >= 0:
-        at = (at + np.uint64(1)) & mask
-    table[at] = slot
-
-
-@compiled
-def rebuild(table: np.ndarray, device: np.ndarray, count: int) -> None:
-    """Enter the first `count` slots into an empty table."""
-    for slot in range(count):
-        place(table, device, slot)
+    for slot in range(start, end):
+        at = (device[slot] * _MIX) & mask
+        while table[at] >= 0:
+            at = (at + np.uint64(1)) & mask
+        table[at] = slot
 
 
 @inlined

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -37,7 +36,7 @@ EVENT_TOPICS = ("inventory", "device.events", "collector.health")
 INVENTORY_SECONDS = 30.0
 CATCH_UP_MS = 600_000
 FIRST = "first/"
-"""Before a topic's name in the progress table: the partitions it had when it was first read."""
+"""Before a topic's name in the progress table: its partitions when it was first read."""
 AHEAD_MS = 60_000
 """How much event time may be read that waits for other topics, before we stop to read more."""
 FACTS_TICK_SECONDS = 0.5
@@ -310,11 +309,12 @@ class Processor:
         """Whether the partition was added to its topic after the others had been written to."""
         name = FIRST + topic
         first = await self._ask(lambda: self._store.progress(name))
-        if not first:
-            count = max(number + 1, self._partition_count(topic) or 0)
-            for one in range(count):
-                await self._ask(partial(self._store.save_progress, name, one, 1))
-        return bool(first) and number not in first
+        if first:
+            return number >= max(len(first), *first.values())
+        # one row: of a count written in pieces a death would leave the rest to be born later
+        count = max(number + 1, self._counted(topic))
+        await self._ask(lambda: self._store.save_progress(name, 0, count))
+        return False
 
     async def suspect(self, batch: Batch) -> None:
         """Note for the next owner what we die of, if it is in a pane of this batch's partition."""

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from streams.kernels import found, located, place, rebuild
+from streams.kernels import enter, found, located
 
 _FIRST = 64
 
@@ -64,7 +64,7 @@ class Slots:
         self._device, self._node = grown(device.copy(), _FIRST, 0), grown(node.copy(), _FIRST, 0)
         self._newest = grown(newest.copy(), max(_FIRST, self.count), -(2**62))
         self._table = np.full(size, -1, dtype=np.int32)
-        rebuild(self._table, self._device, self.count)
+        enter(self._table, self._device, 0, self.count)
 
     def of(self, words: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, bool]:
         """Slots of the devices of some rows, made for the unknown ones; -1 past the limit.
@@ -79,10 +79,9 @@ class Slots:
         if unknown and self.count < self.limit:
             rows = words[index[slots < 0]]
             ids = np.ascontiguousarray(rows[:, 2:6]).view("<u8")
-            fresh, first = np.unique(ids[:, 1], return_index=True)
-            for device, node in zip(fresh, ids[first, 0], strict=True):
-                if self.count < self.limit:
-                    self._enter(device, node)
+            _, first = np.unique(ids[:, 1], return_index=True)
+            first.sort()  # in the order in which they report: the next row is the next slot's
+            self._enter(ids[first[: self.limit - self.count]])
             slots, _, ordered = self._located(words, index)
         return np.asarray(slots), bool(ordered)
 
@@ -98,16 +97,19 @@ class Slots:
         slots, _ = found(words, np.arange(len(devices)), self._table, self._device)
         return np.asarray(slots)
 
-    def _enter(self, device: np.uint64, node: np.uint64) -> None:
-        self._device = grown(self._device, self.count + 1, 0)
-        self._node = grown(self._node, self.count + 1, 0)
-        self._newest = grown(self._newest, self.count + 1, -(2**62))
-        if 2 * (self.count + 1) > len(self._table):
-            self._table = np.full(2 * len(self._table), -1, dtype=np.int32)
-            rebuild(self._table, self._device, self.count)
-        self._device[self.count], self._node[self.count] = device, node
-        place(self._table, self._device, self.count)
-        self.count += 1
+    def _enter(self, ids: np.ndarray) -> None:
+        """Give the next slots to these nodes' devices, `[row, (node, device)]`."""
+        start, self.count = self.count, self.count + len(ids)
+        self._device = grown(self._device, self.count, 0)
+        self._node = grown(self._node, self.count, 0)
+        self._newest = grown(self._newest, self.count, -(2**62))
+        self._node[start : self.count], self._device[start : self.count] = ids.T
+        size = len(self._table)
+        while size < 2 * self.count:
+            size *= 2
+        if size > len(self._table):
+            self._table, start = np.full(size, -1, dtype=np.int32), 0
+        enter(self._table, self._device, start, self.count)
 
 
 def grown(array: np.ndarray, size: int, fill: float, axis: int = 0) -> np.ndarray:

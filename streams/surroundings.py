@@ -195,7 +195,7 @@ class Neighbourhood:
         """The same, at a hop, for the first `size` slots."""
         self._codes = grown(self._codes, size, -1, axis=1)
         self._move(end_ms)
-        self._enter(range(self._seen, size))
+        self._enter(self._seen, size)
         self._seen = size
         self._end_ms, self._size = end_ms, size
         self._servers = self._find_servers(end_ms)
@@ -241,13 +241,14 @@ class Neighbourhood:
             for names in json.loads(text_of(memory["names"]))
         )
 
-    def _enter(self, slots: Iterable[int]) -> None:
-        for slot in slots:
-            item = self._board.inventory.items.get(int(self._slots.device[slot]))
-            self._place(slot, item)
+    def _enter(self, start: int, end: int) -> None:
+        items = self._board.inventory.items
+        for slot, device in enumerate(self._slots.device[start:end].tolist(), start):
+            if (item := items.get(device)) is not None:  # else it stays in no place that we know
+                self._place(slot, item)
 
-    def _place(self, slot: int, item: InventoryItem | None) -> None:
-        for i, name in enumerate(("",) * len(_PLACES) if item is None else _place(item)):
+    def _place(self, slot: int, item: InventoryItem) -> None:
+        for i, name in enumerate(_place(item)):
             numbers = self._numbers[i]
             self._codes[i, slot] = numbers.setdefault(name, len(numbers)) if name else -1
 
