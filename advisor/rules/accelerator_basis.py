@@ -6,6 +6,7 @@ lengths, a decode pool by output tokens at its batch and context.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -95,8 +96,12 @@ def _prefill(
     if job is None or not made:
         return None
 
+    limit = settings.slo_ttft_seconds
+    if phase_rates.prompt_rate(job, today, limit) is None:
+        limit = math.inf  # no candidate is asked for more than today's pool gives
+
     def speed(which: Accelerator) -> float | None:
-        found = phase_rates.prompt_rate(job, which, settings.slo_ttft_seconds)
+        found = phase_rates.prompt_rate(job, which, limit)
         return None if found is None else found.tokens_per_second_per_device
 
     can = speed(today)
@@ -127,7 +132,7 @@ def _decode(
     now = phase_rates.output_rate(job, today, batch)
     if now is None:
         return None
-    most = float("inf") if _cache_is_full(load) else batch
+    most = math.inf if _cache_is_full(load) else batch
     slowest = max(limit, now.seconds)  # no candidate is asked for more than today's pool gives
 
     def speed(which: Accelerator) -> float | None:

@@ -441,6 +441,14 @@ def test_a_prefill_pool_is_compared_by_its_prompts() -> None:
     assert any(e.name == "energy of a prompt token" for e in by_prompts.evidence)
 
 
+def test_prompts_too_long_for_the_objective_are_still_compared_by_prompts() -> None:
+    """Today no prompt of 90,000 tokens is ready in two seconds: candidates need not be either."""
+    long = replace(cases.BUSY_PREFILL, prompt_tokens_per_second=180_000, requests_per_second=2)
+    facts = cases.facts(serving=(long,), pools=(cases.gpus("prefill"),))
+
+    assert "computing prompts of 90,000 tokens" in moved(facts, slo_ttft_seconds=2.0).reason
+
+
 def test_a_decode_pool_is_compared_at_its_batch_and_context() -> None:
     """The prompts are those of the prefill pool; an objective that only some hold decides."""
     facts = cases.POSITIVE["accelerator.choice"][2]
