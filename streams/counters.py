@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ridgeline.schema import MISSING_COUNTER
-from streams.slots import grown
-
-NEVER = -(2**62)
+from streams.slots import NEVER, grown
 
 
 class Predecessors:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streams.counters import NEVER
 from streams.memory import Arrays
+from streams.slots import NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

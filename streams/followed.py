@@ -18,10 +18,10 @@ from aiokafka.errors import KafkaError
 from ridgeline.kafka import METADATA_MS, with_backoff
 from ridgeline.schema import Schema
 from streams.batches import Batch
-from streams.counters import NEVER
 from streams.episodes import Policy
 from streams.facts import Facts, Snapshot
 from streams.partition import Partition
+from streams.slots import NEVER
 from streams.surroundings import Board, Source
 from streams.timeline import Clock
 

@@ -86,20 +86,23 @@ def judged(
     return pane, newest, kept
 
 
-@compiled
-def found(words: np.ndarray, index: np.ndarray, table: np.ndarray, device: np.ndarray) -> Any:
-    """Slot of each indexed row's device, -1 unknown, and how many are unknown."""
-    slots = np.empty(len(index), dtype=np.int64)
+@inlined
+def probe(key: np.uint64, table: np.ndarray, device: np.ndarray) -> Any:
+    """Slot of a device, -1 unknown."""
     mask = np.uint64(len(table) - 1)
-    unknown = 0
-    for i in range(len(index)):
-        key = long_at(words, index[i], 4)
-        at = (key * _MIX) & mask
-        while table[at] >= 0 and device[table[at]] != key:
-            at = (at + np.uint64(1)) & mask
-        slots[i] = table[at]
-        unknown += table[at] < 0
-    return slots, unknown
+    at = (key * _MIX) & mask
+    while table[at] >= 0 and device[table[at]] != key:
+        at = (at + np.uint64(1)) & mask
+    return np.int64(table[at])
+
+
+@compiled
+def found(keys: np.ndarray, table: np.ndarray, device: np.ndarray) -> np.ndarray:
+    """Slot of each device, -1 unknown."""
+    slots = np.empty(len(keys), dtype=np.int64)
+    for i in range(len(keys)):
+        slots[i] = probe(keys[i], table, device)
+    return slots
 
 
 @compiled
@@ -119,16 +122,12 @@ def located(
     every device's rows go on from `newest` (by slot; updated). `count` slots are in use.
     """
     slots = np.empty(len(index), dtype=np.int64)
-    mask = np.uint64(len(table) - 1)
     unknown, ordered, guess = 0, True, np.int64(0)
     for i in range(len(index)):
         key = long_at(words, index[i], 4)
         slot = guess
         if slot >= count or device[slot] != key:
-            at = (key * _MIX) & mask
-            while table[at] >= 0 and device[table[at]] != key:
-                at = (at + np.uint64(1)) & mask
-            slot = np.int64(table[at])
+            slot = probe(key, table, device)
         slots[i] = slot
         if slot < 0:
             unknown += 1

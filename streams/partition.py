@@ -14,14 +14,13 @@ from ridgeline.events import DeadLetter, Detection, Event
 from ridgeline.frames import facts_of
 from ridgeline.schema import SCHEMAS, Schema
 from streams.batches import Batch, dead_letter, decoded
-from streams.counters import NEVER
 from streams.detectors import DETECTORS
 from streams.detectors.verdict import Detector, Finder, Verdict, Without
 from streams.episodes import Episodes, Policy
 from streams.facts import Facts, Snapshot, framed, unframed
 from streams.memory import Arrays, Memory, array_bytes, as_text, named, packed, text_of, unpacked
 from streams.ring import Ring
-from streams.slots import BySlot
+from streams.slots import NEVER, BySlot
 from streams.surroundings import (
     SERVING_COLUMNS,
     Board,
@@ -130,10 +129,10 @@ class Partition:
         }
 
         self.snapshots: dict[Source, Snapshot] = {}
-        self._saved_ms = -(2**62)
+        self._saved_ms = NEVER
         self._released: int | None = None
         self._remembered = None if memory is None else unpacked(*memory, self._layout)
-        self._swept = self._sweep_number(-(2**62))
+        self._swept = self._sweep_number(NEVER)
         if self._remembered is not None:
             self._restore(self._remembered)
 

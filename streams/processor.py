@@ -20,12 +20,12 @@ from ridgeline.schema import FACILITY, GPU, SERVING
 from ridgeline.settings import StreamsSettings
 from ridgeline.topics import BY_NAME, TOPICS
 from streams.batches import Batch, dead_letter
-from streams.counters import NEVER
 from streams.episodes import Policy
 from streams.facts import Facts
 from streams.followed import Followed, Patience
 from streams.partition import Output, Partition, Stored
 from streams.sink import MINUTE_MS, ROLLED, Sink, WindowStore
+from streams.slots import NEVER
 from streams.surroundings import Board, Source
 from streams.suspects import SUSPECT
 from streams.timeline import Clock, Timeline

@@ -9,6 +9,8 @@ import numpy as np
 
 from streams.kernels import enter, found, located
 
+NEVER = -(2**62)
+"""Before any time, ms."""
 _FIRST = 64
 
 
@@ -28,10 +30,13 @@ class Slots:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self._clear()
+
+    def _clear(self) -> None:
         self.count = 0
         self._device = np.zeros(_FIRST, dtype=np.uint64)
         self._node = np.zeros(_FIRST, dtype=np.uint64)
-        self._newest = np.full(_FIRST, -(2**62), dtype=np.int64)  # ms, of any row asked about
+        self._newest = np.full(_FIRST, NEVER, dtype=np.int64)  # ms, of any row asked about
         self._table = np.full(4 * _FIRST, -1, dtype=np.int32)  # at most half full
 
     @property
@@ -50,21 +55,17 @@ class Slots:
 
     def restore(self, memory: Mapping[str, np.ndarray]) -> None:
         """Give the devices of a memory the slots they had."""
-        self._fill(memory["device"], memory["node"], self._newest[:0])
+        self._fill(memory["device"], memory["node"])
 
     def keep(self, slots: np.ndarray) -> None:
         """Forget all but these slots, which become 0, 1, ... in their order."""
-        self._fill(self.device[slots], self.node[slots], self._newest[slots])
+        newest = self._newest[slots]
+        self._fill(self.device[slots], self.node[slots])
+        self._newest[: self.count] = newest
 
-    def _fill(self, device: np.ndarray, node: np.ndarray, newest: np.ndarray) -> None:
-        size = 4 * _FIRST
-        while size < 2 * len(device):
-            size *= 2
-        self.count = len(device)
-        self._device, self._node = grown(device.copy(), _FIRST, 0), grown(node.copy(), _FIRST, 0)
-        self._newest = grown(newest.copy(), max(_FIRST, self.count), -(2**62))
-        self._table = np.full(size, -1, dtype=np.int32)
-        enter(self._table, self._device, 0, self.count)
+    def _fill(self, device: np.ndarray, node: np.ndarray) -> None:
+        self._clear()
+        self._enter(np.stack((node, device), axis=1))
 
     def of(self, words: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, bool]:
         """Slots of the devices of some rows, made for the unknown ones; -1 past the limit.
@@ -92,17 +93,14 @@ class Slots:
 
     def find(self, devices: np.ndarray) -> np.ndarray:
         """Slots of device ids; -1 for the unknown."""
-        words = np.zeros((len(devices), 6), dtype=np.uint32)
-        words[:, 4:6] = np.ascontiguousarray(devices, dtype="<u8").view("<u4").reshape(-1, 2)
-        slots, _ = found(words, np.arange(len(devices)), self._table, self._device)
-        return np.asarray(slots)
+        return found(np.asarray(devices, dtype=np.uint64), self._table, self._device)
 
     def _enter(self, ids: np.ndarray) -> None:
         """Give the next slots to these nodes' devices, `[row, (node, device)]`."""
         start, self.count = self.count, self.count + len(ids)
         self._device = grown(self._device, self.count, 0)
         self._node = grown(self._node, self.count, 0)
-        self._newest = grown(self._newest, self.count, -(2**62))
+        self._newest = grown(self._newest, self.count, NEVER)
         self._node[start : self.count], self._device[start : self.count] = ids.T
         size = len(self._table)
         while size < 2 * self.count:

@@ -14,13 +14,12 @@ import numpy as np
 
 from ridgeline.events import InventoryItem, Pool
 from ridgeline.schema import FACILITY, SERVING
-from streams.counters import NEVER
 from streams.detectors.verdict import Groups
 from streams.episodes import Who
 from streams.facts import Facts, Numbers, Snapshot
 from streams.memory import Arrays, as_text, text_of
 from streams.ring import Ring
-from streams.slots import Slots, grown
+from streams.slots import NEVER, Slots, grown
 
 STALE_MS = 30_000
 KEEP_MS = 24 * 3_600_000  # collectors introduce their devices again every few minutes

@@ -18,11 +18,11 @@ from ridgeline import metrics
 from ridgeline.schema import Kind, Schema
 from streams.batches import Rows
 from streams.columns import as_words, columns_of
-from streams.counters import NEVER, Predecessors
+from streams.counters import Predecessors
 from streams.kernels import FUTURE, LATE, fold, judged
 from streams.memory import array_bytes
 from streams.ring import Ring
-from streams.slots import Slots, grown
+from streams.slots import NEVER, Slots, grown
 from streams.windows import OpenWindow
 
 Chunk = tuple[np.ndarray, np.ndarray]

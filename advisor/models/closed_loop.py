@@ -5,6 +5,8 @@ What most published figures are: throughput, mean time per output token and ener
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from advisor.models.arrays import Floats, Numbers, floats
@@ -35,6 +37,30 @@ def running_sequences(
     return np.minimum(floats(concurrency), np.maximum(1.0, most_sequences(replica, context)))
 
 
+class _Steps(NamedTuple):
+    """Sequences at once, tokens of a chunk, seconds of a decode step and of one with a chunk."""
+
+    batch: Floats
+    chunk: Floats
+    decode: Floats
+    mixed: Floats
+
+    def tpot(self, prompt: Floats, output: Floats) -> Floats:
+        """A decode step, and each output's share of all prefills."""
+        prefills = (self.mixed - self.decode) * prompt / self.chunk
+        return self.decode + self.batch / output * prefills
+
+
+def _steps(
+    replica: Replica, concurrency: Floats, prompt: Floats, output: Floats, chunk_tokens: float
+) -> _Steps:
+    batch = running_sequences(replica, concurrency, prompt, output)
+    context, chunk = prompt + output / 2, np.minimum(chunk_tokens, prompt)
+    decode = decode_step_seconds(replica, batch, context)
+    mixed = mixed_step_seconds(replica, batch, context, chunk, (prompt - chunk) / 2)
+    return _Steps(batch, chunk, decode, mixed)
+
+
 def tpot_seconds(
     replica: Replica,
     concurrency: Numbers,
@@ -44,11 +70,7 @@ def tpot_seconds(
 ) -> Floats:
     """Mean time per output token: a decode step, and each output's share of all prefills."""
     prompt, output = floats(prompt_tokens), floats(output_tokens)
-    batch = running_sequences(replica, concurrency, prompt, output)
-    context, chunk = prompt + output / 2, np.minimum(chunk_tokens, prompt)
-    step = decode_step_seconds(replica, batch, context)
-    mixed = mixed_step_seconds(replica, batch, context, chunk, (prompt - chunk) / 2)
-    return step + batch / output * (mixed - step) * prompt / chunk
+    return _steps(replica, floats(concurrency), prompt, output, chunk_tokens).tpot(prompt, output)
 
 
 def ttft_seconds(
@@ -64,16 +86,13 @@ def ttft_seconds(
     `concurrency` minus running ones take to be served at the engine's rate.
     """
     asked, prompt, output = floats(concurrency), floats(prompt_tokens), floats(output_tokens)
-    batch = running_sequences(replica, asked, prompt, output)
-    context, chunk = prompt + output / 2, np.minimum(chunk_tokens, prompt)
-    step = decode_step_seconds(replica, batch, context)
-    mixed = mixed_step_seconds(replica, batch, context, chunk, (prompt - chunk) / 2)
+    steps = _steps(replica, asked, prompt, output, chunk_tokens)
     at_once = np.maximum(1.0, np.floor(chunk_tokens / prompt))
     each = prefill_service_seconds(replica, prompt, prompts=at_once) / at_once
-    ahead = IN_STEP_RATIO * np.maximum(0.0, batch / replica.layout.data - 1) / 2
-    tpot = tpot_seconds(replica, asked, prompt, output, chunk_tokens)
-    queue = np.maximum(0.0, asked - batch) / batch * output * tpot
-    return ENTRY_SECONDS + mixed * prompt / chunk + step / 2 + ahead * each + queue
+    ahead = IN_STEP_RATIO * np.maximum(0.0, steps.batch / replica.layout.data - 1) / 2
+    queue = np.maximum(0.0, asked - steps.batch) / steps.batch * output * steps.tpot(prompt, output)
+    own = steps.mixed * prompt / steps.chunk + steps.decode / 2
+    return ENTRY_SECONDS + own + ahead * each + queue
 
 
 def tokens_per_second(
