@@ -16,8 +16,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streams.memory import Arrays
+from streams.memory import Arrays, as_text, text_of
 from streams.slots import NEVER
+
+Source = tuple[str, int]
+"""Topic and partition that facts come from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,4 +156,24 @@ def unframed(array: np.ndarray) -> list[bytes]:
         size = int.from_bytes(whole[at : at + 8], "little")
         out.append(whole[at + 8 : at + 8 + size])
         at += 8 + size
+    return out
+
+
+def snapshots_memory(snapshots: Iterable[tuple[Source, Snapshot]]) -> dict[str, np.ndarray]:
+    """Snapshots of some sources as arrays."""
+    found = [*snapshots]
+    where = [f"{topic} {number} {s.at_ms} {s.offset}" for (topic, number), s in found]
+    return {
+        "where": as_text("\n".join(where)),
+        "memory": framed([snapshot.memory for _, snapshot in found]),
+    }
+
+
+def snapshots_of(memory: Arrays) -> dict[Source, Snapshot]:
+    """The snapshots that `snapshots_memory` made arrays of."""
+    out: dict[Source, Snapshot] = {}
+    lines = text_of(memory["where"]).splitlines()
+    for line, body in zip(lines, unframed(memory["memory"]), strict=True):
+        topic, number, at_ms, offset = line.split()
+        out[topic, int(number)] = Snapshot(at_ms=int(at_ms), offset=int(offset), memory=body)
     return out

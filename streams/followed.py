@@ -19,10 +19,10 @@ from ridgeline.kafka import METADATA_MS, with_backoff
 from ridgeline.schema import Schema
 from streams.batches import Batch
 from streams.episodes import Policy
-from streams.facts import Facts, Snapshot
+from streams.facts import Facts, Snapshot, Source
 from streams.partition import Partition
 from streams.slots import NEVER
-from streams.surroundings import Board, Source
+from streams.surroundings import Board
 from streams.timeline import Clock
 
 log = structlog.get_logger()

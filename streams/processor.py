@@ -21,12 +21,13 @@ from ridgeline.settings import StreamsSettings
 from ridgeline.topics import BY_NAME, TOPICS
 from streams.batches import Batch, dead_letter
 from streams.episodes import Policy
-from streams.facts import Facts
+from streams.facts import Facts, Source
 from streams.followed import Followed, Patience
-from streams.partition import Output, Partition, Stored
+from streams.judge import Stored
+from streams.partition import Output, Partition
 from streams.sink import MINUTE_MS, ROLLED, Sink, WindowStore
 from streams.slots import NEVER
-from streams.surroundings import Board, Source
+from streams.surroundings import Board
 from streams.suspects import SUSPECT
 from streams.timeline import Clock, Timeline
 

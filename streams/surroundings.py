@@ -16,7 +16,7 @@ from ridgeline.events import InventoryItem, Pool
 from ridgeline.schema import FACILITY, SERVING
 from streams.detectors.verdict import Groups
 from streams.episodes import Who
-from streams.facts import Facts, Numbers, Snapshot
+from streams.facts import Facts, Numbers, Snapshot, Source
 from streams.memory import Arrays, as_text, text_of
 from streams.ring import Ring
 from streams.slots import NEVER, Slots, grown
@@ -36,8 +36,6 @@ SERVING_COLUMNS = (
 COOLING_NUMBERS = ("supply_celsius", "supply_celsius_usual", "flow_share")
 NOT_PRUNED_MS = 120_000
 """How long facts are kept while no GPU is judged: rows may still come that are that old."""
-Source = tuple[str, int]
-"""Topic and partition that facts come from."""
 
 
 @dataclass(slots=True)
@@ -114,6 +112,14 @@ class Board:
     def complete_ms(self, topics: Iterable[str], partition: int) -> int:
         """How far a partition may be judged that needs facts of these topics."""
         return min((f.complete_ms for _, f in self.sources(topics, partition)), default=2**62)
+
+    def snapshots(
+        self, topics: Iterable[str], partition: int, ms: int
+    ) -> Iterator[tuple[Source, Snapshot]]:
+        """Where these topics are to be read from by whoever goes on from that time."""
+        for source, facts in self.sources(topics, partition):
+            if (snapshot := facts.snapshot(ms)) is not None:
+                yield source, snapshot
 
     def judged(self, partition: int, ms: int | None) -> None:
         """Note that a partition needs nothing of before; None: it needs nothing any more."""
@@ -254,16 +260,6 @@ class Neighbourhood:
     def _groups(self, place: str) -> Groups:
         i = _PLACES.index(place)
         return Groups(self._codes[i, : self._size], tuple(self._numbers[i]))
-
-    def complete_ms(self, topics: Iterable[str]) -> int:
-        """How far the devices may be judged by what these topics say."""
-        return self._board.complete_ms(topics, self._partition)
-
-    def snapshots(self, topics: Iterable[str], ms: int) -> Iterator[tuple[Source, Snapshot]]:
-        """Where these topics are to be read from by whoever goes on from that time."""
-        for source, facts in self._board.sources(topics, self._partition):
-            if (snapshot := facts.snapshot(ms)) is not None:
-                yield source, snapshot
 
     @property
     def pool(self) -> Groups:

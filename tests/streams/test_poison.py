@@ -51,7 +51,7 @@ def buggy(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = Detector(
         name="buggy", conditions=("burning",), finders={"gpu": deadly}, columns=columns
     )
-    monkeypatch.setattr("streams.partition.DETECTORS", (detector,))
+    monkeypatch.setattr("streams.judge.DETECTORS", (detector,))
 
 
 def log(poison_at: Sequence[int] = (), unreadable: Sequence[int] = ()) -> list[Message]:
