@@ -13,6 +13,7 @@ from ridgeline import metrics
 from ridgeline.frames import encode, headers_of
 from ridgeline.schema import GPU, MISSING_COUNTER, MISSING_STATE
 from streams.batches import APPEND_TIME, Batch, Message, decoded
+from streams.kernels import SATURATED_32
 from streams.timeline import Clock, Timeline, Window
 
 CLOCK = Clock(window=10_000, hop=1000, lateness=3000, gap=8000)
@@ -92,7 +93,7 @@ def reference(  # noqa: C901 - one obvious loop on purpose
         powers.setdefault(key, [])
         if not math.isnan(s[2]):
             powers[key].append(float(np.float32(s[2])))
-        if s[3] != MISSING_COUNTER:
+        if s[3] not in {MISSING_COUNTER, int(SATURATED_32)}:
             last = before.get(device)
             if last is not None and ts - last[0] <= CLOCK.gap:
                 change = s[3] - last[3] if s[3] >= last[3] else s[3]
