@@ -136,7 +136,11 @@ async def _work(
             sink.run(),
             processor.mark_silent(),
             processor.mark_missing(),
-            follow(kafka.servers, lambda: processor.followed, processor.hear),
+            follow(
+                kafka.servers,
+                lambda: processor.dependencies.followed,
+                processor.dependencies.hear,
+            ),
             processor.refresh_inventory(),
             report_for_ever(
                 Reporter(instance_of(settings), settings.dead_letter_limit),

@@ -97,7 +97,7 @@ class Life:
 
     def beside(self, log: dict[Tp, list[Message]]) -> list[Tp]:
         """What is read beside and has not been read to its end."""
-        followed = self.processor.followed.items()
+        followed = self.processor.dependencies.followed.items()
         return [tp for tp, one in followed if one.offset < len(log[tp])]
 
     async def run(self, chance: random.Random, log: dict[Tp, list[Message]]) -> None:
@@ -105,11 +105,13 @@ class Life:
         at = {tp: self.committed.get(tp, 0) for tp in log}
         while open_ := [tp for tp in log if at[tp] < len(log[tp])] + self.beside(log):
             tp, size = self.choose(open_), chance.choice((1, 7, 60, 300))
-            followed = self.processor.followed.get(tp)
+            followed = self.processor.dependencies.followed.get(tp)
             if followed is not None and (at[tp] >= len(log[tp]) or chance.random() < 0.5):
                 some = log[tp][followed.offset : followed.offset + size]
                 if some:
-                    self.processor.hear(Batch(topic=tp[0], partition=tp[1], messages=some))
+                    self.processor.dependencies.hear(
+                        Batch(topic=tp[0], partition=tp[1], messages=some)
+                    )
                 continue
             if at[tp] >= len(log[tp]):
                 continue

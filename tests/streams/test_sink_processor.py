@@ -144,11 +144,11 @@ async def test_a_silent_partition_is_marked_once(monkeypatch: pytest.MonkeyPatch
     bench = Bench()
     await bench.processor.take(gpu_batch(range(26)))
     began, passed = time.monotonic(), [0.0]
-    monkeypatch.setattr("streams.processor.time.monotonic", lambda: began + passed[0])
+    monkeypatch.setattr("streams.silence.time.monotonic", lambda: began + passed[0])
     timeline = bench.processor._partitions[GPU.topic, 2].timeline
     for seconds in (5, 14, 16, 17):
         passed[0] = seconds
-        await bench.processor._mark_when_silent((GPU.topic, 2), timeline)
+        await bench.processor._silence.mark((GPU.topic, 2), timeline)
         assert (seconds > 15) == bool(bench.marks)
 
     end = NOW - 600_000 + 30_000
@@ -213,7 +213,7 @@ async def test_what_nobody_reads_of_other_topics_is_not_kept() -> None:
             offset = 60 * minute + second
             messages.append(Message(offset, headers_of(SERVING), None, encode(row, SERVING)))
         await bench.processor.take(Batch(topic=SERVING.topic, partition=2, messages=messages))
-        await bench.processor._mark_missing(60.0 * minute)
+        await bench.processor.dependencies.mark_missing(60.0 * minute)
 
     (facts,) = bench.processor.board.facts.values()
     assert len(facts) <= 122

@@ -1,0 +1,187 @@
+"""Verdicts of this worker that wait for other topics: what is read for them, how long they wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from ridgeline import metrics
+from ridgeline.frames import facts_headers
+from ridgeline.schema import FACILITY, GPU, SERVING
+from streams.batches import Batch
+from streams.episodes import Policy
+from streams.facts import Facts, Source
+from streams.followed import Followed, Patience
+from streams.partition import Output, Partition
+from streams.silence import AppendMark, Silence
+from streams.slots import NEVER
+from streams.surroundings import Board
+from streams.timeline import Clock
+
+log = structlog.get_logger()
+AHEAD_MS = 60_000
+"""How much event time may be read that waits for other topics, before we stop to read more."""
+Hold = Callable[[str, int, bool], None]
+"""Whether to read no more of a topic's partition for now."""
+
+
+class Dependencies:
+    """What the partitions of one worker need of each other and of partitions beside them.
+
+    Args:
+        partitions: Those of this worker, as they come and go.
+        board: Where they tell each other what they need.
+        clock: Times of event time.
+        policy: When episodes open and close.
+        silence: Since when each partition has been silent.
+        counted: How many partitions a topic has.
+        put: Where outputs go.
+        append_mark: Appends to a partition up to when verdicts go on without it.
+        hold: Told which partitions are far ahead of what their verdicts wait for.
+    """
+
+    def __init__(  # noqa: PLR0917 - wiring
+        self,
+        partitions: Mapping[Source, Partition],
+        board: Board,
+        clock: Clock,
+        policy: Policy,
+        silence: Silence,
+        counted: Callable[[str], int],
+        put: Callable[[Sequence[Output]], None],
+        append_mark: AppendMark,
+        hold: Hold,
+    ) -> None:
+        self._partitions, self._board = partitions, board
+        self._clock, self._policy, self._silence = clock, policy, silence
+        self._counted, self._put = counted, put
+        self._append_mark, self._hold = append_mark, hold
+        self._held = set[Source]()
+        self._patience: dict[Source, Patience] = {}
+        self.followed: dict[Source, Followed] = {}
+        """What is to be read beside what the group gave us."""
+
+    def forget(self, tp: Source) -> None:
+        """Drop what is known of a partition that is not ours any more."""
+        if tp[0] == SERVING.topic:
+            for known in (self.followed, self._patience, self._board.facts):
+                known.pop(tp, None)
+        if tp[0] == GPU.topic:
+            self._board.judged(tp[1], None)
+        self._held.discard(tp)
+        self._hold(*tp, False)
+
+    def follow(self, partition: Partition) -> None:
+        """See to it that what the partition needs is known from where it goes on."""
+        if not partition.needs:
+            return
+        for source, facts in self._coolers():
+            if facts is None or facts.from_ms > partition.remembered_ms:
+                self._board.facts[source] = self._start(source, partition)
+        source = (SERVING.topic, partition.number)
+        mine = self._partitions.get(source)
+        if mine is None or mine.facts is None or mine.facts.from_ms <= partition.remembered_ms:
+            return
+        mine.facts.since_ms = mine.facts.from_ms
+        mine.facts.before = self._start(source, partition)
+
+    def _coolers(self) -> Iterator[tuple[Source, Facts | None]]:
+        for number in range(self._counted(FACILITY.topic)):
+            source = (FACILITY.topic, number)
+            yield source, self._board.facts.get(source)
+
+    def _start(self, source: Source, reader: Partition) -> Facts:
+        """Read a source from where the reader needs it."""
+        topic, number = source
+        followed = Followed(
+            SERVING if topic == SERVING.topic else FACILITY,
+            number,
+            self._clock,
+            self._policy,
+            self._board,
+            Facts(),
+            reader.snapshots.get(source),
+        )
+        self.followed[source] = followed
+        return followed.facts
+
+    def hear(self, batch: Batch) -> None:
+        """Take a batch of what is read beside."""
+        source = (batch.topic, batch.partition)
+        followed = self.followed.get(source)
+        if followed is None or (rest := batch.after(followed.offset - 1)) is None:
+            return
+        followed.take(rest, int(time.time() * 1000))
+        self._silence.heard(rest)
+        mine = self._board.facts.get(source)
+        taken_over = mine is not None and mine.before is followed.facts
+        if taken_over and mine is not None and followed.facts.until_ms >= mine.since_ms:
+            del self.followed[source]  # from here on our own partition says it
+        self._go_on_all()
+
+    def _go_on_all(self) -> None:
+        for tp, partition in [*self._partitions.items()]:
+            if partition.needs:
+                self._proceed(tp, partition)
+
+    def go_on(self, tp: Source, partition: Partition) -> None:
+        """Judge what waited for this partition; read no further ahead than memory allows."""
+        if partition.facts is not None:
+            for other, waiting in [*self._partitions.items()]:
+                if tp[0] in waiting.needs and other[1] == tp[1]:
+                    self._proceed(other, waiting)
+        self._hold_back(tp, partition)
+
+    def _proceed(self, tp: Source, partition: Partition) -> None:
+        self._put(list(partition.proceed()))
+        self._hold_back(tp, partition)
+
+    def _hold_back(self, tp: Source, partition: Partition) -> None:
+        ahead = partition.timeline.complete_ms - partition.ready_ms > AHEAD_MS
+        if ahead != (tp in self._held):
+            (self._held.add if ahead else self._held.discard)(tp)
+            self._hold(*tp, ahead)
+
+    async def mark_missing(self, now: float) -> None:
+        """See which verdicts have waited long enough for another topic.
+
+        Args:
+            now: Seconds of a monotonic clock.
+        """
+        readers = [p for p in self._partitions.values() if p.needs]
+        self._board.trim({p.number for p in readers})
+        reader = next(iter(readers), None)
+        for source, known in self._coolers():
+            if known is None and reader is not None:  # a partition was added
+                self._board.facts[source] = self._start(source, reader)
+        for source, wanted_ms in self._wanted().items():
+            patience = self._patience.setdefault(source, Patience(now))
+            facts = self._board.facts[source]
+            silent = self._silence.seconds(source, now, patience.since)
+            if patience.is_over(now, silent):
+                log.warning("verdicts go on without another topic", topic=source[0])
+                metrics.STREAM_FACTS_MISSED.labels(source[0]).inc()
+                facts.give_up(wanted_ms)
+                self._go_on_all()
+            until_ms = patience.mark(now, silent, wanted_ms, facts.complete_ms)
+            if until_ms is None:
+                continue
+            try:
+                await self._append_mark(*source, facts_headers(until_ms))
+            except (KafkaError, OSError) as error:
+                log.warning("cannot say who is silent", topic=source[0], error=str(error))
+            else:
+                metrics.STREAM_FACTS_MISSED.labels(source[0]).inc()
+
+    def _wanted(self) -> dict[Source, int]:
+        """Up to when the facts of each source are wanted by what has been read."""
+        out: dict[Source, int] = {}
+        for partition in self._partitions.values():
+            if partition.timeline.closing_ms is None:
+                continue
+            for source, _ in self._board.sources(partition.needs, partition.number):
+                out[source] = max(out.get(source, NEVER), partition.timeline.complete_ms)
+        return out
