@@ -42,11 +42,13 @@ class Conflict:
     one: frozenset[Action]
     other: frozenset[Action]
     why: str
+    itself: bool = False
+    """Whether the same action twice, for two reasons, is one too many as well."""
 
     def between(self, a: Action, b: Action) -> bool:
-        """Whether it is about these two, in either order; an action never contradicts itself."""
+        """Whether it is about these two, in either order."""
         pair = (a in self.one and b in self.other) or (b in self.one and a in self.other)
-        return pair and a is not b
+        return pair and (self.itself or a is not b)
 
 
 CONFLICTS: tuple[Conflict, ...] = (
@@ -61,7 +63,7 @@ CONFLICTS: tuple[Conflict, ...] = (
         why="GPUs that do nothing come before GPUs that cost money",
     ),
     Conflict(one=_ARRANGE, other=_ARRANGE, why="a pool is arranged in one way at a time"),
-    Conflict(one=_MORE, other=_MORE, why="the same queue would be paid for twice"),
+    Conflict(one=_MORE, other=_MORE, why="the same queue would be paid for twice", itself=True),
     Conflict(one=_ARRANGE, other=_MORE, why="the same queue, once for free and once for money"),
     Conflict(
         one=frozenset({Action.CHANGE_ACCELERATOR}),
@@ -94,6 +96,7 @@ KEPT_BY: Mapping[str, frozenset[Action]] = MappingProxyType(
         "carbon": frozenset({Action.SHIFT_LOAD}),
         "capacity": _MORE | {Action.CONSOLIDATE},
         "fabric": frozenset({Action.FIX_FABRIC, Action.INSPECT_HARDWARE}),
+        "traffic": frozenset(),  # a finding about requests; what others advise of it stands
     }
 )
 """By the domain of its rule, the changes that "keep" speaks against."""

@@ -15,18 +15,18 @@ from advisor.facts.facility import hall_watts_hourly, loop_heat, rack_load
 from advisor.facts.gpus import gpu_activity, idle_gpus, pool_watts_by_hour
 from advisor.facts.places import gpu_places
 from advisor.facts.serving import (
-    answer_lengths,
-    answer_lengths_before,
     demand_per_hour,
     demand_per_minute,
     serving_load,
 )
 from advisor.facts.span import HEAT_MS, Reader, Span, span_of
+from advisor.facts.token_lengths import lengths, lengths_by_day
 from advisor.facts.values import (
     Facts,
     Found,
     GpuActivity,
     IdleGpus,
+    Lengths,
     LoopHeat,
     RackLoad,
     RailTraffic,
@@ -45,8 +45,8 @@ QUERIES: tuple[tuple[str, Callable[[Reader, Span], Any]], ...] = (
     ("rails", rail_traffic),
     ("found", open_detections),
     ("places", gpu_places),
-    ("answers", answer_lengths),
-    ("answers_before", answer_lengths_before),
+    ("lengths", lengths),
+    ("lengths_by_day", lengths_by_day),
     ("demand", demand_per_minute),
     ("demand_hourly", demand_per_hour),
     ("hall_watts_hourly", hall_watts_hourly),
@@ -72,6 +72,7 @@ __all__ = [
     "Found",
     "GpuActivity",
     "IdleGpus",
+    "Lengths",
     "LoopHeat",
     "RackLoad",
     "RailTraffic",
@@ -79,13 +80,13 @@ __all__ = [
     "ServingLoad",
     "SmallJob",
     "Span",
-    "answer_lengths",
-    "answer_lengths_before",
     "demand_per_hour",
     "demand_per_minute",
     "gpu_activity",
     "hall_watts_hourly",
     "idle_gpus",
+    "lengths",
+    "lengths_by_day",
     "loop_heat",
     "open_detections",
     "pool_watts_by_hour",

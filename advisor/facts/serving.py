@@ -19,7 +19,6 @@ from advisor.facts.span import (
     total,
 )
 from advisor.facts.values import ServingLoad
-from ridgeline.schema import length_columns
 
 LEAST_ARRIVAL_WINDOWS = 18
 """Three minutes of 10 s windows: with fewer a variance says nothing."""
@@ -82,34 +81,6 @@ def _arrival_dispersion(store: Reader, span: Span) -> Mapping[str, float | None]
     """
     rows = store.query(sql, span.parameters())
     return {row["pool"]: clean(row)["dispersion"] for row in rows}
-
-
-def answer_lengths(store: Reader, span: Span) -> Mapping[str, tuple[float, ...]]:
-    """Finished requests of each pool by output length, of the history."""
-    return _lengths(store, "serving_windows", span.since_ms, span.now_ms)
-
-
-def answer_lengths_before(store: Reader, span: Span) -> Mapping[str, tuple[float, ...]]:
-    """Likewise of the seven days up to a day ago: what today is compared with."""
-    return _lengths(store, "serving_1h", span.now_ms - 8 * DAY_MS, span.now_ms - DAY_MS)
-
-
-def _lengths(
-    store: Reader, table: str, since_ms: int, until_ms: int
-) -> Mapping[str, tuple[float, ...]]:
-    """Pools without a counted request are left out."""
-    names = [f"{name}_inc" for name in length_columns("output")]
-    sums = ", ".join(f"sumIf(w.{name}, isFinite(w.{name})) AS {name}" for name in names)
-    folded = ", ".join(f"sum(d.{name})" for name in names)
-    sql = f"""
-        SELECT toString(i.pool) AS pool, [{folded}] AS counts
-        FROM (
-            SELECT w.device AS device, {sums} FROM {table} AS w WHERE {IN_SPAN} GROUP BY device
-        ) AS d INNER JOIN inventory AS i ON d.device = i.device
-        GROUP BY pool HAVING counts[-1] > 0
-    """
-    rows = store.query(sql, {"since": since_ms, "until": until_ms})
-    return {row["pool"]: tuple(float(v) for v in row["counts"]) for row in rows}
 
 
 def demand_per_minute(store: Reader, span: Span) -> Mapping[str, tuple[float, ...]]:

@@ -143,6 +143,14 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Requests at most each of `LENGTH_BOUNDS` tokens long, and all; empty where none counted."""
+
+    prompts: tuple[float, ...] = ()
+    answers: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything a rule may look at. What is not known is absent or None."""
 
@@ -158,11 +166,10 @@ class Facts:
     places: tuple[Place, ...] = ()
     demand: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Concurrent requests of each pool by minute, of the last day."""
-    answers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Finished requests of each pool in the history by output length: at most each of
-    `LENGTH_BOUNDS` tokens, and all."""
-    answers_before: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Likewise of the seven days up to a day ago."""
+    lengths: Mapping[str, Lengths] = field(default_factory=dict)
+    """Requests of each pool by length, of the history."""
+    lengths_by_day: Mapping[str, tuple[Lengths, ...]] = field(default_factory=dict)
+    """Likewise of the last whole hours, then of the same hours of each of seven days before."""
     demand_hourly: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Concurrent requests of each pool by hour, of the last four weeks."""
 

@@ -8,7 +8,9 @@ would give at this many queries as well as the size below which nobody would act
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from advisor.models import normal
 from advisor.models.normal import Floats
 from advisor.models.tokens import Histogram
 
+VERSION = "drift/2"
 CUTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 PSI_MATERIAL = 0.10
 """Credit scoring's convention: below 0.1 no shift, above 0.25 a large one."""
@@ -75,6 +78,31 @@ def compare(
         p99_ratio=_ratio(now.quantile(0.99), before.quantile(0.99)),
         enough=min(n, m) >= LEAST_QUERIES,
     )
+
+
+def against_days(days: Sequence[Histogram], now: Histogram) -> Drift:
+    """Compare with several days, each of which differs from the others already.
+
+    Traffic is never twice the same: what is called drift must also pass what any one of the days
+    differed from the rest by. `days` are of counts, at least two.
+
+    Raises:
+        ValueError: there are fewer than two days.
+    """
+    if len(days) < 2:
+        raise ValueError(f"days={len(days)}: need two or more to know what is usual")
+    found = compare(together(days), now)
+    usual = [compare(together([*days[:n], *days[n + 1 :]]), day) for n, day in enumerate(days)]
+    return replace(
+        found,
+        psi_threshold=max(found.psi_threshold, *(day.psi for day in usual)),
+        ks_threshold=max(found.ks_threshold, *(day.ks for day in usual)),
+    )
+
+
+def together(days: Sequence[Histogram]) -> Histogram:
+    """All queries of several days."""
+    return reduce(Histogram.merged, days)
 
 
 def psi(before: Histogram, now: Histogram, n: float, m: float) -> float:

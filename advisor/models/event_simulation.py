@@ -25,7 +25,7 @@ from advisor.models.phases import (
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload
 
-VERSION = "event-simulation/1"
+VERSION = "event-simulation/2"
 _THE_END = 1e12  # seconds: everything is done by then
 _MOST_STEPS = 64  # jumped over at once, so that a growing context is not missed
 
@@ -76,7 +76,8 @@ def generated(
 ) -> Arrivals:
     """Requests with the workload's means and variations: gamma gaps, log-normal lengths.
 
-    A prompt with its answer takes at most `most_tokens`, the model's positions: the prompt is cut.
+    Prompts that were counted are drawn as they were. A prompt with its answer takes at most
+    `most_tokens`, the model's positions: the prompt is cut.
     """
     rng = np.random.default_rng(seed)
     shape = 1 / max(work.arrival_cv, 1e-3) ** 2
@@ -90,7 +91,10 @@ def generated(
         whole: Floats = np.maximum(1.0, np.rint(drawn))
         return whole
 
-    prompts = lengths(work.prompt_tokens, work.prompt_cv)
+    if work.prompts is None:
+        prompts = lengths(work.prompt_tokens, work.prompt_cv)
+    else:
+        prompts = np.rint(rng.choice(work.prompt_nodes, requests, p=work.prompts.shares))
     outputs = np.minimum(lengths(work.output_tokens, work.output_cv), most_tokens - 1)
     return Arrivals(np.cumsum(gaps), np.minimum(prompts, most_tokens - outputs), outputs)
 
@@ -108,21 +112,31 @@ class _Steps:
         self.plain = plain.tolist()
         self.chunk = chunk
         if chunk:
-            half = max(0.0, work.prompt_tokens - chunk) / 2
-            self.extra = (mixed_step_seconds(replica, b, c, chunk, half) - plain).tolist()
-            self.alone = float(mixed_step_seconds(replica, 0.0, 1.0, chunk, half))
+            back = max(1.0, work.context_of_a_prompt_token)
+            first = mixed_step_seconds(replica, b, c, chunk, 0.0)
+            further = (mixed_step_seconds(replica, b, c, chunk, back) - first) / back
+            self.extra, self.further = (first - plain).tolist(), further.tolist()
+            self.alone = float(mixed_step_seconds(replica, 0.0, 1.0, chunk, 0.0))
+            later = float(mixed_step_seconds(replica, 0.0, 1.0, chunk, back))
+            self.alone_further = (later - self.alone) / back
 
-    def seconds(self, batch: int, context: float, tokens: float = 0.0) -> float:
-        """One step of `batch` sequences of a mean context, with `tokens` of a prompt."""
+    def seconds(
+        self, batch: int, context: float, tokens: float = 0.0, back_tokens: float = 0.0
+    ) -> float:
+        """One step of `batch` sequences of a mean context, with `tokens` of a prompt.
+
+        These look back on `back_tokens` of their prompt, which is taken as linear.
+        """
         if batch == 0:
-            return self.alone * tokens / self.chunk
+            return (self.alone + self.alone_further * back_tokens) * tokens / self.chunk
         i = min(bisect_right(self.batches, batch), len(self.batches) - 1)
         j = min(bisect_right(self.contexts, context), len(self.contexts) - 1)
         u = (batch - self.batches[i - 1]) / (self.batches[i] - self.batches[i - 1])
         v = (context - self.contexts[j - 1]) / (self.contexts[j] - self.contexts[j - 1])
         t = _bilinear(self.plain, i, j, u, v)
         if tokens:
-            t += _bilinear(self.extra, i, j, u, v) * tokens / self.chunk
+            more = _bilinear(self.further, i, j, u, v) * back_tokens
+            t += (_bilinear(self.extra, i, j, u, v) + more) * tokens / self.chunk
         return t
 
 
@@ -211,7 +225,8 @@ def _advance(engine: _Engine, run: _Run, until: float) -> None:
             engine.now = until
             return
         mean = engine.context / engine.running if engine.running else 1.0
-        step = engine.steps.seconds(engine.running, mean, tokens)
+        back = run.prompts[engine.waiting[0]] - engine.left if tokens else 0.0
+        step = engine.steps.seconds(engine.running, mean, tokens, back)
         count = 1
         if not tokens and engine.ends:
             to_end = engine.ends[0][0] - engine.done_steps

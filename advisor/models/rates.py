@@ -14,9 +14,9 @@ from advisor.models.phases import (
     prefill_seconds,
 )
 from advisor.models.replica import Replica
-from advisor.models.slo import Workload, attained_ratio, batch_spread, mean_within
+from advisor.models.slo import Workload, attained_ratio, batch_spread, cache_spread, mean_within
 
-VERSION = "rates/1"
+VERSION = "rates/2"
 CHUNKS = (256, 512, 1024, 2048, 4096, 8192, 16384)
 PROMPTS_AT_ONCE = (1, 2, 4, 8)
 MOST_TOKENS_AT_ONCE = 16_384
@@ -60,12 +60,12 @@ def prefill_rate(
 ) -> PrefillRate:
     """Most requests/s of one of `engines` prefill engines behind one queue."""
     at_once = np.array([k for k in PROMPTS_AT_ONCE if k * work.computed_tokens <= _most(work)])
-    nodes = work.prompt_nodes
+    nodes, shares = work.prompt_nodes, np.array(work.prompt_shape.shares)
     hit = work.cached_tokens / work.prompt_tokens
     own = prefill_seconds(
         replica, nodes[None, :], cached_tokens=hit * nodes[None, :], prompts=at_once[:, None]
     )
-    service = own.mean(axis=1) / at_once / replica.layout.pipeline
+    service = own @ shares / at_once / replica.layout.pipeline
     best = PrefillRate(rate_per_second=0.0, load_ratio=0.0, prompts_at_once=1, ttft_seconds=np.inf)
     for k, each, times in zip(at_once, service, own, strict=True):
         attained = attained_ratio(
@@ -81,7 +81,7 @@ def prefill_rate(
                 rate_per_second=rate,
                 load_ratio=load,
                 prompts_at_once=int(k),
-                ttft_seconds=float(times.mean()) + handover_seconds,
+                ttft_seconds=float(times @ shares) + handover_seconds,
             )
     return best
 
@@ -101,8 +101,10 @@ def decode_rate(replica: Replica, work: Workload, engines: int) -> DecodeRate:
         return DecodeRate(rate_per_second=0.0, batch=0.0, tpot_seconds=float(steps[0]), bound=bound)
     within = _crossing(batches, steps, work.slo_tpot_seconds, int(held[-1]))
     limits = {"objective": within, "memory": room, "batch": float(MOST_BATCH)}
-    bound = min(limits, key=lambda name: limits[name])
-    mean = float(mean_within(limits[bound], batch_spread(work), engines))
+    spreads = dict.fromkeys(limits, batch_spread(work)) | {"memory": cache_spread(work)}
+    means = {n: float(mean_within(limits[n], spreads[n], engines)) for n in limits}
+    bound = min(means, key=lambda name: means[name])
+    mean = means[bound]
     step = float(np.interp(mean, batches, steps))
     return DecodeRate(
         rate_per_second=mean / (work.output_tokens * step),
@@ -136,9 +138,8 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     spread = batch_spread(work)
     batches = np.geomspace(0.05, min(room, MOST_BATCH), 56)[None, :]
     plain = decode_step_seconds(replica, batches, work.context_tokens)
-    mixed = mixed_step_seconds(
-        replica, batches, work.context_tokens, chunks, work.cached_tokens + (prompt - chunks) / 2
-    )
+    before = np.maximum(work.context_of_a_prompt_token - chunks / 2, 0.0)
+    mixed = mixed_step_seconds(replica, batches, work.context_tokens, chunks, before)
     each = prompt / chunks * mixed  # time in which one prompt is worked off
     share = batches / output / plain / (1 / each - batches / output * (1 / mixed - 1 / plain))
     share = np.where(share >= 0, share, np.inf)
@@ -152,10 +153,12 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     slower = np.interp(batches * crowd, batches[0], plain[0]) / plain
     tail = slower / (busy / mixed + (1 - busy) / plain)
     # own time of a prompt of each length, behind the queue of those before
-    lengths = work.prompt_nodes / work.prompt_tokens
-    own = each[..., None] * lengths
+    own = each[..., None] * work.prompt_nodes / work.prompt_tokens
+    if own.shape[-1] > 1:
+        twice = mixed_step_seconds(replica, batches, work.context_tokens, chunks, 2 * before + 1)
+        own = own * _dearer(work, mixed, twice, before, chunks)
     attained = attained_ratio(work, np.minimum(share, 0.9999), each, own, engines)
-    fits = batches + spread * np.sqrt(batches / engines) <= room
+    fits = batches + cache_spread(work) * np.sqrt(batches / engines) <= room
     ok = (share < 1) & (tail <= work.slo_tpot_seconds) & (attained >= work.each_ratio) & fits
     if not ok.any():
         return nothing
@@ -167,3 +170,16 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
         ttft_seconds=float(each[i, j]),
         tpot_seconds=float(tpot[i, j]),
     )
+
+
+def _dearer(work: Workload, mixed: Floats, twice: Floats, before: Floats, chunks: Floats) -> Floats:
+    """Time of a chunk of a prompt of each length over the mean chunk's: later ones look back more.
+
+    Steps are taken as linear in what a chunk looks back on, between `before` and twice that.
+    """
+    half = work.cached_tokens + work.computed_tokens / 2
+    lengths = work.prompt_nodes / work.prompt_tokens
+    back = np.maximum(half * lengths - chunks[..., None] / 2, 0.0)
+    steepness = (twice / mixed - 1) / (before + 1)
+    ratio: Floats = 1 + steepness[..., None] * (back - before[..., None])
+    return ratio

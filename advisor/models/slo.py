@@ -7,10 +7,11 @@ from statistics import NormalDist
 
 import numpy as np
 
+from advisor.models import length_shape
 from advisor.models.arrays import Floats, Numbers, floats
+from advisor.models.length_shape import Shape
 
-VERSION = "slo/1"
-_NODES = 9  # prompt lengths that stand for their distribution
+VERSION = "slo/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,8 @@ class Workload:
     """Requests and the objectives that `attainment_ratio` of them must hold.
 
     Coefficients of variation: `arrival_cv` of the gaps between arrivals (1: Poisson), `prompt_cv`
-    and `output_cv` of lengths, taken as log-normal.
+    and `output_cv` of lengths. `prompts` is how prompts were counted to spread; without it they are
+    log-normal by their variation.
     """
 
     prompt_tokens: float
@@ -30,6 +32,7 @@ class Workload:
     prompt_cv: float = 0.0
     output_cv: float = 0.0
     attainment_ratio: float = 0.99
+    prompts: Shape | None = None
 
     def __post_init__(self) -> None:
         for name in ("prompt_tokens", "output_tokens", "slo_ttft_seconds", "slo_tpot_seconds"):
@@ -64,16 +67,23 @@ class Workload:
         return NormalDist().inv_cdf(self.each_ratio)
 
     @property
+    def prompt_shape(self) -> Shape:
+        """Prompt lengths that stand for all, and their shares."""
+        return self.prompts or length_shape.lognormal(self.prompt_cv)
+
+    @property
     def prompt_nodes(self) -> Floats:
-        """Prompt lengths at evenly spaced quantiles, scaled to keep the mean."""
-        if self.prompt_cv <= 0:
-            return np.array([self.prompt_tokens])
-        sigma = np.sqrt(np.log1p(self.prompt_cv**2))
-        shares = (np.arange(_NODES) + 0.5) / _NODES
-        scores = np.array([NormalDist().inv_cdf(float(q)) for q in shares])
-        lengths = np.exp(sigma * scores)
-        nodes: Floats = np.maximum(1.0, self.prompt_tokens * lengths / lengths.mean())
-        return nodes
+        """These lengths in tokens."""
+        return self.prompt_shape.lengths(self.prompt_tokens)
+
+    @property
+    def context_of_a_prompt_token(self) -> float:
+        """Tokens of its own prompt before a computed token, on average over tokens.
+
+        Half of a prompt's length, and long prompts have more of the tokens: `(1 + cv^2)` times.
+        """
+        wider = 1 + self.prompt_cv**2
+        return wider * (self.cached_tokens + self.computed_tokens / 2)
 
 
 def waiting_share(load_ratio: Numbers, servers: Numbers) -> Floats:
@@ -113,7 +123,7 @@ def attained_ratio(
     scale = conditional_wait_seconds(rho, service, servers, work.arrival_cv, work.prompt_cv)
     late = share[..., None] * np.exp(-np.maximum(left, 0.0) / np.maximum(scale, 1e-12)[..., None])
     each = np.where(left >= 0, 1 - late, 0.0)
-    return np.where(rho < 1, each.mean(axis=-1), 0.0)
+    return np.where(rho < 1, each @ np.array(work.prompt_shape.shares), 0.0)
 
 
 def mean_within(limit: Numbers, spread: float, engines: float) -> Floats:
@@ -136,3 +146,15 @@ def batch_spread(work: Workload) -> float:
     """
     peakedness = (work.arrival_cv**2 + work.output_cv**2) / (1 + work.output_cv**2)
     return max(0.0, work.standard_score) * float(np.sqrt(peakedness * 2 / 3))
+
+
+def cache_spread(work: Workload) -> float:
+    """Likewise of the cache that running requests hold, in contexts of mean length.
+
+    Requests differ in what they hold: a sum of Poisson many contexts has a variance larger by
+    `1 + cv^2`, of a context in flight (prompt and progress apart; progress of log-normal answers).
+    """
+    mean, wider = work.output_tokens, 1 + work.output_cv**2
+    progress = mean**2 * (wider**3 / 3 - wider**2 / 4)
+    variance = (work.prompt_cv * work.prompt_tokens) ** 2 + progress
+    return batch_spread(work) * float(np.sqrt(1 + variance / work.context_tokens**2))

@@ -17,7 +17,6 @@ from advisor.models.interval import Interval, of
 from advisor.models.peaks import Peaks, Rented
 from advisor.models.sizing import Objectives
 from advisor.models.token_fits import histogram_of, lognormal_of
-from advisor.models.token_sources import from_samples
 from advisor.models.traffic import Kind
 from advisor.plan import gpu_demand
 from advisor.plan.engine import ServedModel, engine_of
@@ -148,8 +147,8 @@ def load_of(options: BurstOptions, seen: Facts | None) -> Load | None:
     if options.trace is None and not options.live and not given:
         return None
     asked = demand(options, seen)
-    if asked.trace is not None:
-        answers = from_samples(asked.trace.output_tokens.clip(1.0))
+    if asked.answers is not None:
+        answers = asked.answers.histogram
     else:
         answers = histogram_of(lognormal_of(asked.output_tokens, 1.0))
     engine = engine_of(

@@ -20,7 +20,7 @@ from advisor.plan.capacity_case import (
     service_of,
 )
 from advisor.plan.capacity_tables import tables
-from advisor.plan.inputs import Demand, demand, live_facts
+from advisor.plan.inputs import Demand, demand
 from advisor.plan.report import Mark, Plot, PlotKind, Report, Series
 from advisor.rules.pricing import estimate, weaker
 from ridgeline.events import Confidence, Estimate
@@ -34,11 +34,10 @@ SOURCES = (
 
 def capacity(options: CapacityOptions) -> Report:
     """The sizing with its interval, cost by query length, and what samples and reasoning do."""
-    seen = live_facts() if options.live else None
-    asked = demand(options, seen)
+    asked = demand(options)
     price = gpu_price(options)
     service = service_of(options, asked, price)
-    kind = kind_of(options, asked, answer_lengths(asked, options, seen))
+    kind = kind_of(options, asked, answer_lengths(asked, options))
     rate, mix = busy_rate(asked), traffic.mixed([kind])
     found = scenarios.size_range(rate, mix, service)
     if found is None:
@@ -189,7 +188,10 @@ def _estimate(number: Interval, unit: str, sure: Confidence, source: str) -> Est
 
 
 def _warnings(case: Case) -> Iterator[str]:
-    if case.asked.trace is None and not case.options.live:
+    answers = case.asked.answers
+    if answers is not None and answers.confidence is not Confidence.MEASURED:
+        yield f"lengths of answers: {answers.how}"
+    if answers is None:
         yield f"lengths of answers are assumed: lognormal, variation {case.options.output_cv:g}"
     if case.asked.arrival_cv is None:
         yield "burstiness of arrivals is not known: Poisson is assumed"

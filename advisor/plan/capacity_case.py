@@ -10,11 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from advisor.catalog.prices import street
-from advisor.facts import Facts
 from advisor.models import scenarios, token_fits
 from advisor.models.interval import Interval, of
 from advisor.models.sizing import Objectives, Service
-from advisor.models.token_sources import from_samples
 from advisor.models.tokens import Histogram
 from advisor.models.traffic import Kind
 from advisor.plan.engine import ServedModel, engine_of
@@ -49,7 +47,8 @@ class CapacityOptions(WorkloadOptions):
         None, description="price of a GPU-hour; default: the catalogue's"
     )
     output_cv: Annotated[float, Field(ge=0, le=20)] = Field(
-        1.0, description="without trace: variation of answer length, standard deviation over mean"
+        1.0,
+        description="lengths not known: variation of answers, standard deviation over mean",
     )
     samples: Annotated[int, Field(ge=1, le=4096)] = Field(
         1, description="answers sampled a query (best-of-N, self-consistency)"
@@ -87,17 +86,12 @@ class Case:
     found: scenarios.Range
 
 
-def answer_lengths(asked: Demand, options: CapacityOptions, seen: Facts | None) -> Histogram:
-    """Measured lengths; else a lognormal through live p50 and p99; else of mean and variation."""
-    if asked.trace is not None:
-        return from_samples(np.maximum(asked.trace.output_tokens, 1.0))
-    cv = options.output_cv
-    load = None if seen is None else seen.serving_of(options.pool or "mixed")
-    load = load or (None if seen is None else seen.serving_of("decode"))
-    if load and load.output_tokens_p50 and load.output_tokens_p99:
-        tail = np.log(load.output_tokens_p99 / load.output_tokens_p50) / 2.326
-        cv = float(np.sqrt(np.expm1(tail**2)))
-    return token_fits.histogram_of(token_fits.lognormal_of(asked.output_tokens, cv))
+def answer_lengths(asked: Demand, options: CapacityOptions) -> Histogram:
+    """Lengths as counted or exported; else a lognormal of mean and variation."""
+    if asked.answers is not None:
+        return asked.answers.histogram
+    law = token_fits.lognormal_of(asked.output_tokens, options.output_cv)
+    return token_fits.histogram_of(law)
 
 
 def service_of(options: CapacityOptions, asked: Demand, price: Interval) -> Service:

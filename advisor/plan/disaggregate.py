@@ -13,15 +13,14 @@ from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Format
 from advisor.catalog.prices import street
 from advisor.models import decision as dc
-from advisor.models import energy, phases
-from advisor.models import event_simulation as es
+from advisor.models import energy, length_shape, phases
 from advisor.models.disaggregation import Apart, Together, handover_gbps_per_request
 from advisor.models.replica import Layout, Replica
 from advisor.models.roofline import attainable_flops, ridge_point_flops_per_byte
 from advisor.models.slo import Workload
+from advisor.plan.disaggregate_check import Attained, checks, simulated
 from advisor.plan.inputs import Demand, demand
 from advisor.plan.options import AcceleratorName, ModelName, WorkloadOptions
-from advisor.plan.progress import bar
 from advisor.plan.report import Cell, Mark, Plot, PlotKind, Report, Series, Table
 from advisor.rules.pricing import estimate
 from ridgeline.errors import Misconfigured
@@ -32,8 +31,6 @@ SOURCES = (
     "queues: GI/G/c (Sakasegawa, Kingman); rate matching 0.9/0.92: AIConfigurator 0.12",
     "margin and refusals: docs/models.md, section disaggregation",
 )
-_SHARES = (0.3, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.6)
-_SIMULATED = 1_200  # requests of one simulated point
 
 
 class DisaggregateOptions(WorkloadOptions):
@@ -74,23 +71,24 @@ def disaggregate(options: DisaggregateOptions) -> Report:
     work, fleet = _work(options, asked), _fleet(options)
     found = dc.decide(fleet, work, requests_per_second=asked.requests_per_second)
     tips = dc.tipping_points(fleet, work)
-    simulated = tuple(_simulated(found, work, asked, options)) if options.simulate else ()
+    network = options.network_gbps
+    checked = tuple(simulated(found, work, asked, network)) if options.simulate else ()
     return Report(
         command="disaggregate",
         answer=_answer(found, options),
         action=Action.DISAGGREGATE if found.advised else Action.AGGREGATE,
-        tables=(_table(found, work, fleet), _tips(tips, found), *_checks(simulated)),
-        plots=(_roofline(found, fleet, work), _goodput(found, work, asked, simulated)),
+        tables=(_table(found, work, fleet), _tips(tips, found), *checks(checked)),
+        plots=(_roofline(found, fleet, work), _goodput(found, work, asked, checked)),
         numbers=_numbers(found, work, fleet, asked),
         refusals=tuple(refusal.value for refusal in found.refusals),
-        warnings=_warnings(asked),
+        warnings=tuple(_warnings(asked)),
         sources=(f"workload: {asked.origin}", *SOURCES),
         versions={"decision": dc.VERSION, "phases": phases.VERSION, "energy": energy.VERSION},
     )
 
 
 def _work(options: DisaggregateOptions, asked: Demand) -> Workload:
-    trace = asked.trace
+    prompts, answers = asked.prompts, asked.answers
     return Workload(
         prompt_tokens=asked.prompt_tokens,
         output_tokens=max(1.0, asked.output_tokens),
@@ -98,15 +96,11 @@ def _work(options: DisaggregateOptions, asked: Demand) -> Workload:
         slo_tpot_seconds=options.tpot_seconds,
         prefix_hit_ratio=asked.prefix_hit_ratio or 0.0,
         arrival_cv=1.0 if asked.arrival_cv is None else asked.arrival_cv,
-        prompt_cv=0.0 if trace is None else _cv(trace.prompt_tokens),
-        output_cv=0.0 if trace is None else _cv(trace.output_tokens),
+        prompt_cv=prompts.histogram.cv if prompts else 0.0,
+        output_cv=answers.histogram.cv if answers else 0.0,
         attainment_ratio=options.attainment_ratio,
+        prompts=length_shape.of_histogram(prompts.histogram) if prompts else None,
     )
-
-
-def _cv(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
-    mean = float(values.mean())
-    return float(values.std()) / mean if mean > 0 else 0.0
 
 
 def _fleet(options: DisaggregateOptions) -> dc.Fleet:
@@ -289,7 +283,7 @@ def _goodput(
     found: dc.Decision,
     work: Workload,
     asked: Demand,
-    simulated: Sequence[tuple[str, dict[float, float]]],
+    checked: Sequence[tuple[str, Attained]],
 ) -> Plot:
     """Requests/s within the objectives by offered rate; simulated where that was asked for."""
     top = max((r for r in (_rate(found.together), _rate(found.apart)) if r), default=1.0)
@@ -303,7 +297,7 @@ def _goodput(
         for name, rate in (("together", _rate(found.together)), ("apart", _rate(found.apart)))
         if rate
     ]
-    for name, points in simulated:
+    for name, points in checked:
         rates = sorted(points)
         held = tuple(r * points[r] for r in rates)
         series.append(Series(name=f"{name}, simulated", x=tuple(rates), y=held))
@@ -319,54 +313,6 @@ def _goodput(
 
 def _rate(arrangement: Together | Apart | None) -> float:
     return arrangement.rate_per_second if arrangement is not None else 0.0
-
-
-def _simulated(
-    found: dc.Decision, work: Workload, asked: Demand, options: DisaggregateOptions
-) -> Iterator[tuple[str, dict[float, float]]]:
-    """Attained share by offered rate, of each arrangement that there is."""
-    arrivals = _arrivals(work, asked)
-    with bar("simulating", 2 * len(_SHARES)) as advance:
-        if (together := found.together) is not None:
-            points = {}
-            for share in _SHARES:
-                rate = share * together.rate_per_second
-                outcome = es.simulate_together(together, work, arrivals.at_rate(rate))
-                points[rate] = outcome.attained_ratio(work)
-                advance(1)
-            yield "together", points
-        if (apart := found.apart) is not None:
-            points = {}
-            for share in _SHARES:
-                rate = share * apart.rate_per_second
-                outcome = es.simulate_apart(
-                    apart, work, arrivals.at_rate(rate), options.network_gbps
-                )
-                points[rate] = outcome.attained_ratio(work)
-                advance(1)
-            yield "apart", points
-
-
-def _arrivals(work: Workload, asked: Demand) -> es.Arrivals:
-    """The trace's first requests, or generated ones."""
-    trace = asked.trace
-    if trace is None:
-        return es.generated(work, _SIMULATED, asked.requests_per_second)
-    n = min(_SIMULATED, len(trace.arrival_seconds))
-    return es.Arrivals(
-        trace.arrival_seconds[:n], trace.prompt_tokens[:n], np.maximum(1, trace.output_tokens[:n])
-    )
-
-
-def _checks(simulated: Sequence[tuple[str, dict[float, float]]]) -> Iterator[Table]:
-    if simulated:
-        yield Table(
-            title="Simulated share of requests within both objectives",
-            columns=("arrangement", "offered requests/s", "attained ratio"),
-            rows=tuple(
-                (name, rate, points[rate]) for name, points in simulated for rate in sorted(points)
-            ),
-        )
 
 
 def _numbers(
@@ -401,7 +347,11 @@ def _numbers(
     return numbers
 
 
-def _warnings(asked: Demand) -> tuple[str, ...]:
+def _warnings(asked: Demand) -> Iterator[str]:
     if asked.arrival_cv is None:
-        return ("arrivals are taken as Poisson; --burstiness says otherwise",)
-    return ()
+        yield "arrivals are taken as Poisson; --burstiness says otherwise"
+    for what, found in (("prompt", asked.prompts), ("answer", asked.answers)):
+        if found is None:
+            yield f"every {what} is assumed to have the mean length"
+        elif found.confidence is not Confidence.MEASURED:
+            yield f"lengths of {what}s: {found.how}"

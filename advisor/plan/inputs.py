@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from advisor import facts
 from advisor.facts import Facts, ServingLoad
+from advisor.models.token_sources import from_samples
 from advisor.plan.options import WorkloadOptions, option_name
 from advisor.plan.traces import Trace, read
+from advisor.rules.request_lengths import Spread, answers_of, prompts_of
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence
 from ridgeline.settings import AdvisorSettings, StoreSettings, StreamsSettings
@@ -18,7 +22,8 @@ from ridgeline.settings import AdvisorSettings, StoreSettings, StreamsSettings
 class Demand:
     """Requests to plan for; token counts are means, `trace` holds each request where there is one.
 
-    `arrival_cv` and `prefix_hit_ratio` are None where nobody said or measured them.
+    `arrival_cv`, `prefix_hit_ratio`, and how `prompts` and `answers` spread are None where nobody
+    said or measured them.
     """
 
     requests_per_second: float
@@ -29,6 +34,8 @@ class Demand:
     trace: Trace | None
     confidence: Confidence
     origin: str
+    prompts: Spread | None = None
+    answers: Spread | None = None
 
 
 def demand(options: WorkloadOptions, seen: Facts | None = None) -> Demand:
@@ -77,6 +84,16 @@ def _of_trace(trace: Trace) -> Demand:
         trace=trace,
         confidence=Confidence.MEASURED,
         origin=f"{len(trace.arrival_seconds):,} requests of {trace.name}",
+        prompts=_spread(trace, trace.prompt_tokens),
+        answers=_spread(trace, trace.output_tokens),
+    )
+
+
+def _spread(trace: Trace, tokens: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Spread:
+    return Spread(
+        histogram=from_samples(np.maximum(tokens, 1.0)),
+        confidence=Confidence.MEASURED,
+        how=f"{len(tokens):,} requests of {trace.name}",
     )
 
 
@@ -92,19 +109,22 @@ def _overridden(found: Demand, options: WorkloadOptions) -> Demand:
     changes = {name: value for name, value in given.items() if value is not None}
     if not changes:
         return found
-    trace = _rescaled(found, options)
-    origin = f"{found.origin}, changed by options"
-    return replace(found, **changes, trace=trace, origin=origin, confidence=Confidence.ASSUMED)
-
-
-def _rescaled(found: Demand, options: WorkloadOptions) -> Trace | None:
-    """The trace at another rate and other mean lengths, its shape kept."""
-    trace = found.trace
-    if trace is None:
-        return None
     faster = (options.requests_per_second or found.requests_per_second) / found.requests_per_second
     longer = (options.prompt_tokens or found.prompt_tokens) / found.prompt_tokens
     wordier = (options.output_tokens or found.output_tokens) / found.output_tokens
+    return replace(
+        found,
+        **changes,
+        trace=None if found.trace is None else _rescaled(found.trace, faster, longer, wordier),
+        origin=f"{found.origin}, changed by options",
+        confidence=Confidence.ASSUMED,
+        prompts=None if found.prompts is None else found.prompts.scaled(longer),
+        answers=None if found.answers is None else found.answers.scaled(wordier),
+    )
+
+
+def _rescaled(trace: Trace, faster: float, longer: float, wordier: float) -> Trace:
+    """The trace at another rate and other mean lengths, its shape kept."""
     return replace(
         trace,
         arrival_seconds=trace.arrival_seconds / faster,
@@ -152,6 +172,8 @@ def _of_facts(seen: Facts, pool: str | None) -> Demand:
         trace=None,
         confidence=Confidence.MEASURED,
         origin=f"the store, {outputs.seconds / 60:.0f} minutes of {prompts.pool}",
+        prompts=prompts_of(prompts, seen, prompt_rate / rate),
+        answers=answers_of(outputs, seen, output_rate / rate),
     )
 
 

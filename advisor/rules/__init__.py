@@ -16,6 +16,7 @@ from advisor.rules import (
     headroom,
     reasoning,
     tensor_links,
+    token_drift,
 )
 from advisor.rules.pricing import Catalog
 from ridgeline.events import Advice
@@ -29,6 +30,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     (cooling.RULE, cooling.rule),
     (consolidate.RULE, consolidate.rule),
     (reasoning.RULE, reasoning.rule),
+    (token_drift.RULE, token_drift.rule),
     (burst.RULE, burst.rule),
     (fabric.RULE, fabric.rule),
     (headroom.RULE, headroom.rule),

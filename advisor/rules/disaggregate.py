@@ -6,13 +6,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from advisor.catalog.models import by_name
 from advisor.facts import Facts, GpuActivity, ServingLoad
-from advisor.models import calibration, decision, phases
+from advisor.models import calibration, decision, length_shape, phases
 from advisor.models.disaggregation import handover_gbps_per_request
-from advisor.models.replica import Layout, Replica
+from advisor.models.replica import Replica
 from advisor.models.slo import Workload
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, gpu_hour, monthly, seen
+from advisor.rules.replicas import replica_of
+from advisor.rules.request_lengths import Spread, answers_of, prompts_of, told
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
@@ -23,7 +27,6 @@ SOURCE = (
     "rate match 0.9/0.92 (AIConfigurator)"
 )
 _NEARBY = ("TPOT objective", "prompt tokens", "network of a node")
-_Z99 = 2.326
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class _Case:
     rate_per_second: float
     price: Estimate | None
     fits: tuple[calibration.Fit, ...]
+    prompts: Spread | None
+    answers: Spread | None
 
     @property
     def spread_ratio(self) -> float:
@@ -58,7 +63,7 @@ def _mixed(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft |
         return None
     if load.ttft_p99_seconds is None or load.tpot_p99_seconds is None:
         return None
-    case = _case(load, load, (gpus, gpus), catalog, settings)
+    case = _case(facts, load, load, (gpus, gpus), catalog, settings)
     if case is None:
         return None
     met = (
@@ -94,7 +99,7 @@ def _split(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft |
     p_gpus, d_gpus = facts.gpus_of("prefill"), facts.gpus_of("decode")
     if prefill is None or decode is None or p_gpus is None or d_gpus is None:
         return None
-    case = _case(prefill, decode, (p_gpus, d_gpus), catalog, settings)
+    case = _case(facts, prefill, decode, (p_gpus, d_gpus), catalog, settings)
     if case is None:
         return None
     found = decision.decide_rebalance(
@@ -141,7 +146,8 @@ def _enough(case: _Case, today_rate_per_second: float, settings: AdvisorSettings
     )
 
 
-def _case(
+def _case(  # noqa: PLR0917 - private, called twice
+    facts: Facts,
     prefill: ServingLoad,
     decode: ServingLoad,
     gpus: tuple[GpuActivity, GpuActivity],
@@ -149,12 +155,10 @@ def _case(
     settings: AdvisorSettings,
 ) -> _Case | None:
     """None when anything the models need was not measured, or they cannot describe it."""
-    model, accelerator = by_name(settings.model), accelerator_of(gpus[1])
+    accelerator = accelerator_of(gpus[1])
     rate = decode.requests_per_second or prefill.requests_per_second
     prompts, outputs = prefill.prompt_tokens_per_second, decode.generation_tokens_per_second
-    if model is None or accelerator is None or not rate or not prompts or not outputs:
-        return None
-    if not accelerator.bandwidth_tb_s or not accelerator.bf16_tflops:
+    if not rate or not prompts or not outputs:
         return None
     if min(prefill.seconds, decode.seconds) < LEAST_SECONDS:
         return None
@@ -163,11 +167,11 @@ def _case(
     one = decode is prefill
     total = gpus[1].gpus + (0 if one else gpus[0].gpus)
     engines = decode.engines + (0 if one else prefill.engines)
-    replica = Replica(
-        model=model, accelerator=accelerator, layout=_layout(max(1, round(total / engines)))
-    )
-    if not phases.fits(replica):
-        return None  # it runs, so its weights are not stored as the catalogue says
+    replica = replica_of(by_name(settings.model), accelerator, total, engines)
+    if replica is None:
+        return None
+    asked = prompts_of(prefill, facts, prompts / rate)
+    answered = answers_of(decode, facts, outputs / rate)
     work = Workload(
         prompt_tokens=prompts / rate,
         output_tokens=outputs / rate,
@@ -175,8 +179,9 @@ def _case(
         slo_tpot_seconds=settings.slo_tpot_seconds,
         prefix_hit_ratio=prefill.prefix_hit_ratio or 0.0,
         arrival_cv=_arrival_cv(prefill),
-        prompt_cv=_cv(prefill.prompt_tokens_p50, prefill.prompt_tokens_p99),
-        output_cv=_cv(decode.output_tokens_p50, decode.output_tokens_p99),
+        prompt_cv=asked.histogram.cv if asked else 0.0,
+        output_cv=answered.histogram.cv if answered else 0.0,
+        prompts=length_shape.of_histogram(asked.histogram) if asked else None,
     )
     replica, fits = _calibrated(replica, work, prefill, decode)
     return _Case(
@@ -188,27 +193,14 @@ def _case(
         rate_per_second=rate,
         price=gpu_hour(accelerator, catalog, settings),
         fits=fits,
+        prompts=asked,
+        answers=answered,
     )
-
-
-def _layout(gpus: int) -> Layout:
-    """Tensor parallelism within a node, pipeline stages past it."""
-    if gpus <= 8:
-        return Layout(tensor=gpus)
-    return Layout(tensor=8, pipeline=max(1, gpus // 8))
 
 
 def _arrival_cv(load: ServingLoad) -> float:
     """Of gaps, from the dispersion of counts a window, which it squares to; 1 when not measured."""
     return math.sqrt(load.arrival_dispersion) if load.arrival_dispersion else 1.0
-
-
-def _cv(p50: float | None, p99: float | None) -> float:
-    """Coefficient of variation of a log-normal with these quantiles; 0 when unknown."""
-    if not p50 or not p99 or p99 <= p50:
-        return 0.0
-    sigma = math.log(p99 / p50) / _Z99
-    return min(2.0, math.sqrt(math.expm1(sigma**2)))
 
 
 def _calibrated(
@@ -224,9 +216,10 @@ def _calibrated(
         fit = calibration.fit(modelled, decode.tpot_p50_seconds)
         replica, fits = replace(replica, decode=fit.calibration), [fit]
     if prefill.prefill_seconds_mean is not None:
-        modelled = phases.prefill_seconds(
-            replica, work.prompt_tokens, cached_tokens=work.cached_tokens
-        )
+        nodes = work.prompt_nodes
+        cached = work.cached_tokens / work.prompt_tokens * nodes
+        every = phases.prefill_seconds(replica, nodes, cached_tokens=cached)
+        modelled = every @ np.array(work.prompt_shape.shares)
         fit = calibration.fit(modelled, prefill.prefill_seconds_mean)
         replica = replace(replica, prefill=fit.calibration)
         fits.append(fit)
@@ -279,6 +272,9 @@ def _evidence(case: _Case, settings: AdvisorSettings) -> tuple[Evidence, ...]:
         *seen("prompt tokens a request", work.prompt_tokens, "tokens"),
         *seen("prompt tokens from the prefix cache", case.prefill.prefix_hit_ratio, "ratio"),
         *seen("output tokens a request", work.output_tokens, "tokens"),
+        *told("prompts", case.prompts),
+        *told("answers", case.answers),
+        *_of_the_tails(case),
         *seen("requests", rate, "1/s"),
         *seen("TTFT p99", case.prefill.ttft_p99_seconds, "s", settings.slo_ttft_seconds),
         *seen("TPOT p99", case.decode.tpot_p99_seconds, "s", settings.slo_tpot_seconds),
@@ -289,6 +285,22 @@ def _evidence(case: _Case, settings: AdvisorSettings) -> tuple[Evidence, ...]:
             note=f"of all requests; a node has {settings.network_gbps:g} Gbit/s",
             confidence=Confidence.MODELLED,
         ),
+    )
+
+
+def _of_the_tails(case: _Case) -> tuple[Evidence, ...]:
+    """What lengths that spread cost beyond lengths that are all the mean."""
+    work, modelled = case.work, Confidence.MODELLED
+    if case.prompts is None and case.answers is None:
+        return ()
+    mean = float(phases.prefill_seconds(case.replica, work.prompt_tokens))
+    every = phases.prefill_seconds(case.replica, work.prompt_nodes)
+    prefill = float(every @ np.array(work.prompt_shape.shares)) / mean
+    cache = work.context_tokens / (work.prompt_tokens + work.output_tokens / 2)
+    note = "over what prompts and answers of the mean length would take"
+    return (
+        *seen("prefill by length", prefill, "ratio", note=note, confidence=modelled),
+        *seen("cache in flight by length", cache, "ratio", note=note, confidence=modelled),
     )
 
 

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import sizing
-from advisor.models.drift import LEAST_QUERIES, Drift, compare
 from advisor.models.interval import Interval, of
-from advisor.models.normal import quantile
-from advisor.models.token_fits import LognormalMixture
-from advisor.models.token_sources import from_counts
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, gpu_hour, monthly, seen
+from advisor.rules.request_lengths import answers_of
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
@@ -38,7 +35,6 @@ class _Pressure:
     p99: float
     mean: float
     cv: float
-    drift: Drift | None  # against the week before, where both are counted
     more_ratio: Interval  # cache missing, over the cache there is
 
 
@@ -50,10 +46,11 @@ def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Adv
 
 def _pressure(load: ServingLoad, facts: Facts) -> _Pressure | None:
     gpus = facts.gpus_of(load.pool)
-    kv, answers = load.kv_usage_ratio, _answers(load, facts)
-    if gpus is None or kv is None or answers is None or load.seconds < LEAST_SECONDS:
+    kv, found = load.kv_usage_ratio, answers_of(load, facts)
+    if gpus is None or kv is None or found is None or load.seconds < LEAST_SECONDS:
         return None
-    p50, p99, mean, cv = answers
+    answers = found.histogram
+    p50, p99 = answers.quantile(0.5), answers.quantile(0.99)
     held_back = bool(load.waiting and load.waiting >= 1) or bool(load.preemptions_per_second)
     tail = p99 / p50
     if kv < KV_FULL_RATIO or tail < TAIL_RATIO or not held_back or not load.running:
@@ -68,46 +65,14 @@ def _pressure(load: ServingLoad, facts: Facts) -> _Pressure | None:
         tail_ratio=tail,
         p50=p50,
         p99=p99,
-        mean=mean,
-        cv=cv,
-        drift=_drift(load.pool, facts),
+        mean=answers.mean,
+        cv=answers.cv,
         more_ratio=of(least, (least + full) / 2, full),
     )
 
 
-def _answers(load: ServingLoad, facts: Facts) -> tuple[float, float, float, float] | None:
-    """Median, p99, mean and CV of answers: as counted, else of the lognormal through quantiles."""
-    counted = from_counts(facts.answers.get(load.pool, ()))
-    if counted is not None and counted.total >= LEAST_QUERIES:
-        return counted.quantile(0.5), counted.quantile(0.99), counted.mean, counted.cv
-    p50, p99 = load.output_tokens_p50, load.output_tokens_p99
-    if not p50 or not p99 or p99 < p50:
-        return None
-    sigma = math.log(p99 / p50) / float(quantile(0.99))
-    law = LognormalMixture(weights=(1.0,), mus=(math.log(p50),), sigmas=(sigma,))
-    return p50, p99, law.mean, law.cv
-
-
-def _drift(pool: str, facts: Facts) -> Drift | None:
-    before = from_counts(facts.answers_before.get(pool, ()))
-    now = from_counts(facts.answers.get(pool, ()))
-    if before is None or now is None:
-        return None
-    found = compare(before, now)
-    return found if found.enough else None
-
-
-def _drifted(drift: Drift | None) -> str:
-    if drift is None or not drift.drifted:
-        return ""
-    return (
-        f" Answers have changed since last week: mean x{drift.mean_ratio:.2f}, "
-        f"p99 x{drift.p99_ratio:.2f}: what was enough then is not now."
-    )
-
-
 def _draft(pressure: _Pressure, catalog: Catalog, settings: AdvisorSettings) -> Draft:
-    load, drift = pressure.load, pressure.drift
+    load = pressure.load
     more = pressure.more_ratio.mapped(lambda r: _whole_servers(pressure.gpus.gpus * r))
     price = gpu_hour(accelerator_of(pressure.gpus), catalog, settings)
     in_flight = (1 + pressure.cv**2) / 2
@@ -122,14 +87,12 @@ def _draft(pressure: _Pressure, catalog: Catalog, settings: AdvisorSettings) -> 
             f"answer in a hundred takes {pressure.tail_ratio:.0f} times the median, so one in "
             f"flight holds {in_flight:.1f} times the mean. Try an FP8 KV cache first (half the "
             f"bytes a token) or a limit on answers; else about {more.mid:.0f} more GPUs of cache."
-            f"{_drifted(drift)}"
         ),
         evidence=(
             *seen("KV cache in use", pressure.kv_ratio, "ratio", KV_FULL_RATIO),
             *seen("answers p99 over median", pressure.tail_ratio, "ratio", TAIL_RATIO),
             *seen("answer p99", pressure.p99, "tokens"),
             *seen("answer median", pressure.p50, "tokens"),
-            *_shifted(drift),
             *seen("requests waiting", load.waiting, "1"),
             *seen("requests running", load.running, "1"),
             *seen("preemptions", load.preemptions_per_second, "1/s"),
@@ -156,15 +119,6 @@ def _draft(pressure: _Pressure, catalog: Catalog, settings: AdvisorSettings) -> 
         confidence=Confidence.MODELLED,
         verify="KV cache in use falls below 80 % at the same load; no preemptions for a day.",
         model_version=sizing.VERSION,
-    )
-
-
-def _shifted(drift: Drift | None) -> tuple[Evidence, ...]:
-    if drift is None:
-        return ()
-    return (
-        *seen("answers against last week", drift.psi, "PSI", drift.psi_threshold),
-        *seen("mean answer against last week", drift.mean_ratio, "ratio"),
     )
 
 

@@ -18,9 +18,11 @@ from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.models import MODELS, Format
 from advisor.models import decision as dc
 from advisor.models import event_simulation as es
+from advisor.models import length_shape
 from advisor.models.arrays import Floats
 from advisor.models.replica import Layout, Replica
 from advisor.models.slo import Workload
+from advisor.models.token_sources import from_samples
 from advisor.plan import traces
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -61,6 +63,7 @@ def workloads(requests: int) -> Iterator[tuple[str, Workload, es.Arrivals]]:
                 prompt_cv=_cv(prompts),
                 output_cv=_cv(outputs),
                 attainment_ratio=0.9,
+                prompts=length_shape.of_histogram(from_samples(prompts)),
             )
             yield Path(path).stem.removeprefix("AzureLLMInferenceTrace_"), work, arrivals
     for cv in (1.0, 3.0):

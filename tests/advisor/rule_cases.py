@@ -140,6 +140,27 @@ NOTEBOOKS = replace(IDLE, idle=0, small=(SMALL,) * 28)
 CHAT = (0.0, 100, 300, 700, 900, 960, 990, 1000, 1000, 1000, 1000, 1000)
 REASONING = (0.0, 20, 60, 180, 400, 600, 800, 900, 970, 1000, 1000, 1000)
 """Answers by length, of 1,000: at most 50, 100, 200, ... tokens, and all."""
+QUESTIONS = (0.0, 0, 100, 400, 800, 950, 1000, 1000, 1000, 1000, 1000, 1000)
+"""Prompts by length, likewise: 500 tokens in the middle, none above 5,000."""
+DOCUMENTS = (0.0, 0, 0, 100, 300, 500, 700, 850, 950, 990, 1000, 1000)
+
+
+def week(before: f.Lengths, now: f.Lengths) -> tuple[f.Lengths, ...]:
+    """Today, then seven days that hardly differ."""
+
+    def nearly(counts: tuple[float, ...], day: int) -> tuple[float, ...]:
+        return tuple(round(n * (1 + day / 50)) for n in counts)
+
+    days = (
+        f.Lengths(prompts=nearly(before.prompts, n), answers=nearly(before.answers, n))
+        for n in range(7)
+    )
+    return (now, *days)
+
+
+GREW = week(f.Lengths(answers=CHAT), f.Lengths(answers=REASONING))
+ASKED = week(f.Lengths(prompts=QUESTIONS), f.Lengths(prompts=QUESTIONS))
+WAITING = serving("decode", waiting=40, requests_per_second=20)
 COUNTED = replace(FULL, output_tokens_p50=None, output_tokens_p99=None)
 DAY_OF_QUIET = {"decode": (100.0,) * 1440}
 IDLE_DECODE = f.IdleGpus(pool="decode", gpus=64, idle=32, idle_power_watts=75, seconds=600)
@@ -225,10 +246,33 @@ POSITIVE: dict[str, tuple[f.Facts, ...]] = {
         facts(
             serving=(COUNTED,),
             pools=(gpus("decode"),),
-            answers={"decode": REASONING},
-            answers_before={"decode": CHAT},
+            lengths={"decode": f.Lengths(answers=REASONING)},
         ),
         facts(serving=(FULL,), pools=(gpus("decode", model="NVIDIA T4"),)),  # no price: no money
+    ),
+    "traffic.token_drift": (
+        facts(
+            serving=(WAITING,),
+            pools=(gpus("decode"),),
+            lengths_by_day={"decode": GREW, "prefill": ASKED},
+        ),
+        facts(
+            serving=(serving("prefill", waiting=40),),
+            pools=(gpus("prefill"),),
+            lengths_by_day={
+                "prefill": week(f.Lengths(prompts=QUESTIONS), f.Lengths(prompts=DOCUMENTS))
+            },
+        ),
+        facts(
+            serving=(serving("mixed", waiting=40),),
+            pools=(gpus("mixed"),),
+            lengths_by_day={
+                "mixed": week(
+                    f.Lengths(prompts=QUESTIONS, answers=CHAT),
+                    f.Lengths(prompts=DOCUMENTS, answers=REASONING),
+                )
+            },
+        ),
     ),
     "fabric.tensor_over_pcie": (
         facts(serving=(serving("mixed"),), pools=(OVER_PCIE,)),
@@ -330,9 +374,13 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
         facts(  # no tail in what was counted, whatever the quantiles of a moment say
             serving=(FULL,),
             pools=(gpus("decode"),),
-            answers={"decode": (0.0,) * 4 + (1000.0,) * 8},
+            lengths={"decode": f.Lengths(answers=(0.0,) * 4 + (1000.0,) * 8)},
         ),
-        facts(serving=(COUNTED,), pools=(gpus("decode"),), answers={"decode": (0.0,) * 11 + (9,)}),
+        facts(
+            serving=(COUNTED,),
+            pools=(gpus("decode"),),
+            lengths={"decode": f.Lengths(answers=(0.0,) * 11 + (9,))},
+        ),
         facts(serving=(FULL,)),  # whose GPUs?
     ),
     "capacity.consolidate": (
@@ -367,6 +415,36 @@ NEGATIVE: dict[str, tuple[f.Facts, ...]] = {
         facts(idle=(replace(NOTEBOOKS, small=(SMALL,) * 5),), pools=(gpus("training"),)),  # few
         facts(idle=(replace(IDLE, seconds=60),), pools=(gpus("training"),)),
         facts(idle=(replace(IDLE, pool="decode"),), pools=(gpus("decode"),), serving=(QUEUE,)),
+    ),
+    "traffic.token_drift": (
+        facts(  # no request waits: a finding, nothing to change
+            serving=(replace(WAITING, waiting=0),),
+            pools=(gpus("decode"),),
+            lengths_by_day={"decode": GREW, "prefill": ASKED},
+        ),
+        facts(  # the same as ever
+            serving=(WAITING,),
+            pools=(gpus("decode"),),
+            lengths_by_day={"decode": week(GREW[1], GREW[1])},
+        ),
+        facts(  # two days are no history
+            serving=(WAITING,),
+            pools=(gpus("decode"),),
+            lengths_by_day={"decode": (*GREW[:3], *(f.Lengths(),) * 5), "prefill": ASKED},
+        ),
+        facts(  # shorter answers
+            serving=(WAITING,),
+            pools=(gpus("decode"),),
+            lengths_by_day={
+                "decode": week(f.Lengths(answers=REASONING), f.Lengths(answers=CHAT)),
+                "prefill": ASKED,
+            },
+        ),
+        facts(  # nobody counted prompts: GPUs are not known
+            serving=(WAITING,), pools=(gpus("decode"),), lengths_by_day={"decode": GREW}
+        ),
+        facts(serving=(WAITING,), lengths_by_day={"decode": GREW, "prefill": ASKED}),
+        facts(pools=(gpus("decode"),), lengths_by_day={"decode": GREW, "prefill": ASKED}),
     ),
     "fabric.tensor_over_pcie": (
         facts(serving=(serving("mixed"),), pools=(replace(OVER_PCIE, pcie_bytes_per_second=None),)),

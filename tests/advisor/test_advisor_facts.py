@@ -342,24 +342,42 @@ def test_power_of_a_pool_by_hour_of_the_day_needs_whole_days(store: Store) -> No
     assert {"training": tuple(100.0 + hour for hour in range(24))} == found
 
 
-def test_answers_by_length_are_summed_over_engines_and_compared_with_last_week(
-    store: Store,
-) -> None:
-    """Counters of two engines of a pool, now and three days ago; older engines count nothing."""
+def counts(what: str) -> dict[str, float]:
+    """Increases of the counters by length: 0, 1, 2 and so on."""
+    return {f"{name}_inc": float(n) for n, name in enumerate(length_columns(what))}
+
+
+def test_requests_by_length_are_summed_over_engines(store: Store) -> None:
+    """Counters of two engines of a pool; an engine of an older version counts nothing."""
     engines = [item("n0", DeviceKind.SERVING, f"http://{i}", pool="decode") for i in range(2)]
     silent = item("n1", DeviceKind.SERVING, "http://old", pool="mixed")
     store.insert_events([*engines, silent])
-    names = [f"{name}_inc" for name in length_columns("output")]
-    counts = dict(zip(names, range(len(names)), strict=True))
-    past = NOW_MS // 3_600_000 * 3_600_000 - 3 * 86_400_000
     for engine in engines:
-        for end in (NOW_MS, past):
-            rows = windows(SERVING, engine.device, engine.node, 2, end_ms=end, **counts)
-            store.insert_windows(SERVING, rows)
+        rows = windows(SERVING, engine.device, engine.node, 2, **counts("output"))
+        store.insert_windows(SERVING, rows)
     store.insert_windows(SERVING, windows(SERVING, silent.device, silent.node, 2))
-    store.roll_up(SERVING, past - 3_600_000, past)
 
-    want = {"decode": tuple(2 * 12.0 * n for n in range(len(names)))}
+    found = facts.lengths(store, SPAN)
 
-    assert want == facts.answer_lengths(store, SPAN)
-    assert want == facts.answer_lengths_before(store, SPAN)
+    assert {"decode": facts.Lengths(answers=tuple(2 * 12.0 * n for n in range(12)))} == found
+
+
+def test_lengths_are_compared_at_the_same_hours_of_each_day(store: Store) -> None:
+    """The last three whole hours, and the same three of each of seven days: no other hour."""
+    engine = item("n0", DeviceKind.SERVING, "http://a", pool="prefill")
+    store.insert_events([engine])
+    hour, day = 3_600_000, 86_400_000
+    end = NOW_MS // hour * hour
+    for days in range(9):
+        for hours in (-1, 0, 1, 2, 3, 12):  # in each, a window that counts
+            at = end - days * day - hours * hour
+            rows = windows(
+                SERVING, engine.device, engine.node, 1 / 6, end_ms=at, **counts("prompt")
+            )
+            store.insert_windows(SERVING, rows)
+    store.roll_up(SERVING, end - 10 * day, end + hour)
+
+    found = facts.lengths_by_day(store, SPAN)
+
+    three = facts.Lengths(prompts=tuple(3.0 * n for n in range(12)))
+    assert {"prefill": (three,) * 8} == found

@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
+from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.carbon import GRIDS
-from advisor.facts import Facts, RackLoad
+from advisor.catalog.models import MODELS
+from advisor.facts import Facts, Lengths, RackLoad
+from advisor.models.replica import Layout, Replica
+from advisor.models.token_fits import histogram_of, lognormal_of
+from advisor.models.tokens import Histogram
 from advisor.outcome import measures
-from advisor.rules import RULES, Rule
+from advisor.rules import RULES, Rule, token_needs
 from advisor.rules.pricing import Catalog, estimate, weaker
 from ridgeline.errors import Misconfigured
-from ridgeline.events import Action, Advice, Confidence, Estimate, Pool
+from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Pool
 from ridgeline.settings import AdvisorSettings
 from tests.advisor import rule_cases as cases
 
@@ -522,15 +527,97 @@ def test_work_that_may_wait_runs_in_cleaner_hours_of_the_grid() -> None:
         assert () == rule(facts, CATALOG, SETTINGS.model_copy(update=unknown))
 
 
-def test_answers_that_grew_since_last_week_are_said() -> None:
-    """Counted lengths give the tail; their drift is named with its size, and only where counted."""
-    rule = BY_ID["capacity.reasoning"]
-    (drifted,) = rule(cases.POSITIVE["capacity.reasoning"][1], CATALOG, SETTINGS)
-    (plain,) = rule(cases.POSITIVE["capacity.reasoning"][0], CATALOG, SETTINGS)
+def effect(advice: Advice, unit: str) -> Estimate:
+    """The effect whose unit begins so."""
+    return next(e for e in advice.effects if e.unit.startswith(unit))
 
-    psi = next(e for e in drifted.evidence if e.unit == "PSI")
+
+def test_longer_answers_are_a_finding_of_their_own_with_gpus_and_money() -> None:
+    """Three times the tokens: GPUs, money a month, and what a query costs more by its length."""
+    rule = BY_ID["traffic.token_drift"]
+    (grown,) = rule(cases.POSITIVE["traffic.token_drift"][0], CATALOG, SETTINGS)
+    (calm,) = rule(cases.NEGATIVE["traffic.token_drift"][0], CATALOG, SETTINGS)
+
+    assert Action.ADD_CAPACITY is grown.action
+    assert "p99" in grown.reason
+    assert "Requests wait." in grown.reason
+    more = effect(grown, "GPUs more")
+    assert 0 < more.low <= more.mid <= more.high
+    assert 0 == more.mid % 8
+    assert effect(grown, "USD/month").mid == pytest.approx(more.mid * 4 * 730)
+    p50, p95, p99 = (
+        effect(grown, f"USD more a thousand queries, each at p{q}").mid for q in (50, 95, 99)
+    )
+    assert 0 < p50 < p95 < p99
+    psi = next(e for e in grown.evidence if e.unit == "PSI")
     assert psi.threshold is not None
     assert psi.value > psi.threshold
-    assert "have changed since last week" in drifted.reason
-    assert "changed since" not in plain.reason
-    assert not any(e.unit == "PSI" for e in plain.evidence)
+    assert Action.KEEP is calm.action
+    assert "nothing needs to change yet" in calm.reason
+    assert effect(calm, "GPUs more") == more
+
+
+def test_what_speaks_of_the_week_needs_a_week_and_lengths() -> None:
+    """Shorter answers free GPUs and are left to the idle rule; unknown prompts give no GPUs."""
+    rule = BY_ID["traffic.token_drift"]
+    same, young, shorter, unknown = (
+        rule(facts, CATALOG, SETTINGS) for facts in cases.NEGATIVE["traffic.token_drift"][1:5]
+    )
+
+    assert () == same == young
+    assert "GPUs fewer" in shorter[0].title
+    assert effect(shorter[0], "GPUs more").mid < 0
+    assert () == unknown[0].effects
+    assert "is not said" in unknown[0].reason
+    assert Confidence.MEASURED is unknown[0].confidence
+
+
+def test_a_day_that_differs_anyway_is_no_drift() -> None:
+    """Days of chat and days of long thought in turn: another day of either is nothing new."""
+    days = tuple(cases.GREW[n % 2] for n in range(8))
+    facts = replace(cases.POSITIVE["traffic.token_drift"][0], lengths_by_day={"decode": days})
+
+    assert () == BY_ID["traffic.token_drift"](facts, CATALOG, SETTINGS)
+
+
+def test_a_prefill_pool_is_sized_by_the_prompts_of_each_length() -> None:
+    """Attention grows with the square of a length: at one mean, a tail takes more GPUs."""
+    (load,) = cases.POSITIVE["traffic.token_drift"][1].serving
+    pool = token_needs.Pool(
+        load=load,
+        replica=Replica(
+            model=MODELS["llama3-70b"], accelerator=BY_NAME["H100-SXM"], layout=Layout(tensor=8)
+        ),
+        requests_per_second=100,
+        usd_per_gpu_hour=4,
+        slo_tpot_seconds=0.02,
+    )
+    even = token_needs.of_prompts(pool, Histogram([19_999, 20_001], [1]))
+    tail = token_needs.of_prompts(pool, histogram_of(lognormal_of(20_000, 1.5)))
+
+    assert tail.gpus.low > even.gpus.mid
+    assert tail.usd[0] < even.usd[0] < tail.usd[1] < tail.usd[2]
+
+
+def test_prompts_are_taken_as_they_were_counted() -> None:
+    """The same mean: a few long prompts among short ones ask more of prefill than equal ones."""
+    rule = BY_ID["serving.disaggregate"]
+    mean = replace(cases.BROKEN_MIXED, prompt_tokens_per_second=30_000)
+    base = cases.facts(serving=(mean,), pools=(cases.gpus("mixed"),))
+    heavy = (0.0, 0, 200, 500, 700, 800, 850, 900, 950, 1000, 1000, 1000)
+    counted = {"mixed": Lengths(prompts=heavy, answers=cases.CHAT)}
+
+    (even,) = rule(base, CATALOG, SETTINGS)
+    (spread,) = rule(replace(base, lengths=counted), CATALOG, SETTINGS)
+
+    def told(advice: Advice, name: str) -> Evidence:
+        return next(e for e in advice.evidence if e.name == name)
+
+    assert Confidence.ASSUMED is told(even, "spread of prompts").confidence
+    assert "assumed to have the mean" in told(even, "spread of prompts").note
+    assert not any(e.name == "prefill by length" for e in even.evidence)
+    assert Confidence.MEASURED is told(spread, "spread of prompts").confidence
+    assert told(spread, "spread of prompts").value > 1
+    assert told(spread, "prefill by length").value > 1.05
+    assert told(spread, "cache in flight by length").value > 1
+    assert (even.action, even.effects) != (spread.action, spread.effects)

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from advisor.facts import Lengths
 from advisor.plan import capacity as plan
 from advisor.plan.capacity_case import CapacityOptions, answer_lengths
 from advisor.plan.inputs import demand
 from advisor.plan.report import Report, Table
 from ridgeline.errors import Misconfigured
+from ridgeline.events import Confidence
 from tests import published
 from tests.advisor import rule_cases as cases
 
@@ -112,10 +114,31 @@ def test_live_tails_come_from_the_engines_quantiles() -> None:
     )
     facts = cases.facts(serving=(load,))
     options = CapacityOptions.checked({"live": True})
-    lengths = answer_lengths(demand(options, facts), options, facts)
+    lengths = answer_lengths(demand(options, facts), options)
 
     assert 2133 == pytest.approx(lengths.mean, rel=0.02)
     assert lengths.quantile(0.99) > 5 * lengths.quantile(0.5)
+
+
+def test_live_lengths_that_were_counted_come_before_quantiles() -> None:
+    """Buckets of the engines give the shape, the measured mean the place."""
+    load = cases.serving(
+        "mixed",
+        requests_per_second=10,
+        generation_tokens_per_second=40_000,
+        output_tokens_p50=100,
+        output_tokens_p99=101,
+    )
+    counted = {"mixed": Lengths(answers=cases.REASONING)}
+    options = CapacityOptions.checked({"live": True})
+
+    found = demand(options, cases.facts(serving=(load,), lengths=counted))
+
+    assert found.answers is not None
+    assert Confidence.MEASURED is found.answers.confidence
+    lengths = answer_lengths(found, options)
+    assert 4000 == pytest.approx(lengths.mean, rel=0.02)
+    assert 0.4 == pytest.approx(1 - float(lengths.cdf(2000)), abs=0.01)  # REASONING's share above
 
 
 def test_what_cannot_be_carried_is_said() -> None:
@@ -148,7 +171,7 @@ def test_lengths_of_zero_in_a_trace_are_one_token(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text("timestamp,input_tokens,output_tokens\n0,10,0\n1,10,0\n2,10,0\n")
     options = CapacityOptions.checked({"trace": path})
-    lengths = answer_lengths(demand(options), options, None)
+    lengths = answer_lengths(demand(options), options)
 
     assert np.isfinite(lengths.mean)
     assert 1 == pytest.approx(lengths.quantile(0.5), abs=0.5)
