@@ -22,7 +22,7 @@ from aiohttp import web
 from aiokafka import AIOKafkaConsumer
 
 from benchmarks.streams.fleet import PER_NODE, START_MS, Fleet
-from benchmarks.streams.load import BATCH_BYTES, Loader
+from benchmarks.streams.load import BATCH_BYTES, Loader, send_batches
 from benchmarks.streams.parts import Parts, parts
 from benchmarks.streams.peer import Targets, answers, lines, looping, prometheus, started
 from ridgeline.events import Detection, EpisodeState
@@ -43,12 +43,11 @@ async def send(servers: str, fleet: Fleet, troubled: np.ndarray, onset: dict[int
     rates[HEAT][:] = 0
     first = int(time.time()) + 1
     rows["ts"] += first * 1000 - START_MS
-    settings = KafkaSettings(servers=servers, idempotent=False)
+    settings, loader = KafkaSettings(servers=servers, idempotent=False), Loader(fleet, 4)
     async with producer(settings, max_batch_size=BATCH_BYTES, acks=1) as to:
-        loader = Loader(to, fleet, 4)
         for number in range(WARM_SECONDS + len(troubled) + SETTLE_SECONDS):
             await asyncio.sleep(max(0.0, first + number - time.time()))
-            await loader.second()
+            await send_batches(to, loader.second())
             turn = number - WARM_SECONDS
             if 0 <= turn < len(troubled):
                 at = troubled[turn]

@@ -3,7 +3,8 @@
 Usage: `python -m benchmarks.streams.load SERVERS GPUS SECONDS [--live] [--families gpu,fabric]`. In
 its own process, so that its CPU time is nobody else's; prints frames, bytes and CPU seconds. Record
 batches are made once; each second only the values in them change, so that loading takes little of
-the machine that it shares with what is measured.
+the machine that it shares with what is measured. With `--tape FOLDER` all of them are made before
+the first is sent, in one file a second, stamped with the times at which they will be sent.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import asyncio
 import itertools
 import json
 import struct
+import sys
 import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
@@ -41,8 +45,13 @@ ZSTD, CHECKED_FROM = 4, 21  # compression type; the CRC is of everything from th
 class Ready(BatchBuilder):  # type: ignore[misc]  # aiokafka's class is untyped
     """A record batch that is already bytes."""
 
-    def __init__(self, body: bytes, count: int) -> None:
+    def __init__(self, body: bytes | memoryview, count: int) -> None:
         self._buffer, self._closed, self._relative_offset = body, True, count
+
+    @property
+    def body(self) -> bytes | memoryview:
+        """The batch."""
+        return self._buffer
 
 
 class Prepared:
@@ -87,11 +96,10 @@ class Prepared:
 
 
 class Loader:
-    """Puts a fleet's frames on its topics; node n is in partition n modulo the partitions."""
+    """A fleet's frames as record batches; node n is in partition n modulo the partitions."""
 
-    def __init__(self, to: AIOKafkaProducer, fleet: Fleet, partitions: int) -> None:
-        self._to, self._fleet = to, fleet
-        self.frames = self.bytes = 0
+    def __init__(self, fleet: Fleet, partitions: int) -> None:
+        self._fleet = fleet
         keys = [node_key(int(node)) for node in fleet.node_ids]
         self._batches: list[tuple[str, int, np.ndarray, Prepared]] = []
         for name, one in fleet.families.items():
@@ -108,17 +116,87 @@ class Loader:
         rows = self._fleet.families[name].rows
         return rows.view(np.uint8).reshape(self._fleet.nodes, -1)
 
-    async def second(self) -> None:
-        """Send what the fleet says this second; returns when the broker has it."""
+    def second(self) -> Iterator[tuple[str, int, Ready]]:
+        """Topic, partition and record batch of what the fleet says this second."""
         frames = {name: self._frames(name) for name in self._fleet.families}
-        waiting = []
         for name, partition, nodes, batch in self._batches:
             topic = self._fleet.families[name].schema.topic
-            ready = batch.ready(frames[name][nodes])
-            waiting.append(await self._to.send_batch(ready, topic, partition=partition))
-        self.frames += self._fleet.nodes * len(frames)
-        self.bytes += sum(one.nbytes for one in frames.values())
-        await asyncio.gather(*waiting)
+            yield topic, partition, batch.ready(frames[name][nodes])
+
+    @property
+    def frames(self) -> int:
+        """Frames a second."""
+        return self._fleet.nodes * len(self._fleet.families)
+
+    @property
+    def bytes(self) -> int:
+        """Their bytes, not compressed."""
+        return sum(self._frames(name).nbytes for name in self._fleet.families)
+
+
+class Live:
+    """Batches made when they are sent."""
+
+    def __init__(self, loader: Loader, fleet: Fleet) -> None:
+        self._loader, self._fleet = loader, fleet
+
+    def second(self, _: int) -> Iterator[tuple[str, int, Ready]]:
+        """The batches of the next second."""
+        yield from self._loader.second()
+        self._fleet.advance()
+
+
+class Tape:
+    """Batches made before, in one file a second; a file goes when it has been read.
+
+    Args:
+        folder: Where.
+        loader: Makes them.
+        fleet: Its fleet, of which nothing has been sent.
+        seconds: How many.
+    """
+
+    def __init__(self, folder: Path, loader: Loader, fleet: Fleet, seconds: int) -> None:
+        self._folder = folder
+        self._batches: list[list[tuple[str, int, int, int]]] = []
+        begin = time.time()
+        made = sum(ready.size() for *_, ready in loader.second())
+        each = time.time() - begin
+        self.first = int(time.time() + 1.5 * each * seconds) + 10
+        print(f"tape: {made * seconds / 1e9:.1f} GB from {self.first}", file=sys.stderr)
+        _shift(fleet, self.first * 1000)
+        for number in range(seconds):
+            with (folder / str(number)).open("wb") as file:
+                self._batches.append(
+                    [
+                        (topic, partition, ready.record_count(), file.write(ready.body))
+                        for topic, partition, ready in loader.second()
+                    ]
+                )
+            fleet.advance()
+        if time.time() > self.first:
+            raise SystemExit(f"making the tape took longer than {self.first - begin:.0f} s")
+
+    def second(self, number: int) -> Iterator[tuple[str, int, Ready]]:
+        """The batches of a second."""
+        path = self._folder / str(number)
+        body = memoryview(path.read_bytes())
+        path.unlink()
+        at = 0
+        for topic, partition, count, size in self._batches[number]:
+            yield topic, partition, Ready(body[at : at + size], count)
+            at += size
+
+
+async def send_batches(to: AIOKafkaProducer, batches: Iterable[tuple[str, int, Ready]]) -> None:
+    """Send batches; returns when the broker has them."""
+    sent = [await to.send_batch(ready, topic, partition=number) for topic, number, ready in batches]
+    await asyncio.gather(*sent)
+
+
+def _shift(fleet: Fleet, start_ms: int) -> None:
+    for one in fleet.families.values():
+        one.rows["ts"] += start_ms - START_MS
 
 
 async def run(arguments: argparse.Namespace) -> dict[str, float]:
@@ -126,24 +204,28 @@ async def run(arguments: argparse.Namespace) -> dict[str, float]:
     families = tuple(SCHEMAS[name] for name in arguments.families.split(","))
     fleet = Fleet(arguments.gpus, families)
     settings = KafkaSettings(servers=arguments.servers, idempotent=False)
-    first = int(time.time()) + 1
-    shift = first * 1000 - START_MS if arguments.live else arguments.start_ms - START_MS
-    for one in fleet.families.values():
-        one.rows["ts"] += shift
-    spent, late = time.process_time(), []
+    loader = Loader(fleet, arguments.partitions)
+    source: Live | Tape
+    if arguments.tape:
+        source = Tape(arguments.tape, loader, fleet, arguments.seconds)
+        first = source.first
+    else:
+        source, first = Live(loader, fleet), int(time.time()) + 1
+        _shift(fleet, first * 1000 if arguments.live else arguments.start_ms)
+    by_clock = arguments.live or arguments.tape
+    late: list[float] = []
     async with producer(settings, max_batch_size=BATCH_BYTES, acks=1) as to:
-        loader = Loader(to, fleet, arguments.partitions)
+        spent = time.process_time()
         for number in range(arguments.seconds):
-            if arguments.live:
+            if by_clock:
                 await asyncio.sleep(max(0.0, first + number - time.time()))
-            await loader.second()
+            await send_batches(to, source.second(number))
             late.append(time.time() - first - number)
-            fleet.advance()
     return {
-        "frames": loader.frames,
-        "bytes": loader.bytes,
+        "frames": loader.frames * arguments.seconds,
+        "bytes": loader.bytes * arguments.seconds,
         "cpu_seconds": time.process_time() - spent,
-        "late_p99_seconds": float(np.quantile(late, 0.99)) if arguments.live else 0.0,
+        "late_p99_seconds": float(np.quantile(late, 0.99)) if by_clock else 0.0,
     }
 
 
@@ -154,6 +236,7 @@ def main() -> None:
     parser.add_argument("gpus", type=int)
     parser.add_argument("seconds", type=int)
     parser.add_argument("--live", action="store_true", help="one second a second, stamped now")
+    parser.add_argument("--tape", type=Path, metavar="FOLDER", help="the same, all made before")
     parser.add_argument("--families", default="gpu,fabric,serving")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--start-ms", type=int, default=START_MS)

@@ -1,8 +1,9 @@
 """Whether workers keep up with a fleet that sends once a second, by the clock, for minutes.
 
 Usage: `python -m benchmarks.streams.sustain [gpus] [seconds] [workers] [families]`. Loader, Apache
-Kafka, store and workers share this machine's cores. Prints lag, delay of the watermark, cores that
-each part uses and memory a device every 15 s, and at the end whether the lag is flat.
+Kafka, store and workers share this machine's cores; what is sent has been made before (140 bytes a
+GPU and second on disk). Prints lag, delay of the watermark, cores that each part uses and memory a
+device every 15 s, and at the end whether the lag is flat.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from benchmarks.streams.parts import Parts, cpu_seconds, metrics_of, parts, resident_bytes, summed
 
 EVERY_SECONDS = 15.0
+FRAMES = "ridgeline_stream_frames_total"
 
 
 def lag_of(running: Parts) -> tuple[float, float, float]:
@@ -70,8 +72,14 @@ def main() -> None:
         time.sleep(10)  # until partitions are assigned and the code is loaded
         bare = sum(resident_bytes(worker.process) for worker in running.workers)
         command = [sys.executable, "-m", "benchmarks.streams.load", running.servers]
-        arguments = [gpus, seconds, "--live", f"--families={families}"]
+        tape = running.folder / "tape"
+        tape.mkdir()
+        arguments = [gpus, seconds, f"--tape={tape}", f"--families={families}"]
         with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE) as load:
+            while not sum(worker.metric(FRAMES) for worker in running.workers):
+                time.sleep(0.5)
+                if load.poll() is not None:
+                    sys.exit("nothing was sent")
             lags = watch(running, load, bare)
             sent = json.loads((load.stdout.read() if load.stdout else b"") or b"{}")
     half = np.array(lags[len(lags) // 4 :])
