@@ -92,6 +92,11 @@ PAUSED = Measure(
     worse_with_load=True,
     money_follows=True,
 )
+MEASURES = (
+    *(TTFT, TPOT, QUEUE, POWER, IDLE, SPEED, PROMPTS, PAUSED),
+    *(_heat(by) for by in _BY.values()),
+)
+"""Every metric that is ever read."""
 
 
 def measures(advice: Advice) -> tuple[Measure, ...]:

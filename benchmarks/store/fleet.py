@@ -1,7 +1,7 @@
 """A store with the rows of a large fleet, made by the engine itself, for timing queries.
 
-Columns that no dashboard and no fact reads stay constant: a column that is not read costs a query
-nothing. The values are uniform noise, which compresses worse than telemetry.
+The newest steps are inserted one by one, so that a query meets parts that are not merged yet. The
+values are uniform noise, which compresses worse than telemetry.
 """
 
 from __future__ import annotations
@@ -20,22 +20,11 @@ GPUS_PER_NODE = 8
 NODES_PER_RACK = 4
 RACKS_PER_LOOP = 8
 POOLS = ("decode", "prefill", "decode", "training")
-USED: Mapping[str, tuple[str, ...]] = {
-    "gpu": (
-        *(f"{n}_util_ratio_avg" for n in ("dram", "tensor", "sm")),
-        *("power_watts_avg", "power_limit_watts_avg", "sm_clock_mhz_avg", "sm_clock_max_mhz_avg"),
-        *("temperature_celsius_max", "memory_temperature_celsius_max"),
-        "tlimit_margin_celsius_min",
-        *(f"throttle_{n}_ns_inc" for n in ("power", "thermal", "sw_thermal", "hw_thermal")),
-        "throttle_power_brake_ns_inc",
-    ),
-    "fabric": (
-        "link_rate_bits_per_second_avg",
-        *(f"{n}_inc" for n in ("tx_bytes", "rx_bytes", "ecn_marked_packets", "cnp_sent")),
-        *(f"{n}_inc" for n in ("cnp_handled", "rx_discards", "tx_discards", "out_of_sequence")),
-        *(f"{n}_inc" for n in ("out_of_buffer", "tx_wait_ticks", "pfc_rx_pause_us")),
-    ),
-}
+RECENT_STEPS = {10: 30, 60: 15, HOUR_S: 24}
+"""Newest steps of a table, by its step in s, that are inserted one by one, as a worker does."""
+COLLECTORS = ("infiniband", "netdev", "nvml", "serving", "sensors")
+TOPICS = tuple(f"telemetry.{family}.v1" for family in SCHEMAS)
+WORKERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,24 +65,88 @@ class Fleet:
         )
 
 
-def fill(store: Store, fleet: Fleet, spans: Mapping[str, int]) -> None:
-    """Insert inventory, and rows of every family.
+def fill(store: Store, fleet: Fleet, spans: Mapping[str, int], used: frozenset[str]) -> None:
+    """Insert inventory, rows of every family, and what Ridgeline says of itself.
 
     Args:
         store: Migrated and empty.
         fleet: What stands there.
         spans: Seconds of rows by table suffix, before `fleet.now_s`.
+        used: Columns that statements read; the others stay constant, which costs a query nothing.
     """
     store.insert_events(list(fleet.inventory()))
+    reports(store, fleet)
     for schema in SCHEMAS.values():
         store._connection.command(rollup.places_sql(schema), "places")  # noqa: SLF001 - a benchmark
         for suffix, span in spans.items():
             start = time.perf_counter()
-            _fill(store, schema, suffix, fleet.now_s, span)
+            _fill(store, schema, suffix, fleet.now_s, span, used)
             print(f"  {schema.family}_{suffix}: {time.perf_counter() - start:.1f} s", flush=True)
 
 
-def _fill(store: Store, schema: Schema, suffix: str, now_s: int, span: int) -> None:
+def reports(store: Store, fleet: Fleet) -> None:
+    """A day of the workers' reports, an hour of the collectors', two thousand detections."""
+    last = fleet.now_s
+    topics, collectors = (
+        ", ".join(f"'{name}'" for name in names) for names in (TOPICS, COLLECTORS)
+    )
+    at = f"toDateTime64({last} - 10 * t.number, 3, 'UTC')"
+    for table, columns, sql in (
+        (
+            "pipeline_health",
+            "topic, worker, ts, seconds, partitions, devices, lag_frames, frames, samples",
+            (
+                f"SELECT arrayJoin([{topics}]), concat('worker', toString(w.number)), {at}, 10, 8,"
+                f" 1000, rand32() % 100, 1000, 10000 FROM numbers({DAY_S // 10}) AS t"
+                f" CROSS JOIN numbers({WORKERS}) AS w"
+            ),
+        ),
+        (
+            "collector_health",
+            "node, host, collector, ts, success, duration_seconds, rows",
+            (
+                f"SELECT n.node, n.host, arrayJoin([{collectors}]), {at}, 1, rand32() / 4294967296, 64"
+                f" FROM numbers({HOUR_S // 10}) AS t"
+                " CROSS JOIN (SELECT DISTINCT node, host FROM inventory FINAL) AS n"
+            ),
+        ),
+    ):
+        sql = f"INSERT INTO {table} ({columns}) {sql}"  # noqa: PLW2901 - the whole statement
+        store._connection.command(sql, table)  # noqa: SLF001 - a benchmark
+    gpus = (item for item in fleet.inventory() if item.kind == "gpu")
+    found = [_found(item, number, last) for number, item in zip(range(2000), gpus, strict=False)]
+    store.insert_events(found)
+
+
+def _found(item: events.InventoryItem, number: int, now_s: int) -> events.Detection:
+    return events.Detection(
+        id=f"{number:016x}",
+        detector="roofline",
+        condition="bandwidth_bound",
+        state=events.EpisodeState.OPEN if number % 4 == 0 else events.EpisodeState.CLOSED,
+        severity=events.Severity.INFO,
+        node=item.node,
+        device=item.device,
+        subject=f"{item.host} {item.name}",
+        opened_ms=(now_s - 3600) * 1000,
+        updated_ms=(now_s - number) * 1000,
+        summary="HBM is busy and the tensor cores are not",
+    )
+
+
+def cuts(step: int, last: int, span: int) -> Iterator[tuple[int, int]]:
+    """Inserts (start, seconds) of a table: long ones, then the newest steps each for itself."""
+    recent = last - min(span, RECENT_STEPS[step] * step)
+    part = {10: 600, 60: HOUR_S * 6, HOUR_S: DAY_S * 10}[step]
+    for start in range(last - span, recent, part):
+        yield start, min(part, recent - start)
+    for start in range(recent, last, step):
+        yield start, step
+
+
+def _fill(  # noqa: PLR0917 - private
+    store: Store, schema: Schema, suffix: str, now_s: int, span: int, used: frozenset[str]
+) -> None:
     *level, rows_of = suffix.split("_")
     step, place = {"windows": 10, "1m": 60, "1h": HOUR_S}[rows_of], bool(level)
     devices = f"SELECT device, node FROM inventory FINAL WHERE kind = '{KIND[schema.family]}'"
@@ -104,7 +157,6 @@ def _fill(store: Store, schema: Schema, suffix: str, now_s: int, span: int) -> N
             f" WHERE kind = '{KIND[schema.family]}' AND {of_pool}"
         )
     fields = [f.name for f in schema.window_fields]
-    used = set(USED.get(schema.family, fields))
     values = []
     for number, f in enumerate(schema.window_fields):
         if f.numpy == "<u4":
@@ -115,13 +167,12 @@ def _fill(store: Store, schema: Schema, suffix: str, now_s: int, span: int) -> N
             values.append("0")
     names = ["window_start", "node", "device", "samples", *fields, *(["devices"] if place else [])]
     last = now_s // step * step
-    part = min(span, {10: 600, 60: HOUR_S * 6, HOUR_S: DAY_S * 10}[step])  # inserts that overlap
-    for start in range(last - span, last, part):
+    for start, length in cuts(step, last, span):
         store._connection.command(  # noqa: SLF001 - a benchmark
             f"INSERT INTO {schema.family}_{suffix} ({', '.join(names)})\n"
             f"SELECT toDateTime64({start} + {step} * t.number, 3, 'UTC'), node, device,"
             f" {step}, {', '.join(values)}{', 8' if place else ''}\n"
-            f"FROM numbers({part // step}) AS t CROSS JOIN ({devices}) AS d\n"
+            f"FROM numbers({length // step}) AS t CROSS JOIN ({devices}) AS d\n"
             "SETTINGS max_partitions_per_insert_block = 0",
             suffix,
         )

@@ -1,11 +1,12 @@
-"""Time of every panel, variable and fact on the rows of a large fleet, through the real client.
+"""Time of everything in `statements` on the rows of a large fleet, through the real client.
 
 Usage: `python -m benchmarks.store.queries [gpus] [repeats] [folder]`. Fills a store of its own
-(about 8 GB at 10,000 GPUs, removed afterwards; a named folder is kept, and used again when it is
+(about 9 GB at 10,000 GPUs, removed afterwards; a named folder is kept, and used again when it is
 there): 30 days of hours, one day of minutes, an hour of base windows. Prints of each statement the
 store's CPU time, p50 and p95 of the clock and the rows that the index leaves to be read, the
 slowest last, with the load of the machine: where that is above the number of cores, the CPU time
-says more than the clock.
+says more than the clock. A panel's time ends with the last byte of its answer, as it is Grafana
+that reads it; that of the advisor with the value its rules get.
 """
 
 from __future__ import annotations
@@ -16,18 +17,16 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from advisor import facts, state
-from advisor.facts import Span
+from benchmarks.store import statements
 from benchmarks.store.fleet import DAY_S, HOUR_S, Fleet, fill
-from dashboards import sql
-from dashboards.build import documents
+from benchmarks.store.statements import Call
 from ridgeline.local import broker
 from ridgeline.local.process import Process, wait_until
 from ridgeline.settings import StoreSettings
@@ -44,7 +43,7 @@ SPANS = {
     "pools_1m": DAY_S,
     "windows": HOUR_S,
 }
-POINTS = 1000  # of a panel's width
+CHOSEN: tuple[dict[str, str], ...] = ({}, {"node": "node00100"}, {"rack": "rack0025"})
 AIM_MS = 100.0
 
 
@@ -56,43 +55,6 @@ def gateway(folder: Path) -> tuple[Process, str]:
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: answers_http(f"{url}/ping"), process, 60)
     return process, url
-
-
-def panels(store: Store, now_s: int, **one: str) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Every statement of the dashboards over 15 minutes, a day and 30 days.
-
-    `one` names the node or the rack that is chosen.
-    """
-    for name, span in (("15 min", 900), ("1 day", DAY_S), ("30 days", 30 * DAY_S)):
-        chosen: dict[str, Any] = dict.fromkeys(("pool", "rack", "node"))
-        chosen |= {key: [value] for key, value in one.items()} | {"rows": "auto"}
-        ask = partial(_rows, store, now_s, span, chosen)
-        for table in ("resolution", "detail", "fleet"):
-            chosen[table] = ask(getattr(sql, table.upper()))[0][table]
-        for uid, document in documents().items():
-            for panel in document["panels"]:
-                for target in panel.get("targets") or ():
-                    title = f"{uid.removeprefix('ridgeline-')}: {panel['title']}"
-                    yield f"{name} {chosen['resolution']} {title}", partial(ask, target["rawSql"])
-        for variable in documents()["ridgeline-overview"]["templating"]["list"]:
-            if variable["type"] == "query":
-                yield f"{name} ${variable['name']}", partial(ask, variable["query"]["rawSql"])
-
-
-def _rows(store: Store, now_s: int, span: int, chosen: dict[str, Any], text: str) -> Any:
-    interval = max(10, span // POINTS)
-    rendered = sql.render(text, now_s - span, now_s, chosen, interval)
-    return store._connection.rows(rendered)  # noqa: SLF001 - as Grafana: without our settings
-
-
-def advice(store: Store, now_s: int) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Every fact and every query of the console."""
-    span = Span(now_ms=now_s * 1000, history_ms=900_000)
-    for name, query in facts.QUERIES:
-        yield f"fact {name}", partial(query, store, span)
-    none = facts.Facts(now_ms=span.now_ms)
-    yield "console nodes", lambda: state.nodes(store, span, none)
-    yield "console detections", lambda: state.recent_detections(store, span.now_ms)
 
 
 class Recording(Connection):
@@ -117,7 +79,12 @@ class Recording(Connection):
         self.asked.append((sql, parameters, settings))
         return super().rows(sql, parameters, settings, subject)
 
-    def rows_read(self, call: Callable[[], Any]) -> int:
+    def answer(self, sql: str) -> int:
+        """Bytes of the answer of a SELECT as Grafana asks it: without settings of ours."""
+        self.asked.append((sql, None, None))
+        return len(self._client.raw_query(sql, fmt="Native"))
+
+    def rows_read(self, call: Call) -> int:
         """Rows in the stretches that the index leaves to a call's statements."""
         self.asked.clear()
         call()
@@ -127,12 +94,11 @@ class Recording(Connection):
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU time a process has used: the clock that Linux keeps of it."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
-def measure(call: Callable[[], Any], repeats: int, pid: int) -> tuple[float, float, float]:
+def measure(call: Call, repeats: int, pid: int) -> tuple[float, float, float]:
     """CPU time, median and 95th percentile of a call, in ms, after one call to warm up."""
     call()
     took, used = [], cpu_seconds(pid)
@@ -158,7 +124,7 @@ def main() -> None:
         store.migrate()
         if not filled.exists():
             now_s = int(time.time()) // HOUR_S * HOUR_S
-            fill(store, Fleet(gpus=gpus, now_s=now_s), SPANS)
+            fill(store, Fleet(gpus=gpus, now_s=now_s), SPANS, statements.words(now_s))
             filled.write_text(str(now_s), encoding="ascii")
         merged(store)
         report(store, connection, int(filled.read_text(encoding="ascii")), repeats, process.pid)
@@ -175,21 +141,21 @@ def merged(store: Store) -> None:
         time.sleep(1)
 
 
+def asked(store: Store, connection: Recording, now_s: int) -> Iterator[tuple[str, Call]]:
+    """Every statement by name: panels of the fleet, of one node, of one rack; the advisor's."""
+    for chosen in CHOSEN:
+        of = "".join(f"one {name} " for name in chosen)
+        for span_name, span_s in statements.RANGES:
+            for title, sql in statements.rendered(connection.rows, now_s, span_s, chosen):
+                yield f"{of}{span_name} {title}", partial(connection.answer, sql)
+    yield from statements.advisor(store, now_s)
+
+
 def report(store: Store, connection: Recording, now_s: int, repeats: int, pid: int) -> None:
     """One line a statement."""
-    one = {"node": "node00100", "rack": "rack0025"}
-    everything = [
-        *panels(store, now_s),
-        *(
-            (f"one {k} {n}", call)
-            for k, v in one.items()
-            for n, call in panels(store, now_s, **{k: v})
-        ),
-        *advice(store, now_s),
-    ]
     lines = [
         (*measure(call, repeats, pid), connection.rows_read(call), name)
-        for name, call in everything
+        for name, call in asked(store, connection, now_s)
     ]
     print("     cpu      p50      p95 ms       rows")
     for cpu, p50, p95, rows, name in sorted(lines, key=lambda line: line[2]):
