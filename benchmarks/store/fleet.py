@@ -105,7 +105,8 @@ def reports(store: Store, fleet: Fleet) -> None:
             "collector_health",
             "node, host, collector, ts, success, duration_seconds, rows",
             (
-                f"SELECT n.node, n.host, arrayJoin([{collectors}]), {at}, 1, rand32() / 4294967296, 64"
+                f"SELECT n.node, n.host, arrayJoin([{collectors}]), {at}, 1,"
+                " rand32() / 4294967296, 64"
                 f" FROM numbers({HOUR_S // 10}) AS t"
                 " CROSS JOIN (SELECT DISTINCT node, host FROM inventory FINAL) AS n"
             ),
