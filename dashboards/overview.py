@@ -152,7 +152,7 @@ def _heat(board: builders.Dashboard) -> builders.Dashboard:
         "Heat": f"{rate('throttle_thermal_ns_inc')} / 1e9",
         "Power brake": f"{rate('throttle_power_brake_ns_inc')} / 1e9",
     }
-    margin = smallest("tlimit_margin_celsius_min")
+    margin = "tlimit_margin_celsius_min"
     return (
         board.with_row(builders.Row("Heat and power limits"))
         .with_panel(
@@ -183,7 +183,7 @@ def _heat(board: builders.Dashboard) -> builders.Dashboard:
         .with_panel(
             series(
                 "Smallest margin to the thermal limit",
-                by_time("gpu", "gpu", {"margin": margin}, label="rack", lowest=margin),
+                by_time("gpu", "gpu", {"margin": smallest(margin)}, label="rack", lowest=margin),
                 "celsius",
                 f"T.Limit margin of the worst GPU of a rack, the {MOST_SERIES} racks nearest the"
                 " limit in this range; 0 is the limit.",

@@ -105,20 +105,23 @@ def picked(kind: str, *, pool: str = "", table: str = "resolution") -> str:
         host = [chosen("node", "host")]
     summed = f"position('${{{table}}}', '_') > 0"  # so that only one of the two is read
     return (
-        "WITH picked AS (\n    SELECT device, pool, rack, cooling_loop, rail\n"
+        "WITH picked AS (\n    SELECT node, device, pool, rack, cooling_loop, rail\n"
         f"    FROM inventory FINAL\n    WHERE NOT {summed} AND {' AND '.join(where + host)}\n"
-        "    UNION ALL\n    SELECT device, pool, rack, cooling_loop, rail\n"
+        "    UNION ALL\n    SELECT 0 AS node, device, pool, rack, cooling_loop, rail\n"
         f"    FROM places FINAL\n    WHERE {summed} AND {' AND '.join(where)}\n)\n"
     )
 
 
 def telemetry(family: str, table: str = "resolution") -> str:
     """FROM and WHERE of the chosen devices' rows in the time range, each with where it is."""
+    return f"FROM {family}_${{{table}}} AS w FINAL\nINNER JOIN picked USING (device)\n{_where()}"
+
+
+def _where() -> str:
     return (
-        f"FROM {family}_${{{table}}} AS w FINAL\nINNER JOIN picked USING (device)\n"
         "WHERE $__timeFilter(window_start)"
         f" AND ('{ALL}' IN (${{node:singlequote}}) AND '{ALL}' IN (${{rack:singlequote}}) OR"
-        " device IN (SELECT device FROM picked))"
+        " (w.node, device) IN (SELECT node, device FROM picked))"
     )
 
 
@@ -139,20 +142,24 @@ def by_time(
         values: Column name to aggregate expression.
         label: Column of `picked` to split by, named `series`; empty: one series a value.
         pool: Only this pool, whatever is chosen.
-        lowest: Only the `MOST_SERIES` labels where this expression is smallest in the whole range.
+        lowest: Only the `MOST_SERIES` labels where this column is smallest in the whole range.
     """
     lines = ",\n    ".join(f'{expression} AS "{name}"' for name, expression in values.items())
     split = f"if({label} = '', 'unknown', {label}) AS series, " if label else ""
     keys = "time, series" if label else "time"
     table = "detail" if label in _DETAILED else "resolution"
     head, source = picked(kind, pool=pool, table=table), telemetry(family, table)
-    if lowest:
+    if lowest:  # devices are folded before they meet their labels: a join of every row costs more
         head = (
-            f"{head.rstrip()},\nlowest AS (\n    SELECT device FROM picked WHERE {label} IN (\n"
-            f"        SELECT {label} {source}\n        GROUP BY {label} HAVING isFinite({lowest})\n"
-            f"        ORDER BY {lowest} LIMIT {MOST_SERIES}\n    )\n)\n"
+            f"{head.rstrip()},\nlowest AS (\n    SELECT node, device FROM picked\n"
+            f"    WHERE {label} IN (\n        SELECT {label} FROM (\n"
+            f"            SELECT device, {smallest(lowest)} AS least\n"
+            f"            FROM {family}_${{{table}}} AS w FINAL\n            {_where()}\n"
+            "            GROUP BY device\n        ) AS d INNER JOIN picked USING (device)\n"
+            f"        WHERE isFinite(least) GROUP BY {label}\n"
+            f"        ORDER BY min(least) LIMIT {MOST_SERIES}\n    )\n)\n"
         )
-        source += "\n    AND device IN (SELECT device FROM lowest)"
+        source += "\n    AND (w.node, device) IN (SELECT node, device FROM lowest)"
     return (
         f"{head}SELECT\n    {TIME},\n    {split}{lines}\n{source}\nGROUP BY {keys}\nORDER BY {keys}"
     )

@@ -6,8 +6,12 @@ test compares the two. A cluster's tables are written from the same definitions.
 Rows lie by a stretch of time, then by device: a question about the last minutes opens the last
 stretch, and within a stretch each device's values still lie side by side, which is what makes them
 small (docs/decisions/004-codecs-and-sort-order.md). Minutes are asked for both ways, the last ones
-of all devices and a day of a few: longer stretches, smaller granules. Pools are few and always read
-whole: theirs lie by time, so that a new hour never has to be merged with the old ones to be read.
+of all devices and a day of one node: theirs lie by node within a stretch, in small granules. Places
+are asked for one rack at a time as well: small granules too. Pools are few and always read whole:
+theirs lie by time, so that a new hour never has to be merged with the old ones to be read.
+
+A device's id is made of its host's name (`ridgeline.ids`), so it never changes its node, and rows
+of one device and minute replace each other though the node is in the key.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ _DAY, _MONTH = "toDate({t})", "toYYYYMM({t})"
 _STRETCH = "toStartOfInterval(window_start, toIntervalSecond({}))"
 # the primary index takes a condition on the time for its last column and leaves nothing out
 _BY_TIME = ("INDEX by_time window_start TYPE minmax GRANULARITY 1",)
+_PICKED_FROM = ("1m", "places_1m", "places_1h")
 _DEVICE_COUNT = "devices UInt32 ALIAS 1"  # so that a device is read like a place of one
 _FOLDED = "windows UInt32 DEFAULT {} CODEC(T64, ZSTD(1))"
 _PLACE_COLUMNS = (
@@ -48,15 +53,16 @@ class Table:
     order: tuple[str, ...]
     shard: str = "cityHash64(device)"
     indices: tuple[str, ...] = ()
-    granule: int = 8192
+    small: bool = False
+    """Whether a few devices are picked out of many: small granules and compressed blocks."""
 
     def create(self) -> str:
         """CREATE TABLE statement."""
         columns = ",\n    ".join((*self.columns, *self.indices))
         partition = f"PARTITION BY {self.partition}\n" if self.partition else ""
         settings = "\nSETTINGS ttl_only_drop_parts = 1" if self.partition else ""
-        if self.granule != 8192:
-            settings += f", index_granularity = {self.granule}"
+        if self.small:
+            settings += ", index_granularity = 1024, min_compress_block_size = 16384"
         return (
             f"CREATE TABLE IF NOT EXISTS {self.name} (\n    {columns}\n)\nENGINE = {self.engine}\n"
             f"{partition}ORDER BY ({', '.join(self.order)}){settings}"
@@ -76,7 +82,7 @@ def _family(schema: Schema) -> tuple[Table, ...]:
     minute, hour = ((*window, _DEVICE_COUNT, _FOLDED.format(n)) for n in (6, 360))
     more, newer = "ReplacingMergeTree(samples)", "ReplacingMergeTree(rebuilt)"
     start = "window_start"
-    ten_minutes, half_hour, six_hours = (_STRETCH.format(n) for n in (600, 1800, 21_600))
+    ten_minutes, six_hours = (_STRETCH.format(n) for n in (600, 21_600))
 
     def table(
         suffix: str, columns: tuple[str, ...], engine: str, partition: str, *order: str
@@ -88,13 +94,13 @@ def _family(schema: Schema) -> tuple[Table, ...]:
             partition=partition,
             order=order,
             indices=_BY_TIME if order[0].startswith("toStartOf") else (),
-            granule=4096 if suffix == "1m" else 8192,
+            small=suffix in _PICKED_FROM,
         )
 
     day, month = _DAY.format(t=start), _MONTH.format(t=start)
     return (
         table("windows", base, "ReplacingMergeTree", day, ten_minutes, "device", start),
-        table("1m", minute, more, day, half_hour, "device", start),
+        table("1m", minute, more, day, ten_minutes, "node", "device", start),
         table("1h", hour, more, month, "device", start),
         table("places_1m", place, newer, day, six_hours, "device", start),
         table("places_1h", place, newer, month, "device", start),

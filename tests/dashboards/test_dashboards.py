@@ -78,6 +78,7 @@ def rows_of(schema: Schema, device: int) -> np.ndarray:
     """Ten minutes of windows, with a row of nothing but missing values among them."""
     rows = np.zeros(60, dtype=schema.window_dtype)
     rows["window_start"] = (START_S + 10 * np.arange(60)) * 1000
+    rows["node"] = 9
     rows["device"] = device
     rows["samples"] = 10
     for f in schema.window_fields:
