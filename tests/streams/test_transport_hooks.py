@@ -1,4 +1,4 @@
-"""Pins the private hooks of faust-streaming that the batch transport rests on."""
+"""Pins the private hooks of faust-streaming and aiokafka that the batch transport rests on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.consumer import Consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
+from faust.types import TP
 
-from streams.transport import FETCH_WAIT_MS, BatchConsumer, ConsumerThread, as_one
+from streams.transport import FETCH_WAIT_MS, BareRecords, BatchConsumer, ConsumerThread, as_one
 
 HOOKS = {
     "_getmany": ["self", "active_partitions", "timeout"],
@@ -47,8 +51,6 @@ def test_a_batch_carries_the_last_offset() -> None:
     """So that Faust's read position is right."""
     records = [
         SimpleNamespace(
-            topic="t",
-            partition=1,
             offset=n,
             timestamp=5,
             timestamp_type=kind,
@@ -59,7 +61,7 @@ def test_a_batch_carries_the_last_offset() -> None:
         for n, kind in ((7, 0), (9, 1))
     ]
 
-    one = as_one(records)
+    one = as_one(TP("t", 1), records)
 
     assert (9, 1, 2) == (one.offset, one.partition, len(one.value.messages))
     assert [1000, 5] == one.value.clocks_ms(1000).tolist()
@@ -72,10 +74,34 @@ async def test_an_empty_fetch_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -
         "_create_worker_consumer",
         lambda *_: AIOKafkaConsumer(fetch_max_wait_ms=1500),
     )
+    monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)  # put back after
     thread = ConsumerThread.__new__(ConsumerThread)
 
     consumer = thread._create_worker_consumer(None)
 
     assert consumer._fetch_max_wait_ms == FETCH_WAIT_MS
+    assert fetcher.PartitionRecords is BareRecords
+    assert " PartitionRecords(" in inspect.getsource(fetcher.Fetcher._proc_fetch_request)
     assert "self._fetch_max_wait_ms" in inspect.getsource(AIOKafkaConsumer.start)
     assert "_create_worker_consumer" in inspect.getsource(AIOKafkaConsumerThread)
+
+
+def test_bare_records_say_what_aiokafka_s_own_do() -> None:
+    """All that a batch is asked for, of records with and without headers, key and value."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 2**20)
+    builder.append(0, 1_000, b"key", b"value", [("schema", b"gpu/1"), ("none", b"")])
+    builder.append(1, 2_000, None, None, [])
+    builder.append(2, 3_000, b"", b"", [])
+    body = bytes(builder.build())
+
+    def read(kind: type) -> list[tuple[object, ...]]:
+        records = kind(TP("t", 0), MemoryRecords(body), [], 1, None, None, True, "read_uncommitted")
+        return [
+            (r.offset, r.timestamp, r.timestamp_type, r.key, r.value, tuple(r.headers))
+            for r in records
+        ]
+
+    bare = read(BareRecords)
+
+    assert [1, 2] == [offset for offset, *_ in bare]
+    assert read(fetcher.PartitionRecords) == bare
