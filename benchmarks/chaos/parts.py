@@ -17,6 +17,10 @@ from ridgeline.local.process import Process, wait_until
 from ridgeline.settings import KafkaSettings, StoreSettings, StreamsSettings
 
 PARTITIONS = 3
+READY = "processing"
+"""What a worker logs once it reads."""
+_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""A broker that lives for minutes: starting costs more than slow code."""
 SETTINGS = StreamsSettings(
     app_id="chaos",
     idle_seconds=2,
@@ -71,20 +75,43 @@ class Part:
 
 
 class Parts:
-    """Broker, store gateway and workers of one run in a folder of their own."""
+    """Broker and store gateway of a series in a folder of their own; the workers of one run."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path) -> None:
         kafka_port, store_port = broker.free_port(), broker.free_port()
         self.kafka = KafkaSettings(servers=f"127.0.0.1:{kafka_port}", partitions=PARTITIONS)
         self.store = StoreSettings(url=f"http://127.0.0.1:{store_port}", database="chaos")
-        self.calm = folder / "calm"
-        self._folder, self._seed = folder, seed
-        self.broker = Part("broker", apache.command(kafka_port, folder), folder / "broker.log")
+        self.folder = self._home = folder
+        self._seed = 0
+        self.broker = Part(
+            "broker",
+            apache.command(kafka_port, folder),
+            folder / "broker.log",
+            {"JAVA_TOOL_OPTIONS": _JAVA},
+        )
         gateway = [sys.executable, "-m", "ridgeline.local.gateway", f"--port={store_port}"]
         self.gateway = Part(
             "gateway", [*gateway, f"--path={folder / 'store'}"], folder / "gateway.log"
         )
         self.workers: list[Part] = []
+
+    def begin(self, seed: int) -> None:
+        """No workers, a database and a folder of its own for a run; it is calm."""
+        self._seed, self.workers = seed, []
+        self.store = self.store.model_copy(update={"database": f"chaos{seed}"})
+        self.folder = self._home / f"run{seed}"
+        self.folder.mkdir()
+        self.calm.touch()
+
+    @property
+    def calm(self) -> Path:
+        """While this exists nothing happens inside the workers."""
+        return self.folder / "calm"
+
+    @property
+    def struck(self) -> Path:
+        """What happened inside the workers, a line each."""
+        return self.folder / "struck"
 
     def start(self) -> None:
         """Start broker and gateway; returns when they answer."""
@@ -121,18 +148,34 @@ class Parts:
             "RIDGELINE_STORE_URL": self.store.url,
             "RIDGELINE_STORE_DATABASE": self.store.database,
             "RIDGELINE_STREAMS_INSTANCE": f"worker{number}",
-            "RIDGELINE_STREAMS_DATA_DIR": str(self._folder / f"data{number}"),
+            "RIDGELINE_STREAMS_APP_ID": self.store.database,
+            "RIDGELINE_STREAMS_DATA_DIR": str(self.folder / f"data{number}"),
             "CHAOS_SEED": f"{self._seed}/{number}",
             "CHAOS_CALM": str(self.calm),
+            "CHAOS_STRUCK": str(self.struck),
         }
         command = [sys.executable, "-m", "benchmarks.chaos.worker"]
-        part = Part(f"worker{number}", command, self._folder / f"worker{number}.log", env)
+        part = Part(f"worker{number}", command, self.folder / f"worker{number}.log", env)
         self.workers.append(part)
         part.start()
         return part
 
+    def await_workers(self) -> None:
+        """Wait until the workers read."""
+        for worker in self.workers:
+            if worker.process is not None:
+                wait_until(lambda: READY in worker.text(), worker.process, 120)  # noqa: B023 - at once
+
+    def end(self) -> None:
+        """Kill the workers."""
+        for worker in self.workers:
+            worker.wanted = False
+            worker.signal(signal.SIGCONT)
+            worker.kill()
+
     def stop(self) -> None:
         """Kill everything."""
-        for part in (*self.workers, self.gateway, self.broker):
+        self.end()
+        for part in (self.gateway, self.broker):
             part.signal(signal.SIGCONT)
             part.kill()

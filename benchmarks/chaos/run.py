@@ -7,18 +7,20 @@ import contextlib
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from benchmarks.chaos import offline, scenario
 from benchmarks.chaos.parts import PARTITIONS, SETTINGS, Part, Parts
-from ridgeline.errors import Reject, Retry
+from ridgeline.errors import Retry
 from ridgeline.events import Detection, InventoryItem
 from ridgeline.frames import watermark_headers
 from ridgeline.ids import node_key
@@ -44,6 +46,7 @@ class Result:
 
     seed: int
     faults: list[str] = field(default_factory=list)
+    inside: dict[str, int] = field(default_factory=dict)
     lives: int = 0
     rows: int = 0
     episodes: int = 0
@@ -53,9 +56,9 @@ class Result:
 
 
 @contextmanager
-def running(folder: Path, seed: int) -> Iterator[Parts]:
-    """Parts that are dead at the end."""
-    parts = Parts(folder, seed)
+def running(folder: Path) -> Iterator[Parts]:
+    """Broker and store for any number of runs; dead at the end."""
+    parts = Parts(folder)
     try:
         parts.start()
         yield parts
@@ -63,19 +66,25 @@ def running(folder: Path, seed: int) -> Iterator[Parts]:
         parts.stop()
 
 
-def run(seed: int, folder: Path, seconds: int = SECONDS, outage_seconds: float = 0.0) -> Result:
-    """Do it all; never raises for what the run is meant to find.
+def run(seed: int, parts: Parts, seconds: int = SECONDS, outage_seconds: float = 0.0) -> Result:
+    """Do it all, on topics and in a database that are new.
 
     Args:
         seed: Of samples, moments and faults.
-        folder: For everything that is written; it may be deleted afterwards.
+        parts: Broker and store; what one run leaves of them is what the next one begins with.
         seconds: Event time of the samples.
         outage_seconds: How long the broker is away in the middle; 0: only as the seed says.
     """
     began = time.monotonic()
     result = Result(seed)
-    with running(folder, seed) as parts:
+    parts.begin(seed)
+    try:
         asyncio.run(_play(parts, seed, seconds, outage_seconds, result))
+    finally:
+        parts.end()
+    if parts.struck.exists():
+        lines = parts.struck.read_text(encoding="utf-8").splitlines()
+        result.inside = dict(Counter(line.split()[0] for line in lines))
     result.seconds = round(time.monotonic() - began, 1)
     return result
 
@@ -84,15 +93,16 @@ async def _play(
     parts: Parts, seed: int, seconds: int, outage_seconds: float, result: Result
 ) -> None:
     chance = random.Random(seed)
-    await ensure_topics(parts.kafka)
+    await _renew_topics(parts)
     start_ms = int(time.time() - 7200) // 60 * 60_000
     items = scenario.inventory(start_ms)
-    parts.calm.touch()
-    parts.add_worker()
     await _introduce(parts, items)
-    parts.add_worker()
+    for _ in range(2):
+        parts.add_worker()
+    sent = scenario.messages(seed, start_ms, seconds)
+    await asyncio.to_thread(parts.await_workers)
     parts.calm.unlink()
-    fed = asyncio.create_task(_feed(parts, scenario.messages(seed, start_ms, seconds)))
+    fed = asyncio.create_task(_feed(parts, sent))
     nurse = asyncio.create_task(_nurse(parts))
     try:
         await _strike(parts, chance, result, seconds / SPEED)
@@ -115,25 +125,35 @@ async def _play(
     result.lives = sum(worker.lives for worker in parts.workers)
 
 
+async def _renew_topics(parts: Parts) -> None:
+    """Topics with nothing in them."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=parts.kafka.servers)
+    await admin.start()
+    try:
+        if old := [topic for topic in await admin.list_topics() if topic in BY_NAME]:
+            await admin.delete_topics(old)
+        for _ in range(100):
+            if not any(topic in BY_NAME for topic in await admin.list_topics()):
+                break
+            await asyncio.sleep(0.2)
+    finally:
+        await admin.close()
+    await ensure_topics(parts.kafka)
+
+
 async def _introduce(parts: Parts, items: Sequence[InventoryItem]) -> None:
+    """Have the store know the devices before their first sample; workers hear of them as well."""
+
+    def insert() -> None:
+        with contextlib.closing(Store.connect(parts.store)) as store:
+            store.migrate()
+            store.insert_events(items)
+
+    await asyncio.to_thread(insert)
     async with producer(parts.kafka) as to:
         for item in items:
             await to.send(INVENTORY.name, item.to_bytes(), key=item.device.to_bytes(8, "little"))
         await to.flush()
-    for _ in range(240):
-        with contextlib.suppress(Retry, Reject):
-            if len(await asyncio.to_thread(_query, parts, "SELECT 1 FROM inventory")) == len(items):
-                return
-        await asyncio.sleep(0.5)
-    raise RuntimeError(f"no inventory in the store: {parts.workers[0].text()[-3000:]}")
-
-
-def _query(parts: Parts, sql: str) -> list[dict[str, Any]]:
-    store = Store.connect(parts.store)
-    try:
-        return store.query(sql)
-    finally:
-        store.close()
 
 
 async def _feed(parts: Parts, sent: Sequence[scenario.Sent]) -> None:
@@ -250,11 +270,14 @@ async def _read(parts: Parts, topics: Sequence[str]) -> Logs:
     return out
 
 
-async def _compare(
-    parts: Parts, logs: Logs, items: Sequence[InventoryItem], result: Result
-) -> None:
-    """Wait until everything is as it has to be, or for long enough."""
-    want: dict[str, offline.Rows] = {}
+Rows = dict[str, offline.Rows]
+"""By table."""
+Letters = set[tuple[str, int, int]]
+"""Topic, partition and offset."""
+
+
+def _wanted(logs: Logs, items: Sequence[InventoryItem]) -> tuple[Rows, list[Detection], Letters]:
+    want: Rows = {}
     said = offline.detections(logs, items, CLOCK, Policy())
     for schema in SCHEMAS.values():
         mine = logs[schema.topic]
@@ -272,27 +295,33 @@ async def _compare(
         for m in messages
         if m.value == scenario.BROKEN
     }
+    return want, said, letters
+
+
+async def _compare(
+    parts: Parts, logs: Logs, items: Sequence[InventoryItem], result: Result
+) -> None:
+    """Wait until everything is as it has to be, or for long enough; then look again at the end."""
+    want, said, letters = await asyncio.to_thread(_wanted, logs, items)
     result.rows, result.episodes = sum(map(len, want.values())), len({d.id for d in said})
     end = time.monotonic() + SETTLE_SECONDS
-    for attempt in ("wait", "final"):
-        while True:
-            with contextlib.suppress(Retry):
-                result.differences = await asyncio.to_thread(
-                    _differences, parts, want, said, letters
-                )
-                if not result.differences:
-                    break
-            if time.monotonic() > end:
-                return
-            await asyncio.sleep(2)
-        if attempt == "wait":  # nobody may spoil it afterwards, not even on the way out
-            for worker in parts.workers:
-                worker.wanted = False
-                worker.signal(signal.SIGTERM)
-            for worker in parts.workers:
-                if worker.process is not None:
-                    await asyncio.to_thread(worker.process.wait, 20)
-            end = time.monotonic()
+
+    def differences(most: int | None) -> list[str]:
+        with contextlib.closing(Store.connect(parts.store)) as store:
+            return [*islice(_differences(store, want, said, letters), most)]
+
+    while time.monotonic() < end:
+        with contextlib.suppress(Retry):
+            if not await asyncio.to_thread(differences, 1):
+                break
+        await asyncio.sleep(1)
+    for worker in parts.workers:  # nobody may spoil it afterwards, not even on the way out
+        worker.wanted = False
+        worker.signal(signal.SIGTERM)
+    for worker in parts.workers:
+        if worker.process is not None:
+            await asyncio.to_thread(worker.process.wait, 20)
+    result.differences = await asyncio.to_thread(differences, None)
     events = await _read(parts, [DETECTIONS.name])
     found = [
         Detection.model_validate_json(m.value or b"")
@@ -311,26 +340,17 @@ def _spoken(said: Sequence[Detection], found: Sequence[Detection]) -> list[str]:
 
 
 def _differences(
-    parts: Parts,
-    want: dict[str, offline.Rows],
-    said: Sequence[Detection],
-    letters: set[tuple[str, int, int]],
-) -> list[str]:
-    out: list[str] = []
-    store = Store.connect(parts.store)
-    try:
-        for table, rows in want.items():
-            found = _stored(store, table, SCHEMAS[table.split("_")[0]])
-            out += [f"{table}: {line}" for line in offline.differences(rows, found)]
-        bodies = store.query("SELECT body FROM detections")
-        out += _episodes(said, [Detection.model_validate_json(row["body"]) for row in bodies])
-        kept = store.query("SELECT topic, partition, offset FROM dead_letters")
-        found_letters = [(row["topic"], row["partition"], row["offset"]) for row in kept]
-        if sorted(found_letters) != sorted(letters):
-            out.append(f"dead letters: want {sorted(letters)}, found {sorted(found_letters)}")
-    finally:
-        store.close()
-    return out
+    store: Store, want: Rows, said: Sequence[Detection], letters: Letters
+) -> Iterator[str]:
+    for table, rows in want.items():
+        found = _stored(store, table, SCHEMAS[table.split("_")[0]])
+        yield from (f"{table}: {line}" for line in offline.differences(rows, found))
+    bodies = store.query("SELECT body FROM detections")
+    yield from _episodes(said, [Detection.model_validate_json(row["body"]) for row in bodies])
+    kept = store.query("SELECT topic, partition, offset FROM dead_letters")
+    found_letters = [(row["topic"], row["partition"], row["offset"]) for row in kept]
+    if sorted(found_letters) != sorted(letters):
+        yield f"dead letters: want {sorted(letters)}, found {sorted(found_letters)}"
 
 
 def _stored(store: Store, table: str, schema: Schema) -> offline.Rows:

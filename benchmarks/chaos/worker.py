@@ -31,10 +31,11 @@ class Fate:
     Args:
         chance: Seeded.
         calm: While it exists, nothing.
+        struck: Gets a line for everything that happens.
     """
 
-    def __init__(self, chance: random.Random, calm: Path) -> None:
-        self._chance, self._calm = chance, calm
+    def __init__(self, chance: random.Random, calm: Path, struck: Path) -> None:
+        self._chance, self._calm, self._struck = chance, calm, struck
 
     def strike(self, what: str, *, may_fail: bool = True) -> None:
         """Perhaps die, perhaps fail."""
@@ -42,9 +43,15 @@ class Fate:
         if self._calm.exists():
             return
         if dice < KILL_SHARE:
+            self._note(f"kill {what}")
             os.kill(os.getpid(), signal.SIGKILL)
         if may_fail and dice < KILL_SHARE + FAIL_SHARE:
+            self._note(f"fail {what}")
             raise Retry(f"chaos: {what}")
+
+    def _note(self, line: str) -> None:
+        with self._struck.open("a", encoding="utf-8") as out:
+            out.write(f"{line}\n")
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """The call with something before and after it."""
@@ -62,7 +69,7 @@ class Fate:
 def main() -> None:
     """Run the worker under its fate."""
     chance = random.Random(os.environ["CHAOS_SEED"])
-    fate = Fate(chance, Path(os.environ["CHAOS_CALM"]))
+    fate = Fate(chance, *(Path(os.environ[name]) for name in ("CHAOS_CALM", "CHAOS_STRUCK")))
     for name in (*WRITES, *READS):
         setattr(Store, name, fate.around(getattr(Store, name)))
     publish, release = worker.publish, BatchConsumer.release

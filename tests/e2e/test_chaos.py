@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos.run import run
+from benchmarks.chaos.run import run, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
@@ -21,7 +21,8 @@ SEED = 42
 
 def test_killed_parts_change_no_row_and_no_episode(apache_kafka_home: Path, tmp_path: Path) -> None:
     """Broker, store and workers die and come back; all is as a plain computation says."""
-    result = run(SEED, tmp_path, seconds=60)
+    with running(tmp_path) as parts:
+        result = run(SEED, parts, seconds=60)
 
     assert [] == result.differences
     assert result.rows > 100
