@@ -56,8 +56,14 @@ def refreshed(old: Advice | None, new: Advice, now_ms: int) -> Advice | None:
 
 
 def stays_closed(old: Advice | None, new: Advice, now_ms: int) -> bool:
-    """Whether a person closed the same thing so lately that it is not to be said again."""
-    return old is not None and _closed_by_hand(old, now_ms) and not changed(old, new)
+    """Whether a person closed the same thing so lately that it is not to be said again.
+
+    What was done still shows in the history that conditions are judged over, less and less: until
+    it is measured, its numbers say nothing new.
+    """
+    if old is None or not _closed_by_hand(old, now_ms):
+        return False
+    return awaits_verification(old) or not changed(old, new)
 
 
 def _closed_by_hand(old: Advice, now_ms: int) -> bool:

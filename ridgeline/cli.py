@@ -53,24 +53,27 @@ def _look_at_local(wanted: bool | None) -> None:  # noqa: FBT001 - what the comm
         os.environ.update(environment(LocalSettings.load()))
 
 
-def _run_stack(kafka: str | None, extra: dict[str, str]) -> None:
+def _run_stack(kafka: str | None, extra: dict[str, str], *, operator: bool = False) -> None:
     from ridgeline.local.stack import Stack  # noqa: PLC0415 - needs the `local` extra
     from ridgeline.local.supervisor import PartFailed  # noqa: PLC0415 - likewise
 
     if kafka is not None:
         os.environ["RIDGELINE_LOCAL_KAFKA"] = kafka
     try:
-        asyncio.run(Stack(LocalSettings.load(), extra).run())
+        asyncio.run(Stack(LocalSettings.load(), extra, operator=operator).run())
     except PartFailed as error:
         _stop(str(error), 1)
 
 
 @app.command()
 def demo(kafka: Broker = None) -> None:
-    """Run the whole product on a simulated cluster until Ctrl-C."""
+    """Run the whole product on a simulated cluster until Ctrl-C.
+
+    A simulated operator follows the advice about cooling, so that its effect is measured.
+    """
     from ridgeline.local.stack import DEMO  # noqa: PLC0415 - needs the `local` extra
 
-    _run_stack(kafka, dict(DEMO))
+    _run_stack(kafka, dict(DEMO), operator=True)
 
 
 @app.command()

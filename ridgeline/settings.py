@@ -131,6 +131,9 @@ class CollectSettings(Settings):
     )
     scenario: str = Field("demo", description="simulator scenario: a name or a YAML file")
     speed: PositiveFloat = Field(1.0, description="simulated seconds a real second")
+    repairs_file: Path | None = Field(
+        None, description="simulator: file whose lines (`cooling loop-b`) end faults"
+    )
     metrics_port: int = Field(9401, ge=0, le=65535, description="own /metrics; 0: off")
 
     _lists = field_validator("collectors", "serving", mode="before")(_split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from advisor.catalog.cooling import BY_NAME
+from advisor.facts import Facts
 from advisor.models import cooling as model
 from advisor.models import headroom
 from advisor.models.cost import HOURS_PER_MONTH
@@ -16,6 +18,8 @@ from advisor.models.headroom import Headroom
 from advisor.models.interval import Interval
 from advisor.models.power import Phase
 from advisor.plan import cooling_tables as tables
+from advisor.plan import live
+from advisor.plan.inputs import live_facts
 from advisor.plan.options import Options, catalogued
 from advisor.plan.report import Report, Table
 from advisor.rules.pricing import Catalog, estimate
@@ -83,18 +87,33 @@ class CoolingOptions(Options):
     feed_kw: Annotated[float, Field(gt=0)] | None = Field(
         None, description="IT power the hall's feed carries"
     )
+    live: bool = Field(default=False, description="take racks and heat from the running store")
+    loop: str | None = Field(
+        None, description="with --live: cooling loop; default: the one with most throttling"
+    )
 
 
-def cooling(options: CoolingOptions) -> Report:
-    """Lost work and money, remedies, retrofit options, power headroom, PUE and TUE."""
+def cooling(options: CoolingOptions, seen: Facts | None = None) -> Report:
+    """Lost work and money, remedies, retrofit options, power headroom, PUE and TUE.
+
+    Args:
+        options: What was asked.
+        seen: Facts of the store, for `--live`; read when None.
+    """
+    measured = None
+    if options.live:
+        measured = live.heat_of(seen or live_facts(), options.loop)
+        options = options.with_measured(measured.options)
     technology = BY_NAME[options.technology]
     throttling = options.throttled_ratio > 0
     state = model.Loop(rack_kw=options.rack_kw, technology=technology)
+    if measured is not None:
+        state = replace(measured.state, rack_kw=options.rack_kw, technology=technology)
     remedies = model.remedies(state, throttling=throttling)
     over = model.over_density(options.rack_kw, technology)
     lost = lost_usd_per_month(options)
     offers = _offers(options)
-    forecast = _forecast(options)
+    forecast = _forecast(options, measured)
     return Report(
         command="cooling",
         answer=_answer(options, remedies, lost, forecast, over=over),
@@ -107,10 +126,10 @@ def cooling(options: CoolingOptions) -> Report:
             *_carbon(options),
         ),
         plots=tuple(tables.plots(options.rack_kw, forecast)),
-        numbers=_numbers(options, lost, forecast),
+        numbers=_numbers(options, lost, forecast) | (measured.numbers if measured else {}),
         refusals=_refusals(options, throttling=throttling, over=over),
-        warnings=_warnings(options, forecast),
-        sources=SOURCES,
+        warnings=(*_warnings(options, forecast), *(measured.warnings if measured else ())),
+        sources=(*((measured.origin,) if measured else ()), *SOURCES),
         versions={"cooling": model.VERSION, "headroom": headroom.VERSION},
     )
 
@@ -133,9 +152,12 @@ def _offers(options: CoolingOptions) -> tuple[model.Retrofit, ...]:
     return tuple(o for o in found if o.technology.name != options.technology)
 
 
-def _forecast(options: CoolingOptions) -> Headroom | None:
-    if options.power_history is None or options.feed_kw is None:
+def _forecast(options: CoolingOptions, measured: live.Heat | None) -> Headroom | None:
+    if options.feed_kw is None:
         return None
+    if options.power_history is None:
+        hourly = () if measured is None else measured.hall_watts_hourly
+        return headroom.headroom(np.array(hourly), options.feed_kw * 1000) if hourly else None
     try:
         watts = np.genfromtxt(options.power_history, dtype=np.float64)
     except (OSError, ValueError) as error:
@@ -200,7 +222,7 @@ def _warnings(options: CoolingOptions, forecast: Headroom | None) -> tuple[str, 
     said = []
     if options.power_history is not None and options.feed_kw is None:
         said.append("--power-history needs --feed-kw for a forecast")
-    elif options.power_history is not None and forecast is None:
+    elif options.feed_kw is not None and forecast is None:
         said.append(f"no forecast: fewer than {headroom.LEAST_DAYS} days of hourly readings")
     if options.retrofit_usd_per_kw is None:
         said.append(

@@ -10,9 +10,12 @@ from pydantic import AfterValidator, Field
 from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.fabric import FITS, PCIE, SAME_LINK, SETTINGS, Op
 from advisor.catalog.models import MODELS, Model
+from advisor.facts import Facts
 from advisor.models import collectives, fabric_choice, network
 from advisor.models.interval import Interval
 from advisor.models.network import Algorithm, Rails
+from advisor.plan import live
+from advisor.plan.inputs import live_facts
 from advisor.plan.options import AcceleratorName, Options, catalogued
 from advisor.plan.report import Mark, Plot, PlotKind, Report, Series, Table
 from advisor.rules.pricing import estimate
@@ -61,10 +64,21 @@ class NetworkOptions(Options):
     )
     ethernet_team: bool = Field(default=False, description="somebody tunes and watches RoCE")
     sharp: bool = Field(default=False, description="the InfiniBand offer has switches that reduce")
+    live: bool = Field(default=False, description="take nodes, GPUs and rails from the store")
+    pool: str | None = Field(None, description="with --live: pool; default: the largest")
 
 
-def plan_network(options: NetworkOptions) -> Report:
-    """Expected times by algorithm, tensor-parallel share by link, the fabric decision."""
+def plan_network(options: NetworkOptions, seen: Facts | None = None) -> Report:
+    """Expected times by algorithm, tensor-parallel share by link, the fabric decision.
+
+    Args:
+        options: What was asked.
+        seen: Facts of the store, for `--live`; read when None.
+    """
+    measured = None
+    if options.live:
+        measured = live.fabric_of(seen or live_facts(), options.pool)
+        options = options.with_measured(measured.options)
     times = _times(options)
     best = min(times, key=lambda a: times[a])
     slow = None if options.measured_ms is None else options.measured_ms / 1000 / times[best]
@@ -77,7 +91,7 @@ def plan_network(options: NetworkOptions) -> Report:
         ethernet_team=options.ethernet_team,
         sharp=options.sharp,
     )
-    fix = slow is not None and slow > SLOW_RATIO
+    fix = (slow is not None and slow > SLOW_RATIO) or (measured is not None and measured.congested)
     return Report(
         command="network",
         answer=_answer(options, best, times[best], slow, decision),
@@ -87,11 +101,13 @@ def plan_network(options: NetworkOptions) -> Report:
             _shares(options),
             _criteria(decision),
             *((_settings(),) if fix else ()),
+            *((measured.table,) if measured else ()),
         ),
         plots=(_plot(options),),
-        numbers=_numbers(times[best], decision),
+        numbers=_numbers(times[best], decision) | (measured.numbers if measured else {}),
         refusals=_refusals(slow, decision),
-        sources=SOURCES,
+        warnings=measured.warnings if measured else (),
+        sources=(*((measured.origin,) if measured else ()), *SOURCES),
         versions={
             "collectives": collectives.VERSION,
             "network": network.VERSION,

@@ -39,6 +39,12 @@ class Options(BaseModel):
             text = first["msg"].removeprefix("Value error, ")
             raise Misconfigured(option, f"{text} (found {first['input']!r})") from error
 
+    def with_measured(self, found: Mapping[str, Any]) -> Self:
+        """These options with what was measured wherever nothing was given."""
+        return self.model_copy(
+            update={k: v for k, v in found.items() if k not in self.model_fields_set}
+        )
+
 
 def option_name(field: str) -> str:
     """How a field is written on the command line."""

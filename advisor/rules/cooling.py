@@ -38,13 +38,11 @@ def _judge(
 ) -> Draft | None:
     loop = next((line for line in facts.loops if line.loop == gpus.group), None)
     racks = [r for r in facts.racks if r.loop == gpus.group]
-    found = [
-        f for f in facts.found if f.loop == gpus.group and f.detection.condition in _HOT_CONDITIONS
-    ]
+    found = found_hot(facts, gpus.group)
     conditions = {f.detection.condition for f in found}
-    state = _state(loop, racks, conditions)
+    state = state_of(loop, racks, conditions)
     remedies = model.remedies(state, throttling=True)
-    phase = _phase(found)
+    phase = phase_of(found)
     price = gpu_hour(accelerator_of(gpus), catalog, settings)
     lost = model.lost_work_ratio(gpus.thermal_ratio or 0.0, gpus.clock_ratio, phase)
     first = remedies[0]
@@ -80,7 +78,13 @@ def _judge(
     )
 
 
-def _phase(found: list[Found]) -> Phase | None:
+def found_hot(facts: Facts, loop: str) -> list[Found]:
+    """Open detections of heat on a loop."""
+    on_loop = (f for f in facts.found if f.loop == loop)
+    return [f for f in on_loop if f.detection.condition in _HOT_CONDITIONS]
+
+
+def phase_of(found: list[Found]) -> Phase | None:
     """The phase all throttled GPUs work on; None when mixed or not known."""
     pools = {f.detection.pool.value for f in found}
     one = pools.pop() if len(pools) == 1 else ""
@@ -130,7 +134,8 @@ def _needs(first: model.Remedy, racks: list[RackLoad], settings: AdvisorSettings
     )
 
 
-def _state(loop: LoopHeat | None, racks: list[RackLoad], conditions: set[str]) -> model.Loop:
+def state_of(loop: LoopHeat | None, racks: list[RackLoad], conditions: set[str]) -> model.Loop:
+    """The loop as the cooling model sees it; one without coolant readings is air."""
     powers = [r.power_watts for r in racks if r.power_watts is not None]
     fans = [r.fan_speed_ratio for r in racks if r.fan_speed_ratio is not None]
     inlets = [r.inlet_celsius for r in racks if r.inlet_celsius is not None]

@@ -21,4 +21,4 @@ def create(settings: CollectSettings) -> Simulator:
     Raises:
         Misconfigured: no such scenario, or its text is wrong.
     """
-    return Simulator(load(settings.scenario), settings.speed)
+    return Simulator(load(settings.scenario), settings.speed, settings.repairs_file)

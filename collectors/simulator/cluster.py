@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from collectors.simulator.conditions import Conditions, targets, truths
 from collectors.simulator.fabric import LINK_BYTES_PER_SECOND, Fabric, Flows
 from collectors.simulator.facility import Facility
 from collectors.simulator.gpu import Gpus, Load
+from collectors.simulator.repairs import Repairs
 from collectors.simulator.scenario import Label, Scenario, Script, XidEvent
 from collectors.simulator.serving import Activity, Engines
 from collectors.simulator.topology import FACILITY_HOST, GPUS_PER_NODE, Topology
@@ -31,9 +33,15 @@ SERVING_MEMORY_RATIO, TRAINING_MEMORY_RATIO = 0.9, 0.8
 
 
 class Simulator:
-    """A cluster as a collector. The same seed and the same times give the same telemetry."""
+    """A cluster as a collector. The same seed and the same times give the same telemetry.
 
-    def __init__(self, scenario: Scenario, speed: float = 1.0) -> None:
+    Args:
+        scenario: Cluster, traffic and timeline.
+        speed: Script seconds in one real second.
+        repairs: File that says what was put right, see `collectors.simulator.repairs`.
+    """
+
+    def __init__(self, scenario: Scenario, speed: float = 1.0, repairs: Path | None = None) -> None:
         cluster = scenario.cluster
         self.topology = Topology(cluster.prefill, cluster.decode, cluster.mixed, cluster.training)
         self.scenario, self.speed = scenario, speed
@@ -42,6 +50,7 @@ class Simulator:
         self.gpus = Gpus(self.topology.nodes * GPUS_PER_NODE, rng)
         self.fabric = Fabric(self.topology.nodes)
         self.facility = Facility(self.topology, speed)
+        self._repairs = Repairs(repairs, self.topology)
         self._training = self.topology.pool_mask(Pool.TRAINING)
         self._script: Script | None = None
         self._now = 0.0
@@ -57,6 +66,7 @@ class Simulator:
             self._script = Script(self.scenario, now_ms, self.speed)
             self._now = now - WARM_UP_SECONDS
         self._now = max(self._now, now - max(LONGEST_GAP_SECONDS, WARM_UP_SECONDS))
+        self._repairs.read(self._script.active(now))
         self._advance(now, self._script)
         events, self._events = self._events, []
         return Batch(self._frames(now_ms), self._items(now_ms), events)
@@ -69,7 +79,7 @@ class Simulator:
         if self._script is None:
             return []
         out = []
-        for event, round_ in self._script.active(now_ms / 1e3):
+        for event, round_ in self._repairs.left(self._script.active(now_ms / 1e3)):
             start, end = self._script.span_ms(event, round_)
             name = event.name or event.kind
             out += [
@@ -99,7 +109,7 @@ class Simulator:
         conditions = Conditions.calm(self.topology, self.scenario.traffic)
         if now * 1e3 < script.start_ms:  # warming up
             return conditions
-        for event, _ in script.active(now):
+        for event, _ in self._repairs.left(script.active(now)):
             conditions.apply(event, self.topology)
         return conditions
 

@@ -37,6 +37,8 @@ def render(event: Event) -> str | None:
         digest.add(event)
         return next(iter(digest.lines()), None)
     if isinstance(event, Advice):
+        if event.verification is not None:
+            return line_of(event.updated_ms, "outcome", f"{event.title}. {event.verification.text}")
         state = "" if event.state == "open" else f" [{event.state.value}]"
         sure = f"{money(event.gain)}, {event.confidence.value}"
         if event.action is Action.KEEP:

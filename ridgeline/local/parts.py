@@ -70,6 +70,11 @@ def hold_file(local: LocalSettings) -> Path:
     return local.home.resolve() / "hold"
 
 
+def repairs_file(local: LocalSettings) -> Path:
+    """In this file the simulator reads which of its faults were put right."""
+    return local.home.resolve() / "repairs"
+
+
 def environment(local: LocalSettings) -> dict[str, str]:
     """Variables that make every service meet the local stack."""
     kafka, home = kafka_settings(local), local.home.resolve()
@@ -80,6 +85,7 @@ def environment(local: LocalSettings) -> dict[str, str]:
         "RIDGELINE_STORE_URL": store_settings(local).url,
         "RIDGELINE_COLLECT_METRICS_PORT": str(local.metrics_port + 1),
         "RIDGELINE_COLLECT_HOLD_FILE": str(hold_file(local)),
+        "RIDGELINE_COLLECT_REPAIRS_FILE": str(repairs_file(local)),
         "RIDGELINE_STREAMS_METRICS_PORT": str(local.metrics_port + 2),
         "RIDGELINE_STREAMS_DATA_DIR": str(home / "streams"),
         _ROLLUP: os.environ.get(_ROLLUP, "20"),  # small enough that advice need not wait longer

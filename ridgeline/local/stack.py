@@ -7,9 +7,12 @@ import signal
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import httpx
+
 from ridgeline import metrics
 from ridgeline.kafka import ensure_topics
 from ridgeline.local import parts
+from ridgeline.local.demo_operator import DemoOperator
 from ridgeline.local.follow import print_events
 from ridgeline.local.parts import ADVISOR, COLLECTORS, STREAMS, Part
 from ridgeline.local.renewal import keep_within, renew
@@ -18,7 +21,11 @@ from ridgeline.local.terminal import Terminal
 from ridgeline.settings import LocalSettings, StreamsSettings
 
 DEMO: Mapping[str, str] = MappingProxyType(
-    {"RIDGELINE_COLLECT_COLLECTORS": "simulator", "RIDGELINE_COLLECT_SPEED": "5"}
+    {
+        "RIDGELINE_COLLECT_COLLECTORS": "simulator",
+        "RIDGELINE_COLLECT_SPEED": "5",
+        "RIDGELINE_ADVISOR_VERIFY_MINUTES": "2.2",  # the least a comparison needs, and a window
+    }
 )
 _SHOWN = ("detections", "advice", "device.events")
 _STOP_ORDER = ((ADVISOR,), (STREAMS, COLLECTORS), ("store", "broker"))
@@ -31,13 +38,20 @@ class Stack:
         local: Ports, home and broker.
         extra: Variables for the services on top (`DEMO`, or what `up` was given).
         terminal: What a person sees.
+        operator: Whether the demo's operator follows advice in the simulator.
     """
 
     def __init__(
-        self, local: LocalSettings, extra: Mapping[str, str], terminal: Terminal | None = None
+        self,
+        local: LocalSettings,
+        extra: Mapping[str, str],
+        terminal: Terminal | None = None,
+        *,
+        operator: bool = False,
     ) -> None:
         self._local = local
         self._extra = extra
+        self._operator = operator
         self._terminal = terminal or Terminal()
         self._kafka = parts.kafka_settings(local)
         self._follower: asyncio.Task[None] | None = None
@@ -55,6 +69,7 @@ class Stack:
         with parts.lock_home(self._local):
             parts.check_ports(self._local)
             parts.hold_file(self._local).unlink(missing_ok=True)
+            parts.repairs_file(self._local).unlink(missing_ok=True)
             metrics.serve(self._local.metrics_port)
             stop = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,6 +101,8 @@ class Stack:
         await self._start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._supervisor.watch())
+            if self._operator:
+                tasks.create_task(self._operate())
             if self._local.kafka == "embedded":
                 pid = lambda: self._supervisor.process("broker").pid  # noqa: E731 - short
                 tasks.create_task(keep_within(self._local.broker_memory_mb, pid, self._renew))
@@ -108,6 +125,13 @@ class Stack:
         embedded = self._local.kafka == "embedded"
         follow = print_events(self._kafka, _SHOWN, self._terminal.event, from_beginning=embedded)
         self._follower = asyncio.create_task(follow)
+
+    async def _operate(self) -> None:
+        """Follow the demo's advice for ever."""
+        repairs, note = parts.repairs_file(self._local), self._terminal.note
+        address = f"http://127.0.0.1:{self._local.console_port}"
+        async with httpx.AsyncClient(base_url=address, timeout=10, trust_env=False) as console:
+            await DemoOperator(console, repairs, note).run()
 
     async def _migrate(self) -> None:
         """Migrations run in their own process: the same command an operator has."""

@@ -13,6 +13,7 @@ _STYLES = (
     ("critical", "bold red"),
     ("warning", "yellow"),
     ("advice", "bold cyan"),
+    ("outcome", "bold green"),
     ("over", "green"),
 )
 

@@ -355,6 +355,26 @@ def test_a_change_that_was_made_is_measured_once() -> None:
     assert "It brought" in cluster.store.bodies[opened.id]
 
 
+def test_what_was_done_is_not_said_anew_by_the_history_before_it() -> None:
+    """Until it is measured, numbers that fade open nothing; what is there afterwards does."""
+    cluster = Cluster()
+    cluster.found = [piece()]
+    (opened,) = cluster.turn()
+    cluster.engine.resolve(opened.id, "kim", "pump replaced", done=True)
+    fading = piece(usd=400)
+    cluster.found = [fading]
+    early = cluster.turn()
+    cluster.brought = measured(Verdict.PARTLY)
+    (told,) = cluster.turn()
+
+    (again,) = cluster.turn()
+
+    assert lifecycle.changed(opened, fading)
+    assert [] == early
+    assert (AdviceState.RESOLVED, measured(Verdict.PARTLY)) == (told.state, told.verification)
+    assert (AdviceState.OPEN, None) == (again.state, again.verification)
+
+
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_what_is_not_done_is_not_verified(by_hand: bool) -> None:  # noqa: FBT001 - parametrized
     """Neither a refusal by hand nor an open piece promises a change that could be measured."""

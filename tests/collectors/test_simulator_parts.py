@@ -180,14 +180,40 @@ def test_every_scenario_of_ours_loads_and_starts() -> None:
         assert Simulator(load(name)).collect(START_MS).frames
 
 
-def test_demo_shows_its_first_finding_early_and_lasts_a_quarter_of_an_hour() -> None:
-    """At speed 5 the first trouble starts within 10 s and the round's events end after 3 min."""
+def test_demo_shows_its_first_finding_early_and_leaves_time_to_compare() -> None:
+    """At speed 5 trouble starts within 10 s; the cooling fault stays for over six minutes."""
     timeline = load("demo").timeline
     first = min(timeline, key=lambda event: event.at)
 
     assert first.label == "bandwidth_bound"
     assert first.at / 5 <= 10
-    assert max(event.at + event.for_ for event in timeline) == 900
+    (cooling,) = (event for event in timeline if event.kind == "cooling")
+    assert cooling.for_ / 5 > 360
+    assert max(event.at + event.for_ for event in timeline) == 2400
+
+
+def test_a_repair_ends_its_fault_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line ends the events of its kind at its place, once whole; nonsense is said and ignored."""
+    file = tmp_path / "repairs"
+    simulator = Simulator(load("demo"), 5.0, repairs=file)
+    simulator.collect(START_MS)
+    now = START_MS + 105_000  # an incast and the failing loop go on
+
+    def true_now() -> set[str]:
+        simulator.collect(now)
+        return {label.name for label in simulator.labels(now)}
+
+    assert {"cdu-b loses flow", "incast on rail0"} == true_now()
+    file.write_text("cooling loop-a\nmelt loop-b\ncooling nowhere\nincast\n\ncooling loop-b")
+    assert {"cdu-b loses flow", "incast on rail0"} == true_now()
+    assert 3 == capsys.readouterr().out.count("repair ignored")
+    with file.open("a") as more:
+        more.write("\n")
+    assert {"incast on rail0"} == true_now()
+
+    again = START_MS + round(load("demo").round_seconds / 5 * 1e3) + 105_000
+    simulator.collect(again)
+    assert "cdu-b loses flow" in {label.name for label in simulator.labels(again)}
 
 
 def test_labels_say_what_is_true_and_of_whom() -> None:

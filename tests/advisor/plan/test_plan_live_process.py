@@ -1,112 +1,228 @@
 """`ridgeline plan ... --live` as a user runs it, on what the streams wrote of a simulated cluster.
 
 The store, the command and the code between a collector's rows and the store are the real ones; only
-Kafka is left out.
+Kafka is left out. All plans are asked of the same minutes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 
 from collectors.simulator import Simulator, load
 from collectors.simulator.scenario import ClusterPart, TrafficPart
-from ridgeline.events import Event, Pool
-from ridgeline.frames import Headers, encode, headers_of
-from ridgeline.schema import GPU, SERVING
-from ridgeline.settings import StoreSettings, StreamsSettings
+from ridgeline.events import Pool
+from ridgeline.schema import SERVING
+from ridgeline.settings import StoreSettings
 from ridgeline.store import Store
-from streams.batches import Batch, Message
-from streams.processor import Processor
-from streams.sink import Sink
+from tests.pipeline import Pipeline
 
-SECONDS, BATCH_SECONDS = 120, 10
-AHEAD_SECONDS = 60  # of telemetry, so that a slow machine does not find it stale
+SECONDS, STEP_SECONDS = 900, 5
+AHEAD_SECONDS = 720  # of telemetry, so that a slow machine does not find it stale
 DATABASE = "plan_live_process"
+Answer = dict[str, Any]
 
 
-async def publish(_: Sequence[Event]) -> None:
-    """Detections go to Kafka."""
+PLANS = (
+    ("disaggregate",),
+    ("capacity",),
+    ("accelerator",),
+    ("cooling",),
+    ("cooling", "--loop", "loop-a"),
+    ("network",),
+    ("burst",),
+    ("cooling", "--loop", "loop-z"),
+    ("network", "--pool", "chat"),
+    ("burst", "--pool", "chat"),
+)
 
 
-async def mark(_topic: str, _partition: int, _headers: Headers) -> None:
-    """So do marks of partitions without rows."""
+@dataclass(frozen=True)
+class Run:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
 
 
-async def served(store: Store) -> tuple[float, float, float]:
-    """Two minutes of a split cluster through the streams into the store.
+@dataclass(frozen=True)
+class Cluster:
+    """What the engines counted, and what every plan says of them."""
 
-    Returns:
-        What its engines counted: requests/s, tokens of a prompt, tokens of an answer.
+    runs: dict[tuple[str, ...], Run]
+    requests_per_second: float
+    prompt_tokens: float
+    output_tokens: float
+    power_watts: float
+
+    def plan(self, *arguments: str) -> Answer:
+        """What a plan answered."""
+        found = self.runs[arguments]
+        assert 0 == found.code, found.err
+        answer: Answer = json.loads(found.out)
+        return answer
+
+
+def asked(store_url: str) -> dict[tuple[str, ...], Run]:
+    """All commands at once, each in its own process on this test's database.
+
+    Together, so that none finds telemetry that has become stale meanwhile.
     """
-    traffic = TrafficPart(requests_per_second=20)
-    cluster = ClusterPart(prefill=2, decode=4, training=0)
-    calm = load("steady").model_copy(update={"cluster": cluster, "traffic": traffic})
-    simulator = Simulator(calm)
-    sink = Sink(store, publish, lambda *_: None, pause_seconds=0)
-    settings = StreamsSettings(future_seconds=2 * AHEAD_SECONDS)
-    processor = Processor(settings, store, sink, mark)
-    start_ms = time.time_ns() // 1_000_000 + (AHEAD_SECONDS - SECONDS) * 1000
-    items = simulator.collect(start_ms).inventory
-    about = [Message(n, (), None, item.to_bytes()) for n, item in enumerate(items)]
-    await processor.take(Batch(topic="inventory", partition=0, messages=about))
-    read: list[np.ndarray] = []
-    for first in range(0, SECONDS, BATCH_SECONDS):
-        sent: dict[str, list[Message]] = {SERVING.topic: [], GPU.topic: []}
-        for second in range(first, first + BATCH_SECONDS):
-            frames = dict(simulator.collect(start_ms + second * 1000).frames)
-            read.append(frames[SERVING])
-            for schema in (SERVING, GPU):
-                frame = encode(frames[schema], schema)
-                sent[schema.topic].append(Message(second, headers_of(schema), None, frame))
-        for topic, messages in sent.items():
-            await processor.take(Batch(topic=topic, partition=0, messages=messages))
-    await sink.flush()
-    await sink.roll_up()
-    pools = {item.device: item.pool for item in items}
-
-    def counted(name: str, pool: Pool) -> float:
-        its = [pools[int(device)] is pool for device in read[0]["device"]]
-        return float((read[-1][name][its] - read[0][name][its]).sum())
-
-    requests = counted("requests_finished", Pool.DECODE)
-    prompts = counted("prompt_tokens", Pool.PREFILL) / counted("requests_finished", Pool.PREFILL)
-    return requests / SECONDS, prompts, counted("generation_tokens", Pool.DECODE) / requests
-
-
-def plan(store_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command in its own process, on this test's database."""
     named = {"RIDGELINE_STORE_URL": store_url, "RIDGELINE_STORE_DATABASE": DATABASE}
-    command = [sys.executable, "-m", "ridgeline.cli", "plan", *arguments, "--live", "--json"]
-    return subprocess.run(
-        command, env=os.environ | named, capture_output=True, text=True, check=False
-    )
+    started = {
+        plan: subprocess.Popen(
+            [sys.executable, "-m", "ridgeline.cli", "plan", *plan, "--live", "--json"],
+            env=os.environ | named,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for plan in PLANS
+    }
+    return {plan: Run(*_ended(process)) for plan, process in started.items()}
 
 
-async def test_a_plan_of_what_the_streams_wrote(store_url: str) -> None:
-    """The demand that is planned for is what the engines counted, give or take a minute's noise."""
+def _ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate()
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def cluster(store_url: str) -> Iterator[Cluster]:
+    """Minutes of a split cluster through the streams into the store."""
+    traffic = TrafficPart(requests_per_second=20)
+    parts = ClusterPart(prefill=2, decode=4, training=0)
+    calm = load("steady").model_copy(update={"cluster": parts, "traffic": traffic})
     store = Store.connect(StoreSettings(url=store_url, database=DATABASE))
     store.migrate()
-    try:
-        requests_per_second, prompt_tokens, output_tokens = await served(store)
-        found = plan(store_url, "disaggregate")
-    finally:
-        store.close()
+    pipeline = Pipeline(Simulator(calm), store, AHEAD_SECONDS, STEP_SECONDS)
+    start_ms = time.time_ns() // 1_000_000 + (AHEAD_SECONDS - SECONDS) * 1000
+    read = asyncio.run(pipeline.run(start_ms, SECONDS))
+    engines = [frames[SERVING] for frames in read]
+    topology = pipeline.simulator.topology
+    pools = {item.device: item.pool for item in topology.inventory(start_ms)}
 
-    assert 0 == found.returncode, found.stderr
-    answer = json.loads(found.stdout)
+    def counted(name: str, pool: Pool) -> float:
+        its = np.array([pools[int(device)] is pool for device in engines[0]["device"]])
+        return float((engines[-1][name][its] - engines[0][name][its]).sum())
+
+    requests = counted("requests_finished", Pool.DECODE)
+    prompts = counted("prompt_tokens", Pool.PREFILL)
+    yield Cluster(
+        runs=asked(store_url),
+        requests_per_second=requests / SECONDS,
+        prompt_tokens=prompts / counted("requests_finished", Pool.PREFILL),
+        output_tokens=counted("generation_tokens", Pool.DECODE) / requests,
+        power_watts=float(pipeline.simulator.gpus.power.sum()),
+    )
+    store.close()
+
+
+def number(answer: Answer, name: str) -> float:
+    """The likely value of one of an answer's numbers."""
+    return float(answer["numbers"][name]["mid"])
+
+
+def test_disaggregate(cluster: Cluster) -> None:
+    """The demand that is planned for is what the engines counted, give or take a minute's noise."""
+    answer = cluster.plan("disaggregate")
+
     demand = answer["numbers"]["demand"]
     assert ("measured", "requests/s") == (demand["confidence"], demand["unit"])
-    assert requests_per_second == pytest.approx(demand["mid"], rel=0.15)
+    assert cluster.requests_per_second == pytest.approx(demand["mid"], rel=0.15)
     assert "minutes of prefill" in demand["source"]
     tips = next(t for t in answer["tables"] if "now" in t["columns"])
     now = {row[0]: row[tips["columns"].index("now")] for row in tips["rows"]}
-    assert prompt_tokens == pytest.approx(now["prompt tokens"], rel=0.15)
-    assert output_tokens == pytest.approx(now["output tokens"], rel=0.15)
+    assert cluster.prompt_tokens == pytest.approx(now["prompt tokens"], rel=0.15)
+    assert cluster.output_tokens == pytest.approx(now["output tokens"], rel=0.15)
+    assert not any("assumed" in warning for warning in answer["warnings"])  # lengths were counted
+
+
+def test_capacity(cluster: Cluster) -> None:
+    """GPUs for the measured rate; lengths are those that engines counted, none is assumed."""
+    answer = cluster.plan("capacity")
+
+    assert cluster.requests_per_second == pytest.approx(number(answer, "rate to carry"), rel=0.15)
+    assert "measured" == answer["numbers"]["rate to carry"]["confidence"]
+    assert 8 <= number(answer, "GPUs") <= 64
+    assert not any("lengths" in warning for warning in answer["warnings"])
+
+
+def test_accelerator(cluster: Cluster) -> None:
+    """The demand is what decode engines wrote, and the roofline has the fleet's pools on it."""
+    answer = cluster.plan("accelerator")
+
+    demand = cluster.requests_per_second * cluster.output_tokens
+    assert demand == pytest.approx(number(answer, "demand"), rel=0.15)
+    assert "measured" == answer["numbers"]["demand"]["confidence"]
+    roofline = next(p for p in answer["plots"] if "roofline" in p["title"].lower())
+    drawn = {mark["label"].split(" (")[0] for mark in roofline["marks"]}
+    assert {"prefill pool", "decode pool"} <= drawn
+
+
+def test_cooling(cluster: Cluster) -> None:
+    """Racks, GPUs and power of the loop; nothing throttles, so nothing is bought."""
+    answer = cluster.plan("cooling")
+    named = cluster.plan("cooling", "--loop", "loop-a")
+
+    assert "Nothing throttles" in answer["answer"]
+    assert 0 == pytest.approx(number(answer, "GPU time throttled by heat"), abs=0.01)
+    watts = number(answer, "power of a GPU")
+    assert cluster.power_watts / 48 == pytest.approx(watts, rel=0.35)
+    assert "minutes of loop-" in answer["sources"][0]
+    assert "loop-a" in named["sources"][0]
+
+
+def test_network(cluster: Cluster) -> None:
+    """Nodes and GPUs of the largest pool, and both rails as they are."""
+    answer = cluster.plan("network")
+
+    assert "over 32 GPUs" in answer["answer"]
+    assert answer["action"] == "keep"
+    rails = next(t for t in answer["tables"] if t["title"] == "Rails as measured")
+    assert [["rail0", 6, 6], ["rail1", 6, 6]] == [row[:3] for row in rails["rows"]]
+    assert 0 < number(answer, "busiest rail") < 1
+    assert any("--rail-gbps" in warning for warning in answer["warnings"])
+
+
+def test_burst(cluster: Cluster) -> None:
+    """Minutes of history are too few for a split, and that is said; the demand is the pool's."""
+    answer = cluster.plan("burst")
+
+    assert "days of decode" in answer["sources"][0]
+    assert any("a whole day" in warning for warning in answer["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("cooling", "--loop", "loop-z"),
+            "--loop: no GPUs on loop loop-z; there are: loop-a, loop-b",
+        ),
+        (("network", "--pool", "chat"), "--pool: no pool chat; there are: decode, prefill"),
+        (
+            ("burst", "--pool", "chat"),
+            "--pool: no serving pool chat; there are: decode, prefill",
+        ),
+    ],
+)
+def test_what_is_not_there_is_named(
+    cluster: Cluster, arguments: tuple[str, ...], said: str
+) -> None:
+    """One line with what there is, and exit 2."""
+    found = cluster.runs[arguments]
+
+    assert (2, "") == (found.code, found.out)
+    assert said in found.err
