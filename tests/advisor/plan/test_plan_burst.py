@@ -203,6 +203,16 @@ def test_a_skypilot_file_has_the_documented_fields(tmp_path: Path) -> None:
     assert "# Not known: the region" in text
 
 
+def test_the_file_is_the_one_that_skypilot_read() -> None:
+    """Byte for byte the task that `sky.Task.from_yaml_config` of SkyPilot 0.14.1 took.
+
+    Where this changes, read the new file with SkyPilot before it is committed (docs/plan.md).
+    """
+    made = skypilot.task(plan_of(offer("nebius"), offer("oracle", "eu-frankfurt-1", usd=3.0)))
+
+    assert (Path(__file__).parent / "skypilot_0.14.1.yaml").read_text() == made
+
+
 def test_skypilot_places_have_their_region() -> None:
     """Provider and region are written as SkyPilot's infra, Oracle as oci."""
     task = yaml.safe_load(skypilot.task(plan_of(offer("oracle", "eu-frankfurt-1"))))
