@@ -41,6 +41,11 @@ def statements(settings: StoreSettings, cluster: str) -> list[str]:
     for table, (column, days) in migrations.kept(settings).items():
         ttl = migrations.ttl_sql(column, days)
         out.append(f"ALTER TABLE `{settings.database}`.{table}_local {on} MODIFY TTL {ttl}")
+    size = "max_bytes_to_merge_at_max_space_in_pool"  # every server knows it
+    setting = f"{size} = {tables.MERGE_SETTINGS[size]}"
+    for table in shards:
+        local = f"`{settings.database}`.{table}_local"
+        out.append(f"ALTER TABLE {local} {on} MODIFY SETTING {setting}")
     return out
 
 

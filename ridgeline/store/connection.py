@@ -55,9 +55,10 @@ RETRY_CODES = frozenset(
 _CLIENT_SIDE = (ProgrammingError, DataError, NotSupportedError)
 PERSON_CODES = frozenset((192, 193, 194, 497, 516))  # unknown user, wrong password, access denied
 # durable on return, on one server and through Distributed tables; a block may span many days
-# after an outage
+# after an outage; rows that replace each other are left to merges and FINAL, not sought at once
 _INSERT = {
     "async_insert": 0,
+    "optimize_on_insert": 0,
     "distributed_foreground_insert": 1,
     "max_partitions_per_insert_block": 0,
 }

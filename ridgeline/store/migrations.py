@@ -220,6 +220,8 @@ def ttl_sql(column: str, days: int) -> str:
 def align(connection: Connection) -> None:
     """Add the columns that the schema gained; keep rows for as long as the settings say.
 
+    Merges are told what they need not do, as far as the server knows such a setting.
+
     A column is added with the missing value as its default, so old rows read as missing. Tables of
     a cluster are left to the cluster's own statements (`python -m ridgeline.store ddl`).
     """
@@ -248,6 +250,12 @@ def align(connection: Connection) -> None:
         ttl = ttl_sql(column, days)
         if table in engines and f"TTL {ttl} " not in engines[table] + " ":
             connection.command(f"ALTER TABLE {table} MODIFY TTL {ttl}", table)
+    known = {row["name"] for row in connection.rows("SELECT name FROM system.merge_tree_settings")}
+    wanted = [f"{k} = {v}" for k, v in tables.MERGE_SETTINGS.items() if k in known]
+    for table in telemetry_columns():
+        lacks = [one for one in wanted if one not in engines.get(table, one)]
+        if lacks:
+            connection.command(f"ALTER TABLE {table} MODIFY SETTING {', '.join(lacks)}", table)
 
 
 def telemetry_columns() -> dict[str, dict[str, str]]:

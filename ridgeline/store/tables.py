@@ -27,6 +27,15 @@ KIND: Mapping[str, str] = MappingProxyType(
 )
 """Inventory kind of the devices of each family."""
 PLACES = "places"
+MERGE_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        # column statistics, which newer servers make anew with each part, are 40 % of a merge
+        "auto_statistics_types": "''",
+        # each row is merged once more for every fivefold growth of its part
+        "max_bytes_to_merge_at_max_space_in_pool": str(2**30),
+    }
+)
+"""Settings of every telemetry table, as the server prints them; an older server may lack some."""
 LEVELS = (PLACES, "pools")
 """Tables of summed-up devices, fine to coarse: a pool is a place whose rack and loop are empty."""
 _DAY, _MONTH = "toDate({t})", "toYYYYMM({t})"
