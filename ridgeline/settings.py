@@ -160,7 +160,7 @@ class StreamsSettings(Settings):
         60.0, description="event time between saves of baselines and episodes; offsets follow"
     )
     rollup_seconds: PositiveFloat = Field(
-        60.0, description="time between rebuilds of minutes and hours"
+        60.0, description="longest that a minute which goes on waits for its rollup"
     )
     open_after: PositiveInt = Field(3, description="hits of the last 5 hops that open an episode")
     close_after: PositiveInt = Field(10, description="quiet hops that close an episode")

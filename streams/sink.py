@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 MOST_PENDING_ROWS = 500_000
 MOST_PENDING = 5000
 MINUTE_MS = 60_000
+LOOKS = 6
+"""How often within the time between two rollups the sink looks whether a minute is complete."""
 ROLLED = "rolled/"
 """Before a topic's name: how far its windows are in the minutes and hours."""
 
@@ -76,7 +79,7 @@ class Sink:
         publish: Sends detections and dead letters to Kafka; returns when they are acknowledged.
         release: Told topic, partition and offset that may be committed.
         pause_seconds: Time to collect a batch.
-        rollup_seconds: Time between rebuilds of minutes and hours.
+        rollup_seconds: Longest that a minute which has not ended waits for its end.
     """
 
     def __init__(
@@ -93,6 +96,8 @@ class Sink:
         self._rows = 0
         self._more = asyncio.Event()
         self._dirty: dict[str, tuple[Schema, int, int]] = {}
+        self._since: dict[str, float] = {}
+        self._complete: dict[str, int] = {}
         self._unrolled: dict[tuple[str, int], int] = {}
         self.room = asyncio.Event()
         self.room.set()
@@ -123,9 +128,9 @@ class Sink:
             await self.flush()
 
     async def _roll_up_for_ever(self) -> None:
-        while True:  # silence too ends in a rollup
-            await asyncio.sleep(self._rollup)
-            await self.roll_up()
+        while True:
+            await asyncio.sleep(self._rollup / LOOKS)
+            await self.roll_up_complete(time.monotonic())
 
     async def flush(self) -> None:
         """Make everything that is pending durable."""
@@ -191,17 +196,52 @@ class Sink:
             _, before_start, before_end = self._dirty[schema.family]
             start, end = min(start, before_start), max(end, before_end)
         self._dirty[schema.family] = (schema, start, end)
+        self._since.setdefault(schema.family, time.monotonic())
+
+    async def roll_up_complete(self, now: float) -> None:
+        """Rebuild minutes that have just ended in all of our partitions, each once.
+
+        A partition that is more than a minute behind the others is not waited for: what it brings
+        later is rolled up with a later minute. Nothing waits longer than the time between rollups.
+
+        Args:
+            now: By `time.monotonic`.
+        """
+        for family, (schema, _, end) in [*self._dirty.items()]:
+            ends = [e for (topic, _), e in self._unrolled.items() if topic == schema.topic]
+            newest = max(ends, default=0) // MINUTE_MS * MINUTE_MS
+            until = max(min(ends, default=0) // MINUTE_MS * MINUTE_MS, newest - MINUTE_MS)
+            if now - self._since[family] >= self._rollup:
+                await self._roll_up(schema, end)
+            elif until > self._complete.get(family, 0):
+                self._complete[family] = until
+                await self._roll_up(schema, until)
 
     async def roll_up(self) -> None:
-        """Rebuild the minutes and hours that were written to since the last time.
+        """Rebuild all minutes and hours that were written to since the last time."""
+        for schema, _, end in [*self._dirty.values()]:
+            await self._roll_up(schema, end)
 
-        Each minute is rebuilt once more a minute later: another worker may have rolled it up
-        before our rows of it were there.
+    async def _roll_up(self, schema: Schema, until: int) -> None:
+        """Rebuild what was written to before `until`, and note how far that is.
+
+        The minute before is asked for once more: another worker may have rolled it up before our
+        rows of it were there.
         """
-        dirty, self._dirty = self._dirty, {}
-        ends, self._unrolled = self._unrolled, {}
-        for schema, start, end in dirty.values():
-            await self._durable("rollup", self._store.roll_up, schema, start - MINUTE_MS, end)
-        for (topic, partition), end_ms in ends.items():
+        _, start, end = self._dirty.pop(schema.family)
+        del self._since[schema.family]
+        # as of now: while the store folds, more is written
+        ends = {tp: e for tp, e in self._unrolled.items() if tp[0] == schema.topic}
+        if until < end:
+            self.touch(schema, max(start, until), end)
+            done = {tp: min(e, until) for tp, e in ends.items()}
+        else:
+            done = ends
+        for tp, rolled_ms in done.items():
+            if ends[tp] == rolled_ms:
+                del self._unrolled[tp]
+        if start < until:
+            await self._durable("rollup", self._store.roll_up, schema, start - MINUTE_MS, until)
+        for (topic, partition), rolled_ms in done.items():
             name = ROLLED + topic
-            await self._durable("rolled", self._store.save_progress, name, partition, end_ms)
+            await self._durable("rolled", self._store.save_progress, name, partition, rolled_ms)

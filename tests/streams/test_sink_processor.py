@@ -7,6 +7,7 @@ import base64
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from ridgeline.events import DeadLetter, DeviceKind, Event, InventoryItem
@@ -14,6 +15,7 @@ from ridgeline.frames import Headers, encode, headers_of, watermark_headers, wat
 from ridgeline.schema import GPU, SERVING
 from ridgeline.settings import StreamsSettings
 from streams.batches import Batch, Message
+from streams.partition import Output
 from streams.processor import Processor
 from streams.sink import Sink
 from streams.testing import MemoryStore
@@ -105,6 +107,49 @@ async def test_a_successor_rolls_up_what_the_dead_worker_left() -> None:
     assert start <= NOW - 600_000
     assert {2: NOW - 530_000} == store.progress("rolled/" + GPU.topic)
     assert NOW - 540_000 <= end
+
+
+async def test_a_minute_is_rolled_up_once_all_its_partitions_have_ended_it() -> None:
+    """Not before, not again; the wait is bounded, and nobody waits for a partition far behind."""
+    store, minute = MemoryStore(), 60_000
+    sink = Sink(store, _nobody, lambda *_: None)
+
+    async def write(partition: int, start_ms: int) -> None:
+        rows = np.zeros(1, dtype=GPU.window_dtype)
+        rows["device"], rows["window_start"] = partition, start_ms
+        output = Output(
+            topic=GPU.topic, partition=partition, schema=GPU, rows=rows, end_ms=start_ms + 10_000
+        )
+        sink.put([output])
+        await sink.flush()
+
+    async def spans(after_seconds: float = 0.0) -> list[tuple[int, int]]:
+        store.rolled.clear()
+        await sink.roll_up_complete(time.monotonic() + after_seconds)
+        return [(start, end) for _, start, end in store.rolled]
+
+    await write(0, 10 * minute)
+    assert [] == await spans()
+    await write(1, 10 * minute)
+    await write(0, 11 * minute - 10_000)
+    assert [] == await spans()
+    await write(1, 11 * minute - 10_000)
+    assert [(9 * minute, 11 * minute)] == await spans()
+    assert {0: 11 * minute, 1: 11 * minute} == store.progress("rolled/" + GPU.topic)
+    await write(0, 11 * minute)
+    assert [] == await spans()
+    assert [(10 * minute, 11 * minute + 1)] == await spans(after_seconds=60.0)
+    assert 11 * minute + 10_000 == store.progress("rolled/" + GPU.topic)[0]
+    await write(0, 12 * minute - 10_000)
+    await write(1, 11 * minute)
+    assert [] == await spans()
+    await write(0, 13 * minute - 10_000)
+    assert [(10 * minute, 12 * minute)] == await spans()
+    assert {0: 12 * minute, 1: 11 * minute + 10_000} == store.progress("rolled/" + GPU.topic)
+
+
+async def _nobody(_: Sequence[Event]) -> None:
+    """Publishes nothing."""
 
 
 async def test_inventory_is_kept_and_a_tombstone_is_nothing() -> None:
