@@ -158,8 +158,10 @@ class Dependencies:
             if known is None and reader is not None:  # a partition was added
                 self._board.facts[source] = self._start(source, reader)
         for source, wanted_ms in self._wanted().items():
+            facts = self._board.facts.get(source)
+            if facts is None:  # it went while we appended a mark for another
+                continue
             patience = self._patience.setdefault(source, Patience(now))
-            facts = self._board.facts[source]
             silent = self._silence.seconds(source, now, patience.since)
             if patience.is_over(now, silent):
                 log.warning("verdicts go on without another topic", topic=source[0])

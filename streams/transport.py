@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
@@ -78,6 +79,24 @@ class ConsumerThread(AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         return consumer
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek to the last committed offsets, and to the beginning where there is none yet."""
+        found: Mapping[TP, int] = await self.call_thread(rewind, self._ensure_consumer())
+        return found
+
+
+async def rewind(consumer: AIOKafkaConsumer) -> Mapping[TP, int]:
+    """Go back to what is committed; the committed offsets.
+
+    Faust drops what a rebalance overtakes and relies on reading it again from there. aiokafka
+    leaves a partition of which nothing was ever committed where it is: its first batch was lost.
+    """
+    committed: Mapping[TP, int] = await consumer.seek_to_committed()
+    never = {tp for tp, offset in committed.items() if not offset} & consumer.assignment()
+    if never:
+        await consumer.seek_to_beginning(*never)
+    return committed
 
 
 class BatchConsumer(AiokafkaConsumer):

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
@@ -16,7 +16,14 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.types import TP
 
-from streams.transport import FETCH_WAIT_MS, BareRecords, BatchConsumer, ConsumerThread, as_one
+from streams.transport import (
+    FETCH_WAIT_MS,
+    BareRecords,
+    BatchConsumer,
+    ConsumerThread,
+    as_one,
+    rewind,
+)
 
 HOOKS = {
     "_getmany": ["self", "active_partitions", "timeout"],
@@ -105,3 +112,39 @@ def test_bare_records_say_what_aiokafka_s_own_do() -> None:
 
     assert [1, 2] == [offset for offset, *_ in bare]
     assert read(fetcher.PartitionRecords) == bare
+
+
+async def test_what_was_dropped_is_read_again_where_nothing_was_committed(
+    kafka_servers: str,
+) -> None:
+    """Faust drops what it fetched when a rebalance overtakes it, and seeks to what is committed."""
+    topic = "dropped"
+    never, once = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    async with AIOKafkaProducer(bootstrap_servers=kafka_servers) as to:
+        for number in range(4):
+            for tp in (never, once):
+                await to.send_and_wait(topic, b"%d" % number, partition=tp.partition)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka_servers,
+        group_id="dropped",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+    async with consumer:
+        consumer.assign([never, once])
+        dropped = dict.fromkeys((never, once), 0)
+        while min(dropped.values()) < 4:
+            for tp, records in (await consumer.getmany(timeout_ms=1000)).items():
+                dropped[tp] += len(records)
+        await consumer.commit({once: 2})
+
+        committed = await rewind(consumer)
+
+        again: dict[TopicPartition, list[int]] = {never: [], once: []}
+        while len(again[never]) < 4 or len(again[once]) < 2:
+            for tp, records in (await consumer.getmany(timeout_ms=1000)).items():
+                again[tp] += [record.offset for record in records]
+    assert {never: [0, 1, 2, 3], once: [2, 3]} == again
+    assert {never: None, once: 2} == committed
+    assert "seek_to_committed" in inspect.getsource(AiokafkaConsumer.perform_seek)
+    assert "call_thread" in inspect.getsource(AIOKafkaConsumerThread.seek_to_committed)
