@@ -139,6 +139,7 @@ async def _work(
             follow(
                 kafka.servers,
                 lambda: processor.dependencies.followed,
+                lambda: processor.dependencies.paused,
                 processor.dependencies.hear,
             ),
             processor.refresh_inventory(),

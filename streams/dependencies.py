@@ -23,7 +23,9 @@ from streams.timeline import Clock
 
 log = structlog.get_logger()
 AHEAD_MS = 60_000
-"""How much event time may be read that waits for other topics, before we stop to read more."""
+"""How much more event time is read of a topic than of one it waits for or that waits for it."""
+REST_SECONDS = 5.0
+"""A partition with nothing open from which nothing has come for so long is read to its end."""
 Hold = Callable[[str, int, bool], None]
 """Whether to read no more of a topic's partition for now."""
 
@@ -40,7 +42,7 @@ class Dependencies:
         counted: How many partitions a topic has.
         put: Where outputs go.
         append_mark: Appends to a partition up to when verdicts go on without it.
-        hold: Told which partitions are far ahead of what their verdicts wait for.
+        hold: Told which partitions are far ahead of what they wait for or is waiting for them.
     """
 
     def __init__(  # noqa: PLR0917 - wiring
@@ -59,7 +61,11 @@ class Dependencies:
         self._clock, self._policy, self._silence = clock, policy, silence
         self._counted, self._put = counted, put
         self._append_mark, self._hold = append_mark, hold
-        self._held = set[Source]()
+        self.held = set[Source]()
+        """Those of our partitions that are not read for now."""
+        self.paused = set[Source]()
+        """The same of what is read beside."""
+        self._idle: dict[Source, tuple[int, float]] = {}
         self._patience: dict[Source, Patience] = {}
         self.followed: dict[Source, Followed] = {}
         """What is to be read beside what the group gave us."""
@@ -71,8 +77,11 @@ class Dependencies:
                 known.pop(tp, None)
         if tp[0] == GPU.topic:
             self._board.judged(tp[1], None)
-        self._held.discard(tp)
+        self._idle.pop(tp, None)
+        self.held.discard(tp)
+        self.paused &= self.followed.keys()
         self._hold(*tp, False)
+        self._hold_back()
 
     def follow(self, partition: Partition) -> None:
         """See to it that what the partition needs is known from where it goes on."""
@@ -120,30 +129,57 @@ class Dependencies:
         taken_over = mine is not None and mine.before is followed.facts
         if taken_over and mine is not None and followed.facts.until_ms >= mine.since_ms:
             del self.followed[source]  # from here on our own partition says it
+            self.paused.discard(source)
         self._go_on_all()
 
     def _go_on_all(self) -> None:
-        for tp, partition in [*self._partitions.items()]:
+        for partition in [*self._partitions.values()]:
             if partition.needs:
-                self._proceed(tp, partition)
+                self._put(list(partition.proceed()))
+        self._hold_back()
 
     def go_on(self, tp: Source, partition: Partition) -> None:
-        """Judge what waited for this partition; read no further ahead than memory allows."""
+        """Judge what waited for this partition; read nothing further ahead than memory allows."""
         if partition.facts is not None:
             for other, waiting in [*self._partitions.items()]:
                 if tp[0] in waiting.needs and other[1] == tp[1]:
-                    self._proceed(other, waiting)
-        self._hold_back(tp, partition)
+                    self._put(list(waiting.proceed()))
+        self._hold_back()
 
-    def _proceed(self, tp: Source, partition: Partition) -> None:
-        self._put(list(partition.proceed()))
-        self._hold_back(tp, partition)
+    def _hold_back(self) -> None:
+        """See who is to be read no further for now, and who again.
 
-    def _hold_back(self, tp: Source, partition: Partition) -> None:
-        ahead = partition.timeline.complete_ms - partition.ready_ms > AHEAD_MS
-        if ahead != (tp in self._held):
-            (self._held.add if ahead else self._held.discard)(tp)
-            self._hold(*tp, ahead)
+        Of a partition, what it waits for and what waits for it, the hindmost is never held.
+        """
+        for tp, partition in self._partitions.items():
+            waits = partition.timeline.complete_ms - partition.ready_ms > AHEAD_MS
+            ahead = waits or self._is_ahead(tp, partition.facts)
+            if ahead != (tp in self.held):
+                (self.held.add if ahead else self.held.discard)(tp)
+                self._hold(*tp, ahead)
+                self._silence.resume(tp)
+        for source, followed in self.followed.items():
+            ahead = self._is_ahead(source, followed.facts)
+            if ahead != (source in self.paused):
+                (self.paused.add if ahead else self.paused.discard)(source)
+                self._silence.resume(source)
+
+    def _is_ahead(self, source: Source, facts: Facts | None) -> bool:
+        """Whether facts pile up that nobody can use yet."""
+        needed_ms = None if facts is None else self._board.needed_ms(source)
+        return needed_ms is not None and facts is not None and facts.until_ms - needed_ms > AHEAD_MS
+
+    def _rest(self, now: float) -> None:
+        """Let nobody wait for readers that have come to the end of their log."""
+        for tp, partition in self._partitions.items():
+            newest_ms = partition.timeline.newest_ms
+            if not partition.needs or partition.timeline.closing_ms is not None:
+                self._idle.pop(tp, None)
+            elif self._idle.get(tp, (None,))[0] != newest_ms:
+                self._idle[tp] = (newest_ms, now)
+            elif now - self._idle[tp][1] > REST_SECONDS and not partition.rests:
+                partition.rests = True
+                self._put(list(partition.proceed()))
 
     async def mark_missing(self, now: float) -> None:
         """See which verdicts have waited long enough for another topic.
@@ -157,10 +193,14 @@ class Dependencies:
         for source, known in self._coolers():
             if known is None and reader is not None:  # a partition was added
                 self._board.facts[source] = self._start(source, reader)
+        self._rest(now)
+        self._hold_back()
         for source, wanted_ms in self._wanted().items():
             facts = self._board.facts.get(source)
             if facts is None:  # it went while we appended a mark for another
                 continue
+            if source in self.held or source in self.paused:
+                continue  # it is not silent, it is not read
             patience = self._patience.setdefault(source, Patience(now))
             silent = self._silence.seconds(source, now, patience.since)
             if patience.is_over(now, silent):

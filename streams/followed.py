@@ -8,7 +8,7 @@ know what they said before their own partition goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 
 import structlog
@@ -133,9 +133,10 @@ class Patience:
 async def follow(
     servers: str,
     wanted: Callable[[], Mapping[Source, Followed]],
+    paused: Callable[[], Collection[Source]],
     hear: Callable[[Batch], None],
 ) -> None:
-    """Read what is wanted, from where it is, for ever."""
+    """Read what is wanted and not paused, from where it is, for ever."""
     while True:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=servers,
@@ -146,7 +147,7 @@ async def follow(
         )
         try:
             await with_backoff("kafka", consumer.start)
-            await _follow(consumer, wanted, hear)
+            await _follow(consumer, wanted, paused, hear)
         except (KafkaError, OSError) as error:
             log.warning("reading beside is interrupted", error=str(error))
             await asyncio.sleep(1.0)
@@ -157,6 +158,7 @@ async def follow(
 async def _follow(
     consumer: AIOKafkaConsumer,
     wanted: Callable[[], Mapping[Source, Followed]],
+    paused: Callable[[], Collection[Source]],
     hear: Callable[[Batch], None],
 ) -> None:
     at: dict[Source, int] = {}
@@ -166,6 +168,10 @@ async def _follow(
         if not at:
             await asyncio.sleep(POLL_MS / 1000)
             continue
+        tps = consumer.assignment()
+        still = {tp for tp in tps if (tp.topic, tp.partition) in paused()}
+        consumer.pause(*still)
+        consumer.resume(*(tps - still))
         found = await consumer.getmany(timeout_ms=POLL_MS, max_records=MOST_RECORDS)
         for tp, records in found.items():
             hear(Batch(topic=tp.topic, partition=tp.partition, messages=records))

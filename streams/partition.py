@@ -84,6 +84,7 @@ class Partition:
         slots = self.timeline.slots
         self._judge = Judge(schema, number, finders, self._ring, slots, policy, board, stored)
         self.needs = self._judge.needs
+        self.rests = False  # at the end of its log, and nothing waits: others need not wait for it
         self.snapshots: dict[Source, Snapshot] = {}
         self._saved_ms = NEVER
         self._released: int | None = None
@@ -127,6 +128,7 @@ class Partition:
 
     def take(self, batch: Batch, now_ms: int) -> Iterator[Output]:
         """Take a fetched batch; hand out what it completes."""
+        self.rests = False
         if self._released is None:
             self._released = batch.messages[0].offset - 1
         for part, until_ms in self._parts(batch):
@@ -160,8 +162,8 @@ class Partition:
         if self.facts is not None:
             self.facts.reached(self.timeline.complete_ms)
         if self.needs:
-            idle = self.timeline.closing_ms is None
-            self._board.judged(self.number, None if idle else until_ms)
+            begun = self.timeline.newest_ms > NEVER
+            self._board.judged(self.number, until_ms if begun and not self.rests else None)
 
     def _add(self, batch: Batch, now_ms: int) -> Sequence[DeadLetter]:
         """Have the rows of a batch wait; says which messages are none of ours."""

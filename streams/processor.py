@@ -53,7 +53,7 @@ class Processor:
         sink: Where outputs go.
         append_mark: Appends to a partition how far event time has come.
         partition_count: How many partitions a topic has, where that is known.
-        hold: Told which partitions are far ahead of what their verdicts wait for.
+        hold: Told which partitions are far ahead of what they wait for or is waiting for them.
     """
 
     def __init__(  # noqa: PLR0917 - wiring
@@ -201,7 +201,7 @@ class Processor:
         while True:
             await asyncio.sleep(1.0)
             for tp, partition in list(self._partitions.items()):
-                if self._sink.room.is_set():
+                if self._sink.room.is_set() and tp not in self.dependencies.held:
                     await self._silence.mark(tp, partition.timeline)
 
     async def mark_missing(self) -> None:

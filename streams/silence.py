@@ -38,6 +38,10 @@ class Silence:
         if any(message.value for message in batch.messages):
             self._heard[batch.topic, batch.partition] = time.monotonic()
 
+    def resume(self, tp: Source) -> None:
+        """Its silence begins anew: it was not read."""
+        self._heard[tp] = time.monotonic()
+
     def forget(self, tp: Source) -> None:
         """Drop what is known of a partition."""
         self._heard.pop(tp, None)

@@ -127,10 +127,16 @@ class Board:
             self._readers.pop(partition, None)
         else:
             self._readers[partition] = ms
-        least = min(self._readers.values(), default=None)
-        for (topic, number), facts in self.facts.items():
-            mine = self._readers.get(number) if topic == SERVING.topic else least
-            facts.forget(facts.until_ms - NOT_PRUNED_MS if mine is None else mine)
+        for source, facts in self.facts.items():
+            needed = self.needed_ms(source)
+            facts.forget(facts.until_ms - NOT_PRUNED_MS if needed is None else needed)
+
+    def needed_ms(self, source: Source) -> int | None:
+        """Up to when everybody has judged who needs facts of a source; None: nobody does."""
+        topic, number = source
+        if topic == SERVING.topic:
+            return self._readers.get(number)
+        return min(self._readers.values(), default=None)
 
     def trim(self, readers: Collection[int]) -> None:
         """Keep little of what no partition reads: one that comes to read it reads its log again."""

@@ -247,6 +247,46 @@ def test_the_watchdog_knows_a_stall_from_an_idle_topic() -> None:
     assert "lost its data" in str(progress.fault({tp: 4}, {tp: 3}, excused=False))
 
 
+def serving_batch(seconds: Sequence[int], first: int = 0) -> Batch:
+    """One row a message, of the GPUs' partition number and clock."""
+    messages = []
+    for number, second in enumerate(seconds):
+        row = SERVING.empty(1)
+        row["ts"], row["device"], row["node"] = NOW - 600_000 + second * 1000, 7, 6
+        messages.append(Message(first + number, headers_of(SERVING), None, encode(row, SERVING)))
+    return Batch(topic=SERVING.topic, partition=2, messages=messages)
+
+
+async def test_a_topic_waits_for_its_readers_unless_they_rest_or_are_not_here() -> None:
+    """Held while GPUs have yet to use what it says; a GPU log read to its end holds nobody."""
+    bench, source = Bench(), (SERVING.topic, 2)
+    dependencies = bench.processor.dependencies
+    await bench.processor.take(serving_batch(range(100)))
+    assert set() == dependencies.held  # nobody here needs it
+
+    await bench.processor.take(gpu_batch(range(26)))
+    assert {source} == dependencies.held
+    await dependencies.mark_missing(1000.0)
+    await dependencies.mark_missing(1100.0)
+    assert {source} == dependencies.held  # windows of the GPUs are open: their log goes on
+    assert [] == bench.marks  # and nobody takes the held for silent
+
+    mark = Message(26, watermark_headers(NOW - 600_000 + 35_000), None, b"")
+    await bench.processor.take(Batch(topic=GPU.topic, partition=2, messages=[mark]))
+    assert {source} == dependencies.held
+    await dependencies.mark_missing(1101.0)
+    assert {source} == dependencies.held
+    await dependencies.mark_missing(1107.0)
+    assert set() == dependencies.held
+    await bench.processor.take(serving_batch(range(100, 300), 100))
+    assert set() == dependencies.held
+
+    await bench.processor.take(gpu_batch(range(150, 160), 27))
+    assert {source} == dependencies.held
+    bench.processor.forget([(GPU.topic, 2)])
+    assert set() == dependencies.held
+
+
 async def test_what_nobody_reads_of_other_topics_is_not_kept() -> None:
     """A cluster without GPUs: an hour of LLM servers leaves two minutes of facts."""
     bench = Bench()
