@@ -129,8 +129,8 @@ class Verifier:
 
     Before: at most `minutes` while the condition was there, up to when the change was made, or
     where it went away by itself up to the history it was judged over. After: the newest `minutes`
-    past a sixth of that for things to settle. Loads that cannot be compared are tried again for a
-    day.
+    of whole windows, past a sixth of that for things to settle. Loads that cannot be compared are
+    tried again for a day.
 
     Args:
         store: Where windows are read.
@@ -152,7 +152,7 @@ class Verifier:
             return None
         if not (wanted := measures(advice)):
             return not_measurable(advice, f"no telemetry tells what {advice.action} brings", now_ms)
-        ready = changed + self._settle_ms + self._length_ms + self._span.lateness_ms
+        ready = changed + self._settle_ms + self._length_ms + self._unwritten_ms
         if now_ms < max(ready, self._again_ms.get(advice.id, 0)):
             return None
         found = [self._compared(advice, measure, changed, now_ms) for measure in wanted]
@@ -163,14 +163,20 @@ class Verifier:
         self._again_ms.pop(advice.id, None)
         return verdict_of(advice, wanted, found, now_ms)
 
+    @property
+    def _unwritten_ms(self) -> int:
+        """How long before now a window has to start to have been written."""
+        return self._span.window_ms + self._span.lateness_ms
+
     def _compared(
         self, advice: Advice, measure: Measure, changed_ms: int, now_ms: int
     ) -> MetricChange | NotComparable:
         first, last = self._before(advice, measure, changed_ms)
-        start = max(changed_ms + self._settle_ms, now_ms - self._length_ms)
+        end = now_ms - self._unwritten_ms
+        start = max(changed_ms + self._settle_ms, end - self._length_ms)
         scopes, window_ms = places.names(advice), self._span.window_ms
         before = samples(self._store, measure, scopes, first, last, window_ms)
-        after = samples(self._store, measure, scopes, start, now_ms, window_ms)
+        after = samples(self._store, measure, scopes, start, end, window_ms)
         return compared(measure, before, after)
 
     def _before(self, advice: Advice, measure: Measure, changed_ms: int) -> tuple[int, int]:
