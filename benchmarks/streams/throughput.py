@@ -73,6 +73,8 @@ def worker_run(running: Parts, frames: int, number: int, count: int) -> dict[str
 
     while (seen := total(FRAMES)) < frames / 10:
         time.sleep(0.02)
+    if seen > frames / 2:
+        sys.exit(f"{seen:,.0f} of {frames:,} frames were read before all workers had started")
     before, start = cpu_seconds(*workers), time.perf_counter()
     store_before = cpu_seconds(running.store)
     while total(FRAMES) < frames:
