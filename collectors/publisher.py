@@ -118,7 +118,8 @@ class Publisher:
         if not self._outbox:
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), _IDLE_SECONDS)
+                async with asyncio.timeout(_IDLE_SECONDS):
+                    await self._wake.wait()
             except TimeoutError:
                 return True
         return await self._send(self._outbox.take(_MOST_IN_FLIGHT))
@@ -126,13 +127,15 @@ class Publisher:
     async def _connect(self) -> bool:
         producer: AIOKafkaProducer | None = None
         try:
-            await asyncio.wait_for(kafka.ensure_topics(self._kafka), self._ack_seconds)
+            async with asyncio.timeout(self._ack_seconds):
+                await kafka.ensure_topics(self._kafka)
             producer = kafka.producer(
                 self._kafka,
                 request_timeout_ms=int(self._ack_seconds * 1000),
                 retry_backoff_ms=200,
             )
-            await asyncio.wait_for(producer.start(), self._ack_seconds)
+            async with asyncio.timeout(self._ack_seconds):
+                await producer.start()
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("kafka is away", servers=self._kafka.servers, error=repr(error))
             await _abandon(producer)
@@ -213,7 +216,8 @@ async def _abandon(producer: Any | None) -> None:
     if producer is None:
         return
     try:
-        await asyncio.wait_for(producer.stop(), _STOP_SECONDS)
+        async with asyncio.timeout(_STOP_SECONDS):
+            await producer.stop()
     except (KafkaError, OSError, TimeoutError):
         await producer._sender.close()  # noqa: SLF001 - stop() has no forced variant
         await producer.client.close()

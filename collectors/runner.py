@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -136,7 +134,7 @@ class Runner:
         self._probe_seconds = probe_seconds
         self._worker = Worker(f"collect-{name}")
         self._reporter = Reporter(Site.of(settings), name, sink)
-        self._pending: Future[Any] | None = None
+        self._pending: asyncio.Future[Any] | None = None
         self._collector: Collector | None = None
 
     async def run(self) -> None:
@@ -204,38 +202,30 @@ class Runner:
         started = time.monotonic()
         if self._pending is not None and not self._pending.done():
             return Outcome(success=False, seconds=0.0, error="the last run has not ended yet")
-        self._pending = future = self._worker.submit(call)
+        self._pending = running = asyncio.wrap_future(self._worker.submit(call))
         try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), limit)
+            await asyncio.wait({running}, timeout=limit)
+        except asyncio.CancelledError:
+            running.cancel()  # else its answer would look for a loop that has gone
+            raise
+        seconds = time.monotonic() - started
+        if not running.done():
+            running.add_done_callback(self._take_late)
+            return Outcome(success=False, seconds=seconds, error=f"no answer within {limit:g} s")
+        try:
+            return running.result()
         except Misconfigured:
             raise
         except NoData as error:
-            return Outcome(
-                success=False, seconds=time.monotonic() - started, no_data=True, error=str(error)
-            )
-        except TimeoutError as error:
-            text = str(error)
-            if not future.done():
-                text = f"no answer within {limit:g} s"
-                self._await_late(future)
-            return Outcome(success=False, seconds=time.monotonic() - started, error=text)
+            return Outcome(success=False, seconds=seconds, no_data=True, error=str(error))
         except Exception as error:  # noqa: BLE001 - the run loop: no plug-in may stop another
-            ours = isinstance(error, RidgelineError)
+            ours = isinstance(error, (RidgelineError, TimeoutError))
             text = str(error) if ours else f"{type(error).__name__}: {error}"
-            return Outcome(success=False, seconds=time.monotonic() - started, error=text)
+            return Outcome(success=False, seconds=seconds, error=text)
 
-    def _await_late(self, future: Future[Any]) -> None:
-        loop = asyncio.get_running_loop()
-
-        def done(late: Future[Any]) -> None:
-            with contextlib.suppress(RuntimeError):  # the agent has ended meanwhile
-                loop.call_soon_threadsafe(self._take_late, late)
-
-        future.add_done_callback(done)
-
-    def _take_late(self, late: Future[Any]) -> None:
+    def _take_late(self, late: asyncio.Future[Any]) -> None:
         """Events of an overdue run are true whenever they come; an overdue collector is closed."""
-        if late.exception() is not None:
+        if late.cancelled() or late.exception() is not None:
             return
         answer = late.result()
         if isinstance(answer, Batch):

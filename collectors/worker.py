@@ -35,5 +35,7 @@ class Worker:
                 continue
             try:
                 future.set_result(call())
+            except StopIteration as error:  # no coroutine can be handed one
+                future.set_exception(RuntimeError(f"StopIteration: {error.value}"))
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
                 future.set_exception(error)

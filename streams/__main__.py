@@ -160,8 +160,9 @@ async def _work(
         for task in (*tasks, ended):
             task.cancel()
         await asyncio.gather(*tasks, ended, return_exceptions=True)
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(app.stop(), _STOP_SECONDS / 2)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS / 2):
+                await app.stop()
         await sender.stop()
         store.close()
 

@@ -19,6 +19,7 @@ from ridgeline import metrics
 
 log = structlog.get_logger()
 LOOK_SECONDS = 5.0
+_ANSWER_SECONDS = 10.0
 Positions = Mapping[tuple[str, int], int]
 
 
@@ -77,7 +78,8 @@ async def watch(
                     await consumer.start()
                     started = True
                 wanted = [TopicPartition(*tp) for tp in mine()]
-                found = await asyncio.wait_for(consumer.end_offsets(wanted), 10) if wanted else {}
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    found = await consumer.end_offsets(wanted) if wanted else {}
             except (TimeoutError, KafkaError, OSError) as error:
                 log.warning("cannot see how far the log goes", error=str(error))
                 continue

@@ -73,7 +73,8 @@ class Feed:
 
     async def _part(self, name: str, reading: Awaitable[T], last: T, problems: list[str]) -> T:
         try:
-            return await asyncio.wait_for(reading, self._timeout_seconds)
+            async with asyncio.timeout(self._timeout_seconds):
+                return await reading
         except TimeoutError:
             problems.append(f"{name}: no answer in {self._timeout_seconds:g} s")
         except Exception as error:  # noqa: BLE001 - the page outlives whatever its source does

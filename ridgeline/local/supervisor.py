@@ -18,6 +18,7 @@ from ridgeline.local.parts import Part
 from ridgeline.local.process import Process
 
 _MISCONFIGURED = 2  # exit code of every service whose settings are wrong
+_HOOK_SECONDS = 120.0
 _STEADY_SECONDS = 60.0  # a part that ran so long starts over with the shortest wait
 
 
@@ -185,7 +186,8 @@ class Supervisor:
         try:
             await self.start(part)
             if part.after_restart is not None:
-                await asyncio.wait_for(part.after_restart(), 120.0)
+                async with asyncio.timeout(_HOOK_SECONDS):
+                    await part.after_restart()
         except (PartFailed, Misconfigured, OSError, TimeoutError) as error:
             self._report.note(str(error) or f"{part.name} is slow to come back")
             running.retry_at = now + wait

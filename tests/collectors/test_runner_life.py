@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -155,6 +156,38 @@ async def test_a_collector_that_raises_a_timeout_of_its_own() -> None:
     await run_until(lambda: bool(sink.healths), runner_of("bmc", FakeCollector(fail), sink))
 
     assert sink.errors()[0] == "BMC is asleep"
+
+
+async def test_a_collector_that_raises_stop_iteration() -> None:
+    """A bare `next()` in a plug-in, which no coroutine may raise, fails like anything else."""
+    sink = FakeSink()
+    collector = FakeCollector(lambda run: None if run == 2 else next(iter(())))
+    await run_until(lambda: len(sink.healths) == 3, runner_of("bare", collector, sink))
+
+    assert sink.errors() == ["RuntimeError: StopIteration: None", "", sink.errors()[0]]
+
+
+async def test_a_runner_stopped_as_an_answer_arrives_stops() -> None:
+    """The end is not lost where the answer arrives between the cancelling and its delivery."""
+    loop, sink = asyncio.get_running_loop(), FakeSink()
+
+    def stop_after_the_answer() -> None:
+        while runner._pending is None or not answered.is_set():
+            time.sleep(0.001)
+        time.sleep(0.05)  # the answer is queued in the loop, which this holds up
+        loop.call_soon(task.cancel)
+
+    def act(_: int) -> None:
+        loop.call_soon_threadsafe(stop_after_the_answer)
+        answered.set()
+
+    answered = threading.Event()
+    runner = runner_of("netdev", FakeCollector(act), sink)
+    task = asyncio.create_task(runner.run())
+    done, _ = await asyncio.wait({task}, timeout=5)
+
+    assert done == {task}
+    assert task.cancelled()
 
 
 async def test_an_absent_source_is_probed_again() -> None:
