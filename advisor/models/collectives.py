@@ -20,9 +20,10 @@ from advisor.catalog.fabric import FITS, SAME_LINK, CollectiveFit, Op
 from advisor.catalog.files import Source
 from advisor.models.arrays import Floats, Numbers, floats
 
-VERSION = "collectives/2"
+VERSION = "collectives/3"
 FEWEST_RANKS = 2
-PCIE_GB_S = 64.0  # PCIe 5.0 x16, one direction: nothing slower has a switch between its GPUs
+PCIE_GB_S = 64.0  # PCIe 5.0 x16, one direction
+SOCKET_GPUS = 4  # with PCIe 4, whose eight GPUs hang on two sockets
 
 
 def traffic_factor(op: Op, ranks: int) -> float:
@@ -109,17 +110,20 @@ class Wire:
         """Bus bandwidth of an all-reduce of megabytes.
 
         NVLink: 0.55 of the link at 2 GPUs, 0.62 at 4, 0.70 at 8 (H100: 248, 304, 359 GB/s fitted
-        over all sizes, 445 at 512 MB). PCIe 5: 0.60 at 2, 0.40 at 4 and 8 (RTX PRO 6000: 38.6,
-        26.4, 24.7 GB/s). PCIe 4 through the host: 20.1, 5.2, 1.4 GB/s (L40S).
+        over all sizes, 445 at 512 MB). PCIe: 0.60 at 2, 0.40 at 4 (RTX PRO 6000 over PCIe 5: 38.6,
+        26.4 GB/s; 24.7 at 8; L40S over PCIe 4: 20.1 at 2), where GPUs reach one another directly.
+        Eight over PCIe 4 cross the sockets: 1.95 GB/s in vLLM and SGLang, 2.1 in TensorRT-LLM, 1.4
+        to 2.1 in NCCL 2.27, on one host with L40S. Through the memory of that host 4 GPUs reach 3.7
+        to 5.1 GB/s; what TensorRT-LLM published of 4 L40S cannot have been so slow.
         """
         doublings = max(1.0, np.log2(max(gpus, 2)))
         if self.link is Link.NVLINK:
             return float(self.bytes_per_second * min(0.80, 0.48 + 0.07 * doublings))
         if self.link is Link.NETWORK:
             return 0.80 * self.bytes_per_second
-        if self.bytes_per_second >= PCIE_GB_S * 1e9:
-            return (0.60 if gpus <= 2 else 0.40) * self.bytes_per_second
-        return float(0.62 * self.bytes_per_second / (max(gpus, 2) / 2) ** 1.9)
+        if gpus > SOCKET_GPUS and self.bytes_per_second < PCIE_GB_S * 1e9:
+            return float(0.0625 * self.bytes_per_second)
+        return (0.60 if gpus <= 2 else 0.40) * self.bytes_per_second
 
     def fit(self, op: Op, gpus: int) -> CollectiveFit:
         """The figures of a collective among `gpus` of them, at least two."""

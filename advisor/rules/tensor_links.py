@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from advisor.catalog.fabric import FITS, PCIE, Op
+from advisor.catalog.fabric import PCIE, Op
 from advisor.facts import Facts, GpuActivity, ServingLoad
-from advisor.models import network
+from advisor.models import collectives, network
 from advisor.models.throughput import SLOW_LINK_GB_S
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, gpu_hour, monthly, seen
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
@@ -16,7 +16,6 @@ LEAST_GPUS_AN_ENGINE = 2.0
 BUSY_BYTES_PER_SECOND = 0.5e9  # a quarter of what an all-reduce over PCIe 4 reaches (AIC, L40S)
 IDLE_NVLINK_RATIO = 0.1  # of the PCIe traffic: below it NVLink is not what engines reduce over
 PCIE_BYTES_PER_SECOND = 32e9  # PCIe 4.0 x16, one direction
-REACHED = FITS[PCIE, Op.ALL_REDUCE, 8].bus_bytes_per_second
 
 
 def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Advice, ...]:
@@ -52,9 +51,13 @@ def _draft(
 ) -> Draft:
     busy = network.busy_share(used, PCIE_BYTES_PER_SECOND)
     least = 0.0 if busy is None else busy[0]
-    likely = min(0.95, used / REACHED)
-    share = (least, max(least, 0.5 * likely), likely)
-    source = "PCIe traffic measured; 2 GB/s is what all-reduce over PCIe 4 reaches (AIC, L40S TP8)"
+    reached = collectives.best_known(PCIE, Op.ALL_REDUCE, round(each))
+    likely = min(0.95, used / reached.bus_bytes_per_second) if reached else least
+    share = (least, max(least, 0.5 * likely), max(least, likely))
+    source = (
+        "PCIe traffic measured; all-reduces over PCIe 4 reach 20 GB/s at 2 GPUs, 13 at 4 of one "
+        "socket, 2 at 8 of two (L40S, RTX PRO 6000)"
+    )
     gain = monthly(pool.gpus, share, price, Confidence.MODELLED, source) if price else None
     remedy = (
         "split the model by layers (pipeline) or store its weights narrower on fewer GPUs"

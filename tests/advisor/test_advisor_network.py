@@ -144,6 +144,25 @@ def test_tensor_parallelism_over_pcie_is_all_communication() -> None:
     assert 0.3 < share < 0.5
 
 
+def test_pcie_has_one_set_of_figures() -> None:
+    """Engines and NCCL's best known agree over PCIe 4 within 5 %; the socket link is what is slow.
+
+    L40S: 20.1 GB/s at 2 GPUs, 1.95 (vLLM, SGLang) to 2.1 (TensorRT-LLM) at 8. At 4 the share of
+    PCIe 5 (RTX PRO 6000: 26.4 of 64 GB/s) is taken: four GPUs fit one socket.
+    """
+    four, five = (collectives.wire_of(BY_NAME[n])[0] for n in ("L40S", "RTX-PRO-6000"))
+    bus = {n: four.bus_bytes_per_second(n) for n in (2, 4, 8)}
+
+    for ranks, found in bus.items():
+        known = collectives.best_known(PCIE, Op.ALL_REDUCE, ranks)
+        assert known is not None
+        assert known.bus_bytes_per_second == pytest.approx(found, rel=0.05)
+    assert 1.95e9 <= bus[8] <= 2.1e9
+    assert five.bus_bytes_per_second(4) == pytest.approx(26.4e9, rel=0.05)
+    assert five.bus_bytes_per_second(8) == pytest.approx(24.7e9, rel=0.05)
+    assert bus[4] / 32 == pytest.approx(five.bus_bytes_per_second(4) / 64)
+
+
 def test_between_nodes_small_messages_want_few_hops_and_large_ones_bandwidth() -> None:
     """Tree beats ring on 64 nodes at 64 KB, ring beats tree at 1 GB, SHARP beats both at 1 GB."""
     rails = Rails(bytes_per_second=50e9)
