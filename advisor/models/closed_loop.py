@@ -22,11 +22,15 @@ from advisor.models.phases import (
     prefill_work,
 )
 
-VERSION = "closed-loop/2"
+VERSION = "closed-loop/3"
 CHUNK_TOKENS = 8192.0  # prompt tokens a step takes at most: the engines' common setting
-# Fitted to mean TTFT of 1,328 runs of vLLM; each of five sources left out gives the same two
-ENTRY_SECONDS = 0.05  # client, HTTP, tokenizer and scheduler before a prompt runs
-IN_STEP_RATIO = 0.15  # of requests that come at once: all do at the start, and answers end in waves
+# Seconds of client, HTTP, tokenizer and scheduler before a prompt runs, and the share of requests
+# that come at once: all do at the start, and answers end in waves. Fitted to mean TTFT of 1,328
+# runs of vLLM; each of five sources left out gives the same two
+ENTRY_SECONDS, IN_STEP_RATIO = 0.05, 0.15
+# Where prompts go before decoding, requests that began together end together and all come at once
+# again: that share is 1, no fit. The entry is fitted to 933 runs of SGLang
+PREFILL_FIRST_ENTRY_SECONDS, PREFILL_FIRST_IN_STEP_RATIO = 0.15, 1.0
 
 
 def running_sequences(
@@ -38,16 +42,17 @@ def running_sequences(
 
 
 class _Steps(NamedTuple):
-    """Sequences at once, tokens of a chunk, seconds of a decode step and of one with a chunk."""
+    """Sequences at once, tokens of a rank's chunk, seconds of a decode step, of one with chunks."""
 
     batch: Floats
     chunk: Floats
+    ranks: int
     decode: Floats
     mixed: Floats
 
     def tpot(self, prompt: Floats, output: Floats) -> Floats:
         """A decode step, and each output's share of all prefills."""
-        prefills = (self.mixed - self.decode) * prompt / self.chunk
+        prefills = (self.mixed - self.decode) * prompt / (self.chunk * self.ranks)
         return self.decode + self.batch / output * prefills
 
 
@@ -58,7 +63,7 @@ def _steps(
     context, chunk = prompt + output / 2, np.minimum(chunk_tokens, prompt)
     decode = decode_step_seconds(replica, batch, context)
     mixed = mixed_step_seconds(replica, batch, context, chunk, (prompt - chunk) / 2)
-    return _Steps(batch, chunk, decode, mixed)
+    return _Steps(batch, chunk, replica.layout.data, decode, mixed)
 
 
 def tpot_seconds(
@@ -88,11 +93,16 @@ def ttft_seconds(
     asked, prompt, output = floats(concurrency), floats(prompt_tokens), floats(output_tokens)
     steps = _steps(replica, asked, prompt, output, chunk_tokens)
     at_once = np.maximum(1.0, np.floor(chunk_tokens / prompt))
-    each = prefill_service_seconds(replica, prompt, prompts=at_once) / at_once
-    ahead = IN_STEP_RATIO * np.maximum(0.0, steps.batch / replica.layout.data - 1) / 2
+    each = prefill_service_seconds(replica, prompt, prompts=at_once * steps.ranks) / at_once
+    entry, in_step = (
+        (PREFILL_FIRST_ENTRY_SECONDS, PREFILL_FIRST_IN_STEP_RATIO)
+        if replica.stack.prefill_first
+        else (ENTRY_SECONDS, IN_STEP_RATIO)
+    )
+    ahead = in_step * np.maximum(0.0, steps.batch / steps.ranks - 1) / 2
     queue = np.maximum(0.0, asked - steps.batch) / steps.batch * output * steps.tpot(prompt, output)
     own = steps.mixed * prompt / steps.chunk + steps.decode / 2
-    return ENTRY_SECONDS + own + ahead * each + queue
+    return entry + own + ahead * each + queue
 
 
 def tokens_per_second(

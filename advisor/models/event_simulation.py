@@ -25,7 +25,7 @@ from advisor.models.phases import (
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload
 
-VERSION = "event-simulation/2"
+VERSION = "event-simulation/3"
 _THE_END = 1e12  # seconds: everything is done by then
 _MOST_STEPS = 64  # jumped over at once, so that a growing context is not missed
 
@@ -110,7 +110,7 @@ class _Steps:
         b, c = np.array(self.batches)[:, None], np.array(self.contexts)[None, :]
         plain = decode_step_seconds(replica, b, c)
         self.plain = plain.tolist()
-        self.chunk = chunk
+        self.chunk = chunk * replica.layout.data  # of all data ranks together
         if chunk:
             back = max(1.0, work.context_of_a_prompt_token)
             first = mixed_step_seconds(replica, b, c, chunk, 0.0)
@@ -310,10 +310,11 @@ def _prefilled(arrangement: Apart, work: Workload, run: _Run, network_gbps: floa
     """When each request's cache reaches the decode pool; fills in the first tokens."""
     prompts = np.array(run.prompts)
     cached = prompts - np.array(run.computed)
-    own = prefill_seconds(arrangement.prefill, prompts, cached_tokens=cached)
+    ranks = arrangement.prefill.layout.data  # each works on a prompt of its own
+    own = prefill_seconds(arrangement.prefill, prompts, cached_tokens=cached, prompts=ranks)
     service = (own / arrangement.prefill.layout.pipeline).tolist()
     gbit = handover_gbps_per_request(arrangement.prefill, work) / work.prompt_tokens
-    free = [0.0] * arrangement.prefills
+    free = [0.0] * (arrangement.prefills * ranks)
     heapq.heapify(free)
     ready = []
     for request, moment in enumerate(run.arrivals.seconds.tolist()):

@@ -162,8 +162,8 @@ def _cache_attention_over(replica: Replica, b: Floats, context: Floats) -> Float
     return np.where(b > 0, t, 0.0)
 
 
-def prompt_attention(replica: Replica, tokens: Floats, work: Pass, ranks: int) -> Floats:
-    """Causal attention of a pass's prompts, on one of `ranks` data ranks."""
+def prompt_attention(replica: Replica, work: Pass, share: Floats) -> Floats:
+    """Causal attention of a share of a pass's prompts: those of one data rank."""
     model, accelerator = replica.model, replica.accelerator
     heads = model.heads / replica.layout.tensor
     if model.latent is None:
@@ -173,20 +173,20 @@ def prompt_attention(replica: Replica, tokens: Floats, work: Pass, ranks: int) -
         m = model.latent
         each = 2 * heads * (m.nope_dim + m.rope_dim + m.value_dim)
         width = 2 * heads * (m.nope_dim + m.rope_dim + m.value_dim)
-    pairs = work.pairs
+    tokens, pairs = work.prompt_tokens * share, work.pairs
     if model.window_tokens:
-        share = model.windowed_ratio
-        pairs = (1 - share) * work.pairs + share * work.windowed_pairs
+        windowed = model.windowed_ratio
+        pairs = (1 - windowed) * work.pairs + windowed * work.windowed_pairs
     index = np.zeros_like(tokens)
     if model.latent is not None and model.latent.top_tokens:
         pairs = np.minimum(pairs, work.prompt_tokens * model.latent.top_tokens)
-        scores = work.pairs / ranks * 2 * model.latent.index_heads * model.latent.index_dim
+        scores = work.pairs * share * 2 * model.latent.index_heads * model.latent.index_dim
         index = scores / (INDEX_SCAN_RATIO * ceilings.peak_flops(accelerator, Format.BF16))
     peak = ceilings.peak_flops(accelerator, Format.BF16)
     family = ceilings.of(accelerator)
     own = family.latent_prefill if model.latent is not None else None
     t = (own or family.prefill_attention).seconds(
-        pairs / ranks * each / peak,
+        pairs * share * each / peak,
         tokens * width * ACTIVATION_BYTES / ceilings.peak_bytes_per_second(accelerator),
     )
     return np.where(tokens > 0, t + index, 0.0)

@@ -25,6 +25,13 @@ class Pass:
     windowed_pairs: Floats
     prompts: Floats
 
+    def of_busiest_rank(self, ranks: int) -> tuple[Floats, Floats]:
+        """Shares of the sequences and of the prompts that the busiest of `ranks` data ranks has.
+
+        Whole ones are dealt out: a prompt runs on one rank however many there are.
+        """
+        return 1 / np.clip(self.sequences, 1, ranks), 1 / np.clip(self.prompts, 1, ranks)
+
 
 def decode_pass(sequences: Numbers, context_tokens: Numbers) -> Pass:
     """One token for each of `sequences`, which look back over `context_tokens`."""

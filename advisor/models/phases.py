@@ -19,7 +19,7 @@ from advisor.models.replica import Layout, Replica, Speculation, Stack
 from advisor.models.roofline import Calibration, speed_of_light_seconds
 from advisor.models.steps import stage_seconds
 
-VERSION = "phases/1"
+VERSION = "phases/2"
 __all__ = [
     "Calibration",
     "Layout",
@@ -111,11 +111,13 @@ def mixed_step_seconds(
 ) -> Floats:
     """Time of a step that decodes a batch and carries `chunk_tokens` of a prompt with it.
 
-    The chunk comes after `chunk_context_tokens` of its prompt that earlier chunks computed.
+    The chunk comes after `chunk_context_tokens` of its prompt that earlier chunks computed. Each
+    data rank carries such a chunk: a step does `layout.data` times `chunk_tokens`.
     """
-    parts = replica.layout.pipeline
+    parts, ranks = replica.layout.pipeline, replica.layout.data
     decoding = decode_pass(floats(batch) / parts, context_tokens)
-    chunk = prompt_pass(replica.model, floats(chunk_tokens) / parts, chunk_context_tokens)
+    tokens = floats(chunk_tokens) / parts
+    chunk = prompt_pass(replica.model, tokens, chunk_context_tokens, prompts=ranks)
     modelled = stage_seconds(replica, both(decoding, chunk)) + _host_seconds(replica, batch)
     return replica.decode.seconds(modelled)
 

@@ -16,7 +16,7 @@ from advisor.models.phases import (
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload, attained_ratio, batch_spread, cache_spread, mean_within
 
-VERSION = "rates/2"
+VERSION = "rates/3"
 CHUNKS = (256, 512, 1024, 2048, 4096, 8192, 16384)
 PROMPTS_AT_ONCE = (1, 2, 4, 8)
 MOST_TOKENS_AT_ONCE = 16_384
@@ -50,7 +50,7 @@ class SharedRate:
 
     rate_per_second: float
     batch: float
-    chunk_tokens: int
+    chunk_tokens: int  # of a data rank
     ttft_seconds: float
     tpot_seconds: float
 
@@ -58,8 +58,12 @@ class SharedRate:
 def prefill_rate(
     replica: Replica, work: Workload, engines: int, handover_seconds: float = 0.0
 ) -> PrefillRate:
-    """Most requests/s of one of `engines` prefill engines behind one queue."""
-    at_once = np.array([k for k in PROMPTS_AT_ONCE if k * work.computed_tokens <= _most(work)])
+    """Most requests/s of one of `engines` prefill engines behind one queue.
+
+    Each data rank takes as many prompts at once as the others: all wait for the busiest.
+    """
+    a_rank = [k for k in PROMPTS_AT_ONCE if k * work.computed_tokens <= _most(work)]
+    at_once = np.array(a_rank) * replica.layout.data
     nodes, shares = work.prompt_nodes, np.array(work.prompt_shape.shares)
     hit = work.cached_tokens / work.prompt_tokens
     own = prefill_seconds(
@@ -140,7 +144,8 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     plain = decode_step_seconds(replica, batches, work.context_tokens)
     before = np.maximum(work.context_of_a_prompt_token - chunks / 2, 0.0)
     mixed = mixed_step_seconds(replica, batches, work.context_tokens, chunks, before)
-    each = prompt / chunks * mixed  # time in which one prompt is worked off
+    ranks = replica.layout.data  # each carries a chunk of a prompt of its own
+    each = prompt / (chunks * ranks) * mixed  # time in which one prompt is worked off
     share = batches / output / plain / (1 / each - batches / output * (1 / mixed - 1 / plain))
     share = np.where(share >= 0, share, np.inf)
     rate = share / each
@@ -153,7 +158,7 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     slower = np.interp(batches * crowd, batches[0], plain[0]) / plain
     tail = slower / (busy / mixed + (1 - busy) / plain)
     # own time of a prompt of each length, behind the queue of those before
-    own = each[..., None] * work.prompt_nodes / work.prompt_tokens
+    own = ranks * each[..., None] * work.prompt_nodes / work.prompt_tokens
     if own.shape[-1] > 1:
         twice = mixed_step_seconds(replica, batches, work.context_tokens, chunks, 2 * before + 1)
         own = own * _dearer(work, mixed, twice, before, chunks)
@@ -167,7 +172,7 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
         rate_per_second=float(rate[i, j]),
         batch=float(batches[0, j]),
         chunk_tokens=int(chunks[i, 0]),
-        ttft_seconds=float(each[i, j]),
+        ttft_seconds=float(ranks * each[i, j]),
         tpot_seconds=float(tpot[i, j]),
     )
 

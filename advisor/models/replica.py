@@ -58,6 +58,7 @@ class Stack:
     narrow_experts_seconds: float = 0.0  # what a layer of experts in 8 bits or fewer costs more
     layer_floor_seconds: float = 0.0  # host launches of one layer without a captured graph
     prefill_layer_floor_seconds: float = 0.0  # prefill is rarely captured
+    prefill_first: bool = False  # nothing decodes while prompts wait: requests stay in step
 
 
 # Fitted to 3,268 end-to-end points of aiconfigurator 0.12.0's silicon samples: what is left of a
@@ -68,6 +69,10 @@ MODERN = Stack(
     sequence_seconds=10e-6,
     launch_ratio=0.75,
     prefill_layer_floor_seconds=60e-6,
+)
+# SGLang computes all waiting prompts before it decodes on (unless told to mix them)
+PREFILL_FIRST = replace(
+    MODERN, name="CUDA graphs, prompts before decoding (SGLang)", prefill_first=True
 )
 # vLLM before asynchronous scheduling: the host prepares and collects between steps, longer for more
 # sequences; fitted to the ml-energy leaderboard's dense models on H100. Its FP8 experts are slower

@@ -28,7 +28,7 @@ from advisor.models.kernels import (
 from advisor.models.passes import Pass
 from advisor.models.replica import Layout, Replica
 
-VERSION = "steps/1"
+VERSION = "steps/2"
 ELEMENTWISE_BANDWIDTH_RATIO = 0.7
 LATENT_KERNELS = 6
 RECURRENT_KERNELS = 4  # convolution, gates, norms
@@ -52,9 +52,7 @@ def reduce_seconds(replica: Replica, gpus: int, message_bytes: Floats) -> Floats
     return within + all_reduce_seconds(outside, gpus // local, message_bytes / local)
 
 
-def _communication(
-    replica: Replica, rows: Floats, all_tokens: Floats, follows: FeedForward
-) -> Floats:
+def _communication(replica: Replica, rows: Floats, follows: FeedForward) -> Floats:
     model, layout = replica.model, replica.layout
     message = rows * model.hidden * ACTIVATION_BYTES
     attention = reduce_seconds(replica, layout.tensor, message)
@@ -64,7 +62,7 @@ def _communication(
         return attention * (1 if layout.tensor == 1 else 2)
     ranks = layout.tensor * layout.data
     copies = min(model.experts.active, layout.expert)
-    sent = all_tokens / ranks * copies * model.hidden
+    sent = rows / layout.tensor * copies * model.hidden
     inside, outside = replica.wires
     wire = inside if ranks <= inside.domain_gpus else outside
     # out in FP8, back in 16 bit, as DeepEP does it
@@ -91,12 +89,13 @@ def _small_kernels(replica: Replica) -> float:
 
 def _mixer(replica: Replica, work: Pass, kernel: Kernel) -> Floats:
     """What mixes tokens in a layer, mean of those with attention and those with a state."""
-    model, layout = replica.model, replica.layout
-    b, p = work.sequences / layout.data, work.prompt_tokens / layout.data
+    model = replica.model
+    sequences, prompts = work.of_busiest_rank(replica.layout.data)
+    b, p = work.sequences * sequences, work.prompt_tokens * prompts
     attention = (
         attention_products(replica, b + p, kernel)
         + cache_attention(replica, b, work.context_tokens)
-        + prompt_attention(replica, p, work, layout.data)
+        + prompt_attention(replica, work, prompts)
     )
     if model.recurrent is None:
         return attention
@@ -106,14 +105,15 @@ def _mixer(replica: Replica, work: Pass, kernel: Kernel) -> Floats:
 
 def layer_seconds(replica: Replica, work: Pass, follows: FeedForward) -> Floats:
     """One layer on one stage's GPUs; the pass is what is in that stage."""
-    model, layout, stack = replica.model, replica.layout, replica.stack
-    p = work.prompt_tokens / layout.data
-    rows = work.sequences / layout.data + p
+    model, stack = replica.model, replica.stack
+    sequences, prompts = work.of_busiest_rank(replica.layout.data)
+    p = work.prompt_tokens * prompts
+    rows = work.sequences * sequences + p
     everything = work.sequences + work.prompt_tokens
     kernel = kernel_of(replica, _attention_format(replica))
     gpu = (
         _mixer(replica, work, kernel)
-        + _communication(replica, rows, everything, follows)
+        + _communication(replica, rows, follows)
         + _small_kernels(replica) * stack.kernel_seconds
     )
     width = float(model.ffn_hidden) if follows is FeedForward.DENSE else 0.0
@@ -152,13 +152,14 @@ def stage_seconds(replica: Replica, work: Pass) -> Floats:
     for layers, follows in kinds:
         if layers:
             total = total + layers * layer_seconds(replica, work, follows)
-    rows = (work.sequences + work.prompts) / layout.data
+    sequences, prompts = work.of_busiest_rank(layout.data)
+    rows = work.sequences * sequences + work.prompts * prompts
     head = kernel_of(replica, Format.BF16)
     total = total + head.product(rows, model.vocabulary / layout.tensor, model.hidden)
     if layout.pipeline > 1:
         inside, outside = replica.wires
         wire = inside if layout.gpus <= inside.domain_gpus else outside
-        tokens = (work.sequences + work.prompt_tokens) / layout.data
+        tokens = work.sequences * sequences + work.prompt_tokens * prompts
         message = tokens * model.hidden * ACTIVATION_BYTES
         total = total + (layout.pipeline - 1) * transfer_seconds(wire, message)
     return total

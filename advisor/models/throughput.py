@@ -25,7 +25,7 @@ from advisor.models.arrays import Floats
 from advisor.models.interval import Interval
 from advisor.models.replica import Layout, Replica
 
-VERSION = "throughput/3"
+VERSION = "throughput/4"
 ADMITTED_OUTPUT_SHARE = 0.75  # of its output that a sequence holds cache for on average, fitted
 PREFILL_PASS_TOKENS = 8192.0  # prompts are computed together up to this (TensorRT-LLM's default)
 MOST_BATCH = 2048  # sequences; of a mixture of experts on each device (attention data-parallel)
@@ -203,8 +203,8 @@ def best_rate(job: Job, accelerator: Accelerator) -> Rate | None:
 
 
 def prefill_seconds(job: Job, engine: Replica) -> float:
-    """One prompt's share of a pass of several, less what the prefix cache holds."""
-    together = max(1.0, math.floor(PREFILL_PASS_TOKENS / job.prompt_tokens))
+    """One prompt's share of a pass of several on each data rank, less what is in the cache."""
+    together = max(1.0, math.floor(PREFILL_PASS_TOKENS / job.prompt_tokens)) * engine.layout.data
     cached = job.prompt_tokens * job.prefix_hit_ratio
     seconds = phases.prefill_service_seconds(
         engine, job.prompt_tokens, cached_tokens=cached, prompts=together

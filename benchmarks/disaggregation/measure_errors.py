@@ -24,7 +24,7 @@ import numpy as np
 from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Format, by_name
 from advisor.models import closed_loop, energy, kv, phases
-from advisor.models.replica import EAGER, MODERN, SYNCHRONOUS, Layout, Replica
+from advisor.models.replica import EAGER, MODERN, PREFILL_FIRST, SYNCHRONOUS, Layout, Replica
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[2] / "shared" / "data"
@@ -67,6 +67,7 @@ def silicon(path: Path) -> Iterator[Point]:
             layout=Layout(tensor=tp, pipeline=pp, data=dp, expert=ep),
             weights=weights,
             cache=Format.FP8 if fp8_cache else Format.BF16,
+            stack=PREFILL_FIRST if row["backend"] == "sglang" else MODERN,
         )
         prompt, output = float(row["isl"]), float(row["osl"])
         batch = int(float(row["batch_size"])) * dp

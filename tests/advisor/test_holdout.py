@@ -28,8 +28,8 @@ def off(chosen: list[Point]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         ("amd", 11, 0.18, 0.35),
         ("oracle", 9, 0.33, 0.35),
         ("jetstream", 2, 0.08, 0.1),
-        ("trtllm09", 79, 0.12, 0.8),
-        ("trtllm10", 46, 0.15, 0.4),
+        ("trtllm09", 79, 0.12, 0.55),
+        ("trtllm10", 46, 0.12, 0.4),
         ("lambda", 6, 0.16, 0.4),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from advisor.catalog.models import MODELS, Format
 from advisor.models import closed_loop, energy, kv, phases
 from advisor.models.passes import experts_touched
 from advisor.models.phases import Layout, Replica, Speculation
-from advisor.models.replica import EAGER
+from advisor.models.replica import EAGER, PREFILL_FIRST
 
 H100 = BY_NAME["H100-SXM"]
 MODEL_NAMES = st.sampled_from(sorted(MODELS))
@@ -206,6 +208,46 @@ def test_decode_pools_may_be_capped_and_prefill_pools_not() -> None:
     assert 700 == pytest.approx(prompt, rel=0.15)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "prompt_watts", "token_watts"), [("A100-SXM-80G", 400, 250), ("H100-SXM", 700, 380)]
+)
+def test_splitwise_power(gpu: str, prompt_watts: float, token_watts: float) -> None:
+    """What Splitwise's simulator takes for a GPU of llama2-70b at TP8, engines of 2023: 25 %."""
+    one = dataclasses.replace(replica("llama2-70b", gpu, 8), stack=EAGER)
+
+    token = float(energy.decode_power_watts(one, 16, 1200)) / one.gpus
+    prompt = float(energy.prefill_power_watts(one, 2048)) / one.gpus
+
+    assert token_watts == pytest.approx(token, rel=0.25)
+    assert prompt_watts == pytest.approx(prompt, rel=0.25)
+
+
+@given(MODEL_NAMES, GPU_NAMES, st.sampled_from([1, 2, 4, 8]), st.floats(100, 30_000))
+@settings(max_examples=80, deadline=None)
+def test_power_stays_between_idle_and_the_limit(
+    model: str, gpu: str, tensor: int, context: float
+) -> None:
+    """Power rises with the batch, energy of a token falls; prompts draw no less than decoding.
+
+    By 2 % of the limit at most: where prompts wait for PCIe their GPUs do little.
+    """
+    one = replica(model, gpu, tensor)
+    limit = one.accelerator.power_w
+    assert limit is not None
+    batches = np.geomspace(1, 512, 12)
+
+    decode = energy.decode_power_watts(one, batches, context) / one.gpus
+    joules = energy.decode_joules_per_token(one, batches, context)
+    prompt = float(energy.prefill_power_watts(one, 4096)) / one.gpus
+
+    assert np.all(decode > energy.BUSY.idle_ratio * limit)
+    assert np.all(decode <= limit)
+    assert np.all(np.diff(decode) >= -0.005 * limit)
+    assert np.all(np.diff(joules) < 0)
+    assert decode.max() <= prompt + 0.02 * limit
+    assert prompt <= limit
+
+
 def test_energy_of_a_token_falls_with_the_batch() -> None:
     """ml-energy, Qwen3-32B: 2.01 J at a batch of 8 (two H100), a quarter of it at 64."""
     one = replica("qwen3-32b", tensor=2)
@@ -246,6 +288,31 @@ def test_first_tokens_of_a_closed_loop_wait_longer_for_more(
 
     assert few <= many + 1e-9
     assert few >= float(phases.prefill_speed_of_light_seconds(one, prompt))
+
+
+@pytest.mark.parametrize("prompts", [1, 3, 8])
+def test_a_prompt_runs_on_one_data_rank(prompts: int) -> None:
+    """With attention in 8 data ranks up to 8 prompts cost a rank the work of one, not of an 8th."""
+    spread = Replica(
+        model=MODELS["qwen3-235b-a22b"], accelerator=H100, layout=Layout(data=8, expert=8)
+    )
+    alone = float(phases.prefill_seconds(spread, 8192))
+    found = float(phases.prefill_seconds(spread, 8192, prompts=prompts))
+    full = float(phases.prefill_seconds(spread, 8192, prompts=8))
+
+    assert alone <= found <= full
+    assert alone > 0.5 * full
+
+
+def test_prompts_before_decoding_keep_requests_in_step() -> None:
+    """Where an engine prefills first, half of all prompts in flight are ahead of one's own."""
+    one = replica("llama3-70b", "H200-SXM", 8)
+    first = dataclasses.replace(one, stack=PREFILL_FIRST)
+    mixed, waves = (float(closed_loop.ttft_seconds(r, 64, 4096, 512)) for r in (one, first))
+    each = float(phases.prefill_seconds(one, 4096, prompts=2)) / 2
+
+    assert waves > 2 * mixed
+    assert waves == pytest.approx(mixed + 0.1 + 0.85 * 63 / 2 * each, rel=1e-6)
 
 
 def test_an_indexer_bounds_what_is_read() -> None:
