@@ -78,12 +78,14 @@ async def serve(settings: StreamsSettings, kafka: KafkaSettings, store_at: Store
         faults.append(why)
         stop.set()
 
+    beating = asyncio.create_task(Heartbeat(settings.stall_seconds).run())
     work = asyncio.create_task(_work(settings, kafka, store_at, stop, broken))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not work.done():
         await asyncio.wait({work}, timeout=_STOP_SECONDS)
     stopping.cancel()
+    beating.cancel()
     if not work.done():
         work.cancel()
     elif work.exception() is not None:
@@ -100,7 +102,6 @@ async def _work(
     stop: asyncio.Event,
     broken: Callable[[str], None],
 ) -> None:
-    heart = Heartbeat(settings.stall_seconds)
     await ensure_topics(kafka)
     store = await with_backoff(
         "store", lambda: asyncio.to_thread(Store.connect, store_at), (Retry, OSError)
@@ -126,13 +127,17 @@ async def _work(
         lambda topic, number, yes: app.consumer.hold(TP(topic, number), yes=yes),
     )
     attach(app, processor, broken)
-    await app.start()
+    starting = asyncio.create_task(app.start())
+    started, _ = await asyncio.wait({starting}, timeout=settings.stall_seconds)
+    if not started:
+        broken(f"Faust has not started in {settings.stall_seconds:g} s")
+        return
+    starting.result()
     rare_collections()
     log.info("processing", group=settings.app_id, servers=kafka.servers, store=store_at.url)
     tasks = [
         asyncio.create_task(job)
         for job in (
-            heart.run(),
             sink.run(),
             processor.mark_silent(),
             processor.mark_missing(),

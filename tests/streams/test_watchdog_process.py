@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ridgeline.events import DeviceKind, InventoryItem
@@ -23,13 +24,14 @@ from ridgeline.topics import INVENTORY
 
 HANGING = """
 import asyncio
+import faust
 import streams.__main__ as worker
 from streams.transport import BatchConsumer
 
 async def never(*_, **__):
     await asyncio.Event().wait()
 
-BatchConsumer._getmany = never
+{hanging} = never
 worker.main()
 """
 
@@ -59,29 +61,55 @@ async def send(settings: KafkaSettings) -> None:
         )
 
 
-def test_a_fetch_that_never_returns_ends_the_worker(
-    tmp_path: Path, own_kafka_servers: str, store_url: str
+def environment(tmp_path: Path, servers: str, store_url: str, **streams: object) -> dict[str, str]:
+    """Of a worker with a group and a database of its own, and these settings."""
+    name = f"watched_{os.getpid()}_{time.time_ns()}"
+    settings = {"app_id": name, "data_dir": tmp_path / "data", "metrics_port": 0} | streams
+    return {
+        "RIDGELINE_KAFKA_SERVERS": servers,
+        "RIDGELINE_STORE_URL": store_url,
+        "RIDGELINE_STORE_DATABASE": name,
+        **{f"RIDGELINE_STREAMS_{key.upper()}": str(value) for key, value in settings.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("hanging", "why"),
+    [
+        ("BatchConsumer._getmany", "no progress for 15 s with messages to read"),
+        ("faust.App.start", "Faust has not started in 15 s"),
+    ],
+    ids=["fetch", "start"],
+)
+def test_what_never_returns_ends_the_worker(
+    tmp_path: Path, own_kafka_servers: str, store_url: str, hanging: str, why: str
 ) -> None:
     """With exit status 1 and the reason in the log, so that a fresh process goes on."""
     asyncio.run(send(KafkaSettings(servers=own_kafka_servers, idempotent=False)))
-    name = f"stalled_{os.getpid()}_{time.time_ns()}"
-    env = {
-        "RIDGELINE_KAFKA_SERVERS": own_kafka_servers,
-        "RIDGELINE_STORE_URL": store_url,
-        "RIDGELINE_STORE_DATABASE": name,
-        "RIDGELINE_STREAMS_APP_ID": name,
-        "RIDGELINE_STREAMS_DATA_DIR": str(tmp_path / "data"),
-        "RIDGELINE_STREAMS_METRICS_PORT": "0",
-        "RIDGELINE_STREAMS_STALL_SECONDS": "20",
-    }
-    worker = Process("worker", [sys.executable, "-c", HANGING], tmp_path / "worker.log", env)
+    env = environment(tmp_path, own_kafka_servers, store_url, stall_seconds=15)
+    program = [sys.executable, "-c", HANGING.format(hanging=hanging)]
+    worker = Process("worker", program, tmp_path / "worker.log", env)
     try:
         code = worker.wait(200)
     finally:
         worker.stop()
 
     assert code == 1, worker.tail(20)
-    assert "no progress for 20 s with messages to read" in worker.log.read_text()
+    assert why in worker.log.read_text()
+
+
+def test_a_worker_waits_for_its_dependencies_for_ever(tmp_path: Path, store_url: str) -> None:
+    """However long its broker is away at the start: that is no stall."""
+    nobody = f"127.0.0.1:{free_port()}"
+    env = environment(tmp_path, nobody, store_url, stall_seconds=2)
+    worker = Process("worker", [sys.executable, "-m", "streams"], tmp_path / "worker.log", env)
+    try:
+        wait_until(lambda: worker.tail(50).count("waiting for a dependency") > 4, worker, 60)
+        alive = worker.alive
+    finally:
+        worker.stop()
+
+    assert alive
 
 
 async def introduce(settings: KafkaSettings) -> None:
@@ -112,15 +140,9 @@ def test_a_restarted_worker_knows_what_was_done_before(
 ) -> None:
     """What its predecessor has committed is no lag: or a quiet cluster's worker ended itself."""
     asyncio.run(introduce(KafkaSettings(servers=own_kafka_servers, idempotent=False)))
-    name, port = f"quiet_{os.getpid()}_{time.time_ns()}", free_port()
-    env = {
-        "RIDGELINE_KAFKA_SERVERS": own_kafka_servers,
-        "RIDGELINE_STORE_URL": store_url,
-        "RIDGELINE_STORE_DATABASE": name,
-        "RIDGELINE_STREAMS_APP_ID": name,
-        "RIDGELINE_STREAMS_DATA_DIR": str(tmp_path / "data"),
-        "RIDGELINE_STREAMS_METRICS_PORT": str(port),
-    }
+    port = free_port()
+    env = environment(tmp_path, own_kafka_servers, store_url, metrics_port=port)
+    name = env["RIDGELINE_STREAMS_APP_ID"]
     seen = []
     for _ in range(2):
         worker = Process("worker", [sys.executable, "-m", "streams"], tmp_path / "w.log", env)
