@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ridgeline.frames import encode, headers_of
 from ridgeline.schema import GPU, MISSING_COUNTER
 from streams.batches import Batch, Message, decoded
+from streams.kernels import SATURATED_32
 from streams.ring import Ring
 from streams.timeline import Clock, Pane, Timeline
 
@@ -56,7 +57,7 @@ def reference(samples: Sequence[Sample], end_ms: int) -> dict[tuple[int, str], f
                 top[key] = top.get(key, 0.0) + one
                 bottom[key] = bottom.get(key, 0.0) + 1
         for name, new in zip(COUNTERS, counters, strict=True):
-            if new == MISSING_COUNTER or ms >= end_ms:
+            if new in {MISSING_COUNTER, int(SATURATED_32)} or ms >= end_ms:
                 continue
             key = device, name
             if key in before and ms - before[key][0] <= CLOCK.gap and counts:
