@@ -6,15 +6,18 @@ without knowledge about a device is neither a hit nor quiet.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from ridgeline.events import Detection, EpisodeState, Evidence, Pool
-from streams.detectors.verdict import Level, Measure, Verdict
+from streams.detectors.verdict import Condition, Measure, Verdict
+from streams.detectors.words import HIT, UNKNOWN
 from streams.memory import Arrays, as_text, text_of
 from streams.slots import Slots, grown
 
@@ -92,15 +95,16 @@ class Episodes:
 
     def hop(self, end_ms: int, verdict: Verdict) -> Iterator[Detection]:
         """Take one hop."""
-        size = len(verdict.hit)
+        words = verdict.said
+        size = len(words)
         self._grow(size)
         if self._stored:
             self._take_over(end_ms)
         # of most devices there is nothing to say: no hit now, none lately, no open episode
-        at = np.flatnonzero((verdict.hit & verdict.known) | self._stirring[:size])
+        at = np.flatnonzero((words >= HIT) | self._stirring[:size])
         if not len(at):
             return
-        known, hit = verdict.known[at], verdict.hit[at] & verdict.known[at]
+        known, hit = words[at] != UNKNOWN, words[at] >= HIT
         bits = np.where(known, ((self._bits[at] << 1) & _LAST_FIVE) | hit, self._bits[at])
         self._bits[at] = bits
         judged = self._judge(end_ms, at, known, hit)
@@ -203,23 +207,23 @@ class Episodes:
 
     def _say(self, slot: int, end_ms: int, state: EpisodeState, verdict: Verdict) -> Detection:
         device, opened = int(self._slots.device[slot]), int(self._opened[slot])
-        who = self._name(device)
+        who, condition, numbers = self._name(device), verdict.condition, verdict.numbers(slot)
         detection = Detection(
             id=episode_id(self.detector, self.condition, device, opened),
             detector=self.detector,
             condition=self.condition,
             state=state,
-            severity=Level(int(verdict.level[slot])).severity,
+            severity=verdict.level(slot).severity,
             node=int(self._slots.node[slot]),
             device=device,
             subject=who.subject,
             pool=who.pool,
             opened_ms=opened,
             updated_ms=end_ms,
-            summary=f"{who.subject} {said(verdict, slot)}",
-            evidence=tuple(_evidence(verdict.evidence, slot)),
-            counter_evidence=tuple(_evidence(verdict.counter_evidence, slot)),
-            alternatives=verdict.alternatives,
+            summary=f"{who.subject} {said(condition, numbers)}",
+            evidence=tuple(_evidence(condition.evidence, numbers)),
+            counter_evidence=tuple(_evidence(condition.counter_evidence, numbers)),
+            alternatives=condition.alternatives,
             windows=int(self._windows[slot]),
         )
         self._last[slot] = detection
@@ -237,28 +241,28 @@ def _ones(bits: np.ndarray) -> np.ndarray:
     return np.asarray(np.unpackbits(bits[:, None], axis=1).sum(axis=1))
 
 
-def said(verdict: Verdict, slot: int) -> str:
-    """The verdict's summary about one device, with the cause where one is named.
+def said(condition: Condition, numbers: Any) -> str:
+    """A condition's summary about a device with these numbers, with the cause where one is named.
 
     A clause (they are separated by commas) whose number is not known is left out.
     """
-    numbers = {m.name: float(np.asarray(m.value)[slot]) for m in verdict.evidence}
-    unknown = {f"{{{name}:" for name, value in numbers.items() if np.isnan(value)}
-    clauses = [c for c in verdict.summary.split(", ") if not any(u in c for u in unknown)]
-    text = ", ".join(clauses).format(**numbers)
-    if verdict.cause is not None and verdict.cause[slot] > 0:
-        text = f"{text}; {verdict.causes[int(verdict.cause[slot])]}"
+    values = numbers._asdict()
+    unknown = {f"{{{name}:" for name, value in values.items() if math.isnan(value)}
+    clauses = [c for c in condition.summary.split(", ") if not any(u in c for u in unknown)]
+    text = ", ".join(clauses).format(**values)
+    if condition.causes and numbers.cause > 0:
+        text = f"{text}; {condition.causes[numbers.cause]}"
     return text
 
 
-def _evidence(measures: tuple[Measure, ...], slot: int) -> Iterator[Evidence]:
+def _evidence(measures: tuple[Measure, ...], numbers: Any) -> Iterator[Evidence]:
     for measure in measures:
-        value = float(measure.value[slot])
-        if np.isnan(value):
+        value = float(getattr(numbers, measure.name))
+        if math.isnan(value):
             continue
         limit = measure.threshold
-        if isinstance(limit, np.ndarray):
-            limit = float(limit[slot])
+        if isinstance(limit, str):
+            limit = float(getattr(numbers, limit))
         yield Evidence(
             name=measure.name, value=value, unit=measure.unit, threshold=limit, note=measure.note
         )

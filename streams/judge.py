@@ -81,9 +81,9 @@ class Judge:
         self._isolation = Isolation(schema, number, slots)
         self._around = Neighbourhood(board, number, slots)
         self._episodes: Mapping[tuple[str, str], Episodes] = {
-            (d.name, condition): Episodes(d.name, condition, slots, policy, board.inventory.who)
+            (d.name, c.name): Episodes(d.name, c.name, slots, policy, board.inventory.who)
             for d, _ in finders
-            for condition in d.conditions
+            for c in d.conditions
         }
 
     @property
@@ -109,12 +109,13 @@ class Judge:
             verdicts, letters = self._isolation.ask(detector, find, self._ring, self._around)
             yield from letters
             for verdict in verdicts:
-                episodes = self._episodes[detector.name, verdict.condition]
+                episodes = self._episodes[detector.name, verdict.condition.name]
                 said = [*episodes.hop(pane.end_ms, verdict)]
                 if pane.fresh:  # otherwise a replay: said before
                     yield from self._counted(said)
-            for condition in detector.conditions:
-                frozen |= self._episodes[detector.name, condition].open(count)
+        for episodes in self._episodes.values():
+            if episodes.count:
+                frozen |= episodes.open(count)
         self._ring.learn(frozen)
 
     def _counted(self, said: Sequence[Detection]) -> Sequence[Detection]:

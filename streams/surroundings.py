@@ -197,7 +197,7 @@ class Neighbourhood:
         self._ahead: list[InventoryItem] = []
         self._codes = np.zeros((len(_PLACES), 0), dtype=np.int32)
         self._numbers: tuple[dict[str, int], ...] = tuple({} for _ in _PLACES)
-        self._servers: tuple[Numbers, np.ndarray] | None = None
+        self._serving = np.zeros((len(SERVING_COLUMNS), 0))
         self._cooling: dict[str, dict[str, float]] = {}
         self._end_ms = 0
         self._size = 0
@@ -209,7 +209,7 @@ class Neighbourhood:
         self._enter(self._seen, size)
         self._seen = size
         self._end_ms, self._size = end_ms, size
-        self._servers = self._find_servers(end_ms)
+        self._serving = self._find_serving(end_ms)
         self._cooling = self._find_cooling(end_ms)
         return self
 
@@ -236,7 +236,7 @@ class Neighbourhood:
         """Forget all but these slots, which become 0, 1, ... in their order."""
         self._codes = np.ascontiguousarray(self._codes[:, slots])
         self._seen = self._size = len(slots)
-        self._servers = None
+        self._serving = np.ascontiguousarray(self._serving[:, slots])
 
     def memory(self, size: int) -> dict[str, np.ndarray]:
         """Where the first `size` devices are."""
@@ -287,22 +287,22 @@ class Neighbourhood:
         """Cooling loops."""
         return self._groups("loop")
 
-    def _find_servers(self, end_ms: int) -> tuple[Numbers, np.ndarray] | None:
+    def _find_serving(self, end_ms: int) -> np.ndarray:
+        """Numbers of the LLM servers on the node of every device, `[name, slot]`."""
         facts = self._board.facts.get((SERVING.topic, self._partition))
         servers = None if facts is None else facts.at(end_ms)
         if servers is None or not len(servers.keys):
-            return None
+            return np.full((len(SERVING_COLUMNS), self._size), np.nan)
         nodes = self._slots.node[: self._size]
         at = np.minimum(np.searchsorted(servers.keys, nodes), len(servers.keys) - 1)
         fresh = end_ms - servers.ends_ms[at] <= STALE_MS
-        return servers, np.where((servers.keys[at] == nodes) & fresh, at, -1)
+        values = np.take(servers.values, at, axis=1)
+        values[:, (servers.keys[at] != nodes) | ~fresh] = np.nan
+        return values
 
     def serving(self, name: str) -> np.ndarray:
         """A number of the LLM servers on the device's node; NaN when there is none lately."""
-        if self._servers is None:
-            return np.full(self._size, np.nan)
-        servers, at = self._servers
-        return np.where(at >= 0, servers.values[SERVING_COLUMNS.index(name)][at], np.nan)
+        return np.asarray(self._serving[SERVING_COLUMNS.index(name)])
 
     def _find_cooling(self, end_ms: int) -> dict[str, dict[str, float]]:
         """Numbers of the loops seen lately; of a loop in two partitions the newest."""

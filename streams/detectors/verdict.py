@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ridgeline.events import Severity
 from ridgeline.schema import MISSING_STATE
+from streams.detectors.words import HIT, counted
 
 
 class Level(IntEnum):
@@ -96,24 +97,24 @@ class Groups:
 
     def within(self, *names: str) -> np.ndarray:
         """Where the group is one of these."""
-        wanted = [number for number, name in enumerate(self.names) if name in names]
-        return np.asarray(np.isin(self.code, wanted))
+        wanted = np.array([*(name in names for name in self.names), False])
+        return np.asarray(wanted[self.code])
 
     def count(self, yes: np.ndarray) -> np.ndarray:
         """For every device, how many of its group (itself included) say yes; 0 without group."""
-        totals = np.bincount(self.code[yes] + 1, minlength=len(self.names) + 1).astype(float)
-        totals[0] = 0.0
-        return np.asarray(totals[self.code + 1])
+        return counted(self.code, len(self.names), yes)
 
     def share(self, yes: np.ndarray, known: np.ndarray) -> np.ndarray:
         """For every known device, the share of its known group where yes; elsewhere NaN."""
-        part = ratio(self.count(yes & known), self.count(known))
-        return np.where(known & self.known, part, np.nan)
+        part = np.full(len(known), np.nan)
+        whole = self.count(known)
+        np.divide(self.count(yes & known), whole, out=part, where=known & (whole > 0))
+        return part
 
     def value(self, by_name: Mapping[str, float]) -> np.ndarray:
         """A number of the group of every device; NaN where there is none."""
         numbers = [by_name.get(name, np.nan) for name in self.names]
-        return np.asarray(np.array([np.nan, *numbers])[self.code + 1])
+        return np.asarray(np.array([*numbers, np.nan])[self.code])
 
 
 class Around(Protocol):
@@ -144,39 +145,60 @@ class Around(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """One number of every device that a claim rests on, or that speaks against it."""
+    """A number of a device that a claim rests on, or that speaks against it.
+
+    Args:
+        name: Of the field of the numbers, and what a person reads.
+        unit: Its unit.
+        threshold: Where the claim begins: a number, or the name of another field.
+        note: Said beside it.
+    """
 
     name: str
-    value: np.ndarray
     unit: str
-    threshold: np.ndarray | float | None = None
+    threshold: float | str | None = None
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """One condition, judged for every device.
+class Condition:
+    """What a detector can say, and how.
 
     Args:
-        condition: From the detector's closed list.
-        hit: Where it holds. Never true where what it rests on is unknown.
-        known: Where it could be judged; elsewhere nothing is said, not even that it is over.
-        level: Severity where it holds (`Level` numbers).
-        summary: What a person reads, with the measures' names in braces.
-        cause: Numbers into `causes`, where one is named.
+        name: In the detector's closed list.
+        summary: What a person reads, with fields of the numbers in braces.
+        evidence: What it rests on.
+        counter_evidence: What would speak against it.
         alternatives: Other explanations that the numbers do not exclude.
+        causes: Named by the field `cause` of the numbers, where there is one; 0 is not named.
     """
 
-    condition: str
-    hit: np.ndarray
-    known: np.ndarray
-    level: np.ndarray
+    name: str
     summary: str
     evidence: tuple[Measure, ...]
     counter_evidence: tuple[Measure, ...] = ()
     alternatives: tuple[str, ...] = ()
-    cause: np.ndarray | None = None
     causes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One condition, judged for every device.
+
+    Args:
+        condition: Which.
+        said: By slot, `UNKNOWN`, `QUIET` or `HIT` plus a `Level`; uint8.
+        numbers: A device's numbers: a named tuple with the fields that the condition's measures,
+            thresholds and summary name. Asked for those only about whom something is told.
+    """
+
+    condition: Condition
+    said: np.ndarray
+    numbers: Callable[[int], Any]
+
+    def level(self, slot: int) -> Level:
+        """Severity where it holds."""
+        return Level(int(self.said[slot]) - HIT)
 
 
 Finder = Callable[[Devices, Around], Sequence[Verdict]]
@@ -188,7 +210,7 @@ class Detector:
 
     Args:
         name: Also the module's.
-        conditions: Closed list of what it can say.
+        conditions: All that it can say.
         finders: The function by family.
         columns: What it asks `now` for, by family.
         baselines: Those it also asks `usual` for.
@@ -197,27 +219,9 @@ class Detector:
     """
 
     name: str
-    conditions: tuple[str, ...]
+    conditions: tuple[Condition, ...]
     finders: Mapping[str, Finder]
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     baselines: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     peaks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-
-
-def over(value: np.ndarray, limit: np.ndarray | float) -> np.ndarray:
-    """Where a value is known and at least the limit."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(value >= limit)
-
-
-def levels(hit: np.ndarray, critical: np.ndarray | None = None) -> np.ndarray:
-    """Warning, or critical where said so."""
-    worst = np.zeros_like(hit) if critical is None else hit & critical
-    return np.where(worst, Level.CRITICAL, Level.WARNING).astype(np.int8)
-
-
-def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Part / whole; NaN where the whole is unknown or 0."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(whole > 0, part / whole, np.nan)

@@ -12,7 +12,8 @@ import pytest
 from ridgeline.events import Severity
 from ridgeline.schema import MISSING_STATE, SCHEMAS
 from streams.detectors import DETECTORS
-from streams.detectors.verdict import Detector, Groups, Level, Verdict
+from streams.detectors.verdict import Detector, Groups, Verdict
+from streams.detectors.words import HIT, UNKNOWN
 from streams.episodes import said
 
 NAN = math.nan
@@ -450,9 +451,9 @@ def judge(family: str, condition: str, case: Case) -> Verdict:
     found = [
         verdict
         for d in DETECTORS
-        if condition in d.conditions and family in d.finders
+        if family in d.finders
         for verdict in d.finders[family](Table(case), Table(case))
-        if verdict.condition == condition
+        if verdict.condition.name == condition
     ]
     assert 1 == len(found)
     return found[0]
@@ -472,17 +473,17 @@ def test_speaks_when_it_is_so(family: str, condition: str, case: Case) -> None:
     """It holds, with the severity and the words it should have."""
     verdict = judge(family, condition, case)
 
-    assert verdict.hit[0]
-    assert verdict.known[0]
-    assert case.severity in (None, Level(int(verdict.level[0])).severity)
-    assert case.says in said(verdict, 0)
-    assert "nan" not in said(verdict, 0)
+    assert verdict.said[0] >= HIT
+    assert case.severity in (None, verdict.level(0).severity)
+    told = said(verdict.condition, verdict.numbers(0))
+    assert case.says in told
+    assert "nan" not in told
 
 
 @pytest.mark.parametrize(("family", "condition", "case"), cases(NEGATIVE))
 def test_is_silent_on_a_look_alike(family: str, condition: str, case: Case) -> None:
     """What only looks like it is left alone."""
-    assert not judge(family, condition, case).hit[0]
+    assert judge(family, condition, case).said[0] < HIT
 
 
 @pytest.mark.parametrize(("detector", "family"), PAIRS, ids=lambda p: getattr(p, "name", p))
@@ -491,17 +492,19 @@ def test_absence_of_data_is_no_verdict(detector: Detector, family: str) -> None:
     nothing = Table(Case("nothing", pool=""))
     verdicts = detector.finders[family](nothing, nothing)
 
-    assert not any(v.hit.any() or v.known.any() for v in verdicts)
+    assert all((v.said == UNKNOWN).all() for v in verdicts)
 
 
 @pytest.mark.parametrize("detector", DETECTORS, ids=lambda d: d.name)
 def test_a_detector_keeps_its_contract(detector: Detector) -> None:
     """Conditions are closed and all tested; the columns exist; every verdict is in its list."""
-    tested = {(f, c) for f, c in POSITIVE if c in detector.conditions}
+    names = {condition.name for condition in detector.conditions}
+    tested = {(f, c) for f, c in POSITIVE if c in names}
     given = set()
     for family, find in detector.finders.items():
         for verdict in find(Table(Case("x")), Table(Case("x"))):
-            given.add((family, verdict.condition))
+            assert verdict.condition in detector.conditions
+            given.add((family, verdict.condition.name))
     assert tested == given
     assert all(len(POSITIVE[k]) >= 3 and len(NEGATIVE[k]) >= 3 for k in tested)
     for family, columns in detector.columns.items():

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ridgeline.events import Detection, EpisodeState
 from ridgeline.schema import GPU
 from streams.columns import as_words
-from streams.detectors.verdict import Measure, Verdict
+from streams.detectors.verdict import Condition, Level, Measure, Verdict
+from streams.detectors.words import HIT, QUIET, UNKNOWN
 from streams.episodes import Episodes, Policy, Who
 from streams.slots import Slots
+
+CONDITION = Condition(
+    name="c",
+    summary="is at {v:.0f}, or {w:.0f}",
+    evidence=(Measure(name="v", unit="1"), Measure(name="w", unit="1")),
+)
+
+
+class Numbers(NamedTuple):
+    """Of one device."""
+
+    v: float
+    w: float
+
 
 POLICY = Policy(open_after=3, close_after=4, update_ms=5000, silent_after=6)
 
@@ -29,17 +46,9 @@ def play(episodes: Episodes, script: str, first: int = 1) -> list[Detection]:
     """One hop a letter: x hit, - quiet, ? unknown."""
     out: list[Detection] = []
     for number, letter in enumerate(script, start=first):
-        verdict = Verdict(
-            condition="c",
-            hit=np.array([letter == "x"]),
-            known=np.array([letter != "?"]),
-            level=np.array([1], dtype=np.int8),
-            summary="is at {v:.0f}, or {w:.0f}",
-            evidence=(
-                Measure(name="v", value=np.array([float(number)]), unit="1"),
-                Measure(name="w", value=np.array([np.nan]), unit="1"),
-            ),
-        )
+        word = {"x": HIT + Level.WARNING, "-": QUIET, "?": UNKNOWN}[letter]
+        numbers = {0: Numbers(v=float(number), w=np.nan)}
+        verdict = Verdict(CONDITION, np.array([word], dtype=np.uint8), numbers.__getitem__)
         out += episodes.hop(number * 1000, verdict)
     return out
 

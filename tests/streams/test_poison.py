@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,7 +16,8 @@ from ridgeline.schema import GPU
 from ridgeline.settings import StreamsSettings
 from streams import kernels
 from streams.batches import Batch, Message
-from streams.detectors.verdict import Around, Detector, Devices, Verdict, levels, over
+from streams.detectors.verdict import Around, Condition, Detector, Devices, Level, Verdict
+from streams.detectors.words import HIT, QUIET, UNKNOWN
 from streams.episodes import Episodes
 from streams.processor import Processor
 from streams.sink import Sink
@@ -28,6 +29,11 @@ from streams.windows import OpenWindow
 START_MS = 1_790_000_040_000
 DEADLY, HARMLESS, COLD = 666.0, 100.0, 30.0
 FAILS = {"always": False}
+BURNING = Condition(name="burning", summary="burns", evidence=())
+
+
+class Nothing(NamedTuple):
+    """No numbers."""
 
 
 def deadly(gpus: Devices, _: Around) -> Sequence[Verdict]:
@@ -35,13 +41,9 @@ def deadly(gpus: Devices, _: Around) -> Sequence[Verdict]:
     watts = gpus.now("power_watts")
     if FAILS["always"] or (watts > HARMLESS + 1).any():
         raise ZeroDivisionError
-    known = ~np.isnan(watts)
-    hit = known & over(gpus.now("temperature_celsius"), COLD + 3)
-    level, summary = levels(hit), "burns"
-    verdict = Verdict(
-        condition="burning", hit=hit, known=known, level=level, summary=summary, evidence=()
-    )
-    return (verdict,)
+    hot = np.where(gpus.now("temperature_celsius") >= COLD + 3, HIT + Level.WARNING, QUIET)
+    said = np.where(np.isnan(watts), UNKNOWN, hot).astype(np.uint8)
+    return (Verdict(BURNING, said, lambda _: Nothing()),)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ def buggy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker has one detector, and that has a bug."""
     columns = {"gpu": ("power_watts", "temperature_celsius")}
     detector = Detector(
-        name="buggy", conditions=("burning",), finders={"gpu": deadly}, columns=columns
+        name="buggy", conditions=(BURNING,), finders={"gpu": deadly}, columns=columns
     )
     monkeypatch.setattr("streams.judge.DETECTORS", (detector,))
 
