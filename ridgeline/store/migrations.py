@@ -110,8 +110,9 @@ def migrate(connection: Connection) -> list[str]:
         done = _done(connection, known)
         fresh = not done and not _tables(connection) - _OWN
         if fresh:
+            retention, merging = _retention(connection.settings), _merging(connection)
             for statement in create_all():
-                connection.command(statement, "tables")
+                connection.command(_complete(statement, retention, merging), "tables")
         applied = [m.name for m in known if _apply(connection, m, done, fresh=fresh)]
         align(connection)
     return applied
@@ -131,6 +132,19 @@ def create_all() -> tuple[str, ...]:
         if _subject(statement) not in made
     )
     return (*(table.create() for table in telemetry), *others)
+
+
+def _complete(
+    statement: str, retention: Mapping[str, str], merging: Mapping[str, Sequence[str]]
+) -> str:
+    """A statement with what `align` would alter in its table: most of the time of a first start."""
+    if not statement.startswith("CREATE TABLE"):
+        return statement
+    table = _subject(statement)
+    body, _, settings = statement.partition("\nSETTINGS ")
+    ttl = f"\nTTL {retention[table]}" if table in retention else ""
+    every = ", ".join(filter(None, (settings, *merging.get(table, ()))))
+    return body + ttl + (f"\nSETTINGS {every}" if every else "")
 
 
 def _subject(statement: str) -> str:
@@ -217,6 +231,18 @@ def ttl_sql(column: str, days: int) -> str:
     return f"toDateTime({column}) + toIntervalDay({days})"
 
 
+def _retention(settings: StoreSettings) -> dict[str, str]:
+    """TTL expression by table."""
+    return {table: ttl_sql(column, days) for table, (column, days) in kept(settings).items()}
+
+
+def _merging(connection: Connection) -> dict[str, list[str]]:
+    """By telemetry table, those of `MERGE_SETTINGS` that the server knows, as it prints them."""
+    known = {row["name"] for row in connection.rows("SELECT name FROM system.merge_tree_settings")}
+    wanted = [f"{name} = {value}" for name, value in tables.MERGE_SETTINGS.items() if name in known]
+    return dict.fromkeys(telemetry_columns(), wanted)
+
+
 def align(connection: Connection) -> None:
     """Add the columns that the schema gained; keep rows for as long as the settings say.
 
@@ -246,13 +272,10 @@ def align(connection: Connection) -> None:
             parts = (f"ADD COLUMN IF NOT EXISTS {columns[n]} {p}" for n, p in added.items())
             connection.command(f"ALTER TABLE {table} {', '.join(parts)}", table)
             log.info("columns added", table=table, columns=list(added))
-    for table, (column, days) in kept(connection.settings).items():
-        ttl = ttl_sql(column, days)
+    for table, ttl in _retention(connection.settings).items():
         if table in engines and f"TTL {ttl} " not in engines[table] + " ":
             connection.command(f"ALTER TABLE {table} MODIFY TTL {ttl}", table)
-    known = {row["name"] for row in connection.rows("SELECT name FROM system.merge_tree_settings")}
-    wanted = [f"{k} = {v}" for k, v in tables.MERGE_SETTINGS.items() if k in known]
-    for table in telemetry_columns():
+    for table, wanted in _merging(connection).items():
         lacks = [one for one in wanted if one not in engines.get(table, one)]
         if lacks:
             connection.command(f"ALTER TABLE {table} MODIFY SETTING {', '.join(lacks)}", table)

@@ -7,6 +7,7 @@ import http.server
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,28 @@ def test_a_new_column_is_added_and_old_rows_read_as_missing(
     assert [5.0, schema.MISSING_COUNTER, schema.MISSING_STATE] == list(got[0].values())
     assert got[1]["new_gauge"] != got[1]["new_gauge"]
     assert (schema.MISSING_COUNTER, schema.MISSING_STATE) == tuple(got[1].values())[1:]
+
+
+def test_a_new_database_is_made_as_it_stays(
+    settings: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With retention and merge settings: altering them took most of the time of a first start."""
+    altered: list[str] = []
+    command = Connection.command
+
+    def noted(self: Connection, sql: str, subject: str, *args: Any, **kwargs: Any) -> None:
+        if sql.startswith("ALTER") and subject != "migrations_lock":
+            altered.append(sql)
+        command(self, sql, subject, *args, **kwargs)
+
+    monkeypatch.setattr(Connection, "command", noted)
+    Store.connect(settings).migrate()
+    assert [] == altered
+    Store.connect(settings.model_copy(update={"window_days": 3})).migrate()
+
+    assert {table for table, (_, days) in migrations.kept(settings).items() if days == 14} == {
+        sql.split()[2] for sql in altered
+    }
 
 
 def test_retention_follows_the_settings(settings: StoreSettings) -> None:

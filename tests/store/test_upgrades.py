@@ -91,6 +91,12 @@ def contents(connection: Connection) -> Mapping[str, str]:
     return out
 
 
+def engine(full: str) -> tuple[str, frozenset[str]]:
+    """An engine as the server prints it, and its settings, whose order says when they were set."""
+    keys, _, settings = full.partition(" SETTINGS ")
+    return keys, frozenset(settings.split(", "))
+
+
 def layout(connection: Connection) -> dict[str, Any]:
     """Engine, keys and columns of every table."""
     where = {"database": connection.settings.database}
@@ -109,7 +115,7 @@ def layout(connection: Connection) -> dict[str, Any]:
     )
     return {
         row["name"]: (
-            row["engine_full"],
+            engine(row["engine_full"]),
             [
                 (c["name"], c["type"], c["compression_codec"], c["default_kind"])
                 for c in columns
