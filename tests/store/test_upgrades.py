@@ -6,6 +6,7 @@ import json
 import math
 import random
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -298,6 +299,7 @@ def test_the_lock_of_a_slow_migrator_is_not_taken_over(
                 {"d": name},
             )
             written.add(row["at"])
+            time.sleep(0.05)
         assert owner == lock._owner(connection)
 
 
