@@ -2,7 +2,8 @@
 
 Nodes of 8 GPUs and 8 ports, one LLM engine a node, racks of 4 nodes, a cooling loop per 16 racks; a
 third of the nodes each prefill, decode and mixed. Values are drawn around a working point of each
-pool; one loop throttles, one rail is marked, one node in 20 is idle, so that every rule has work.
+pool; one loop throttles, one rail is marked, one node in 20 is idle, and for three hours answers
+have been twice as long as in the week before, so that every rule has work.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from advisor.facts.token_lengths import COMPARED_DAYS, COMPARED_HOURS
+from advisor.models.normal import cdf
 from ridgeline.events import (
     Detection,
     DeviceKind,
@@ -20,14 +23,26 @@ from ridgeline.events import (
     Severity,
 )
 from ridgeline.ids import device_id, node_id
-from ridgeline.schema import FABRIC, FACILITY, GPU, SERVING, Kind, Schema
+from ridgeline.schema import (
+    FABRIC,
+    FACILITY,
+    GPU,
+    LENGTH_BOUNDS,
+    SERVING,
+    Kind,
+    Schema,
+    length_columns,
+)
 from ridgeline.store import Store, rollup
 from ridgeline.store.tables import LEVELS
 
-WINDOW_MS, MINUTE_MS = 10_000, 60_000
+WINDOW_MS, MINUTE_MS, HOUR_MS = 10_000, 60_000, 3_600_000
 GPUS_PER_NODE, NODES_PER_RACK, RACKS_PER_LOOP = 8, 4, 16
 _POOLS = (Pool.PREFILL, Pool.DECODE, Pool.MIXED)
 _CHUNK_ROWS = 100_000
+_REQUESTS = 40.0  # a window of an engine
+_PROMPT_TOKENS, _ANSWER_TOKENS, _LENGTHS_SIGMA = 2000.0, 300.0, 0.9
+_LONGER = 2.0  # answers of late
 
 Value = float | tuple[float, float]
 """A constant, or mean and standard deviation."""
@@ -80,7 +95,7 @@ def inventory(gpus: int, now_ms: int) -> dict[str, list[InventoryItem]]:
     return out
 
 
-def _values(item: InventoryItem) -> Mapping[str, Value]:
+def _values(item: InventoryItem, longer: float) -> Mapping[str, Value]:
     match item.kind:
         case DeviceKind.GPU:
             return _gpu(item)
@@ -95,7 +110,7 @@ def _values(item: InventoryItem) -> Mapping[str, Value]:
                 "pfc_rx_pause_us_inc": marked * 1000,
             }
         case DeviceKind.SERVING:
-            return _serving(item)
+            return _serving(item, longer)
     if item.name.startswith("cdu"):
         return {
             "supply_celsius_avg": (32.0, 0.2),
@@ -123,7 +138,15 @@ def _gpu(item: InventoryItem) -> Mapping[str, Value]:
     }
 
 
-def _serving(item: InventoryItem) -> Mapping[str, Value]:
+def _counted(what: str, mean: float) -> dict[str, Value]:
+    """Requests of a window by log-normal length, cumulative in the bounds."""
+    below = (np.log(np.array(LENGTH_BOUNDS) / mean) + _LENGTHS_SIGMA**2 / 2) / _LENGTHS_SIGMA
+    shares = (*cdf(below).tolist(), 1.0)
+    names = length_columns(what)
+    return {f"{n}_inc": _REQUESTS * share for n, share in zip(names, shares, strict=True)}
+
+
+def _serving(item: InventoryItem, longer: float) -> Mapping[str, Value]:
     decode = item.pool is not Pool.PREFILL
     return {
         "requests_running_avg": (48.0, 6.0),
@@ -135,14 +158,21 @@ def _serving(item: InventoryItem) -> Mapping[str, Value]:
         "tpot_p99_seconds_avg": (0.06, 0.005),
         "prompt_tokens_inc": 8e4,
         "generation_tokens_inc": 1.2e4 if decode else 40.0,
-        "requests_finished_inc": 40.0,
+        "requests_finished_inc": _REQUESTS,
         "prefill_us_inc": 8e6,
         "queue_us_inc": 4e6,
+        **_counted("prompt", _PROMPT_TOKENS),
+        **(_counted("output", _ANSWER_TOKENS * longer) if decode else {}),
     }
 
 
-def rows(
-    schema: Schema, items: Sequence[InventoryItem], end_ms: int, count: int, step_ms: int
+def rows(  # noqa: PLR0917 - what, whose, when
+    schema: Schema,
+    items: Sequence[InventoryItem],
+    end_ms: int,
+    count: int,
+    step_ms: int,
+    longer: float = _LONGER,
 ) -> Iterator[np.ndarray]:
     """`count` windows of each device that end at `end_ms`, in chunks; what is unset is missing."""
     rng = np.random.default_rng(7)
@@ -156,7 +186,7 @@ def rows(
         out["samples"] = step_ms // 1000
         for item, line in zip(chunk, out, strict=True):
             line["device"], line["node"] = item.device, item.node
-            for name, value in _values(item).items():
+            for name, value in _values(item, longer).items():
                 line[name] = rng.normal(*value, count) if isinstance(value, tuple) else value
         yield out.reshape(-1)
 
@@ -182,7 +212,10 @@ def detections(items: Sequence[InventoryItem], now_ms: int) -> list[Detection]:
 
 
 def fill(store: Store, gpus: int, now_ms: int, hours: float) -> int:
-    """Write the cluster: `hours` of windows, a day of engines' minutes; returns window rows."""
+    """Write the cluster: `hours` of windows, a day of engines' minutes, a week of their hours.
+
+    Returns rows.
+    """
     end_ms = now_ms // WINDOW_MS * WINDOW_MS
     found = inventory(gpus, now_ms)
     for items in found.values():
@@ -207,5 +240,13 @@ def fill(store: Store, gpus: int, now_ms: int, hours: float) -> int:
             *((rollup.fold_places_sql(schema, level, "1m"), span) for level in LEVELS),
         ):
             store._connection.command(text, "places", asked)  # noqa: SLF001 - as above
+    week = (
+        (end_ms // HOUR_MS * HOUR_MS, COMPARED_HOURS, _LONGER),
+        (end_ms // HOUR_MS * HOUR_MS - COMPARED_HOURS * HOUR_MS, 24 * COMPARED_DAYS, 1.0),
+    )
+    for until, count, longer in week:
+        for chunk in rows(SERVING, found["serving"], until, count, HOUR_MS, longer):
+            store._insert_rows("serving_1h", chunk, SERVING.window_dtype)  # noqa: SLF001 - as above
+            written += len(chunk)
     store.insert_events(detections(found["fabric"][: gpus // 50], now_ms))
     return written
