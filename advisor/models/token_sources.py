@@ -141,7 +141,7 @@ def meeting_mean(histogram: Histogram, mean_tokens: float) -> Histogram:
         weight = (middles / middles[:, -1:]) ** power
         return np.asarray(histogram.counts[:, None] * weight / weight.sum(axis=1, keepdims=True))
 
-    low, high = -12.0, 12.0
+    low, high = -60.0, 60.0
     for _ in range(60):
         power = (low + high) / 2
         mean = float((tilted(power) * middles).sum() / histogram.total)
