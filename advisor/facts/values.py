@@ -129,6 +129,8 @@ class RailTraffic:
     cnp_per_second: float | None
     pause_ratio: float | None
     discards_per_second: float | None
+    link_bits_per_second: float | None = None  # of one port, as negotiated
+    bytes_per_second: float | None = None  # of one port, the busier direction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

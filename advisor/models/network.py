@@ -17,6 +17,8 @@ from advisor.models.collectives import FEWEST_RANKS, best_known, collective_seco
 
 VERSION = "network/2"
 ACTIVATION_BYTES = 2.0  # bf16 between layers
+# Mooncake's transfer engine reached 87 of 100 GB/s (4x200 Gbps) and 190 of 400 (8x400 Gbps)
+RAIL_EFFICIENCY = 0.87
 ALL_REDUCES_PER_LAYER = 2  # after attention and after the MLP (Megatron-LM, arXiv 1909.08053)
 
 
@@ -25,8 +27,7 @@ class Rails:
     """The network between nodes: one rail a GPU."""
 
     bytes_per_second: float  # line rate of one rail, one direction
-    # Mooncake's transfer engine reached 87 of 100 GB/s (4x200 Gbps) and 190 of 400 (8x400 Gbps)
-    efficiency: float = 0.87
+    efficiency: float = RAIL_EFFICIENCY
     hop_seconds: float = 5e-6  # AIC's inter-rack latency of InfiniBand
     oversubscription: float = 1.0  # bandwidth down over bandwidth up at a leaf; 1: none
 
@@ -138,7 +139,7 @@ def kv_transfer(
     requests_per_second: float,
     network_gbps: float,
     budget_seconds: float,
-    efficiency: float = 0.87,
+    efficiency: float = RAIL_EFFICIENCY,
 ) -> KvTransfer | None:
     """Whether a network carries the hand-over within `budget_seconds` of time to first token.
 

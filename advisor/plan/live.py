@@ -1,14 +1,21 @@
-"""What the running store says about heat and network, as options of their plans."""
+"""What the running store says about heat and network, as options of their plans.
+
+The network: nodes and GPUs are counted, link rates read. How long a step waits for the network
+nobody measures; what the ports carried says for how long they were busy, and that stands for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from advisor.catalog.accelerators import Accelerator
 from advisor.catalog.fabric import SETTINGS
-from advisor.facts import Facts, GpuActivity
+from advisor.facts import Facts, GpuActivity, RailTraffic
 from advisor.models import cooling as model
+from advisor.models import network
+from advisor.models.collectives import Link, wire_of
 from advisor.plan.report import Table
 from advisor.rules import cooling
 from advisor.rules.pricing import Catalog, accelerator_of, estimate, gpu_hour
@@ -16,9 +23,12 @@ from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence, Estimate
 from ridgeline.settings import AdvisorSettings
 
-_NOT_READ = (
-    "not measured, so assumed where not given: --rail-gbps, --communication-share, --message-mb"
-)
+_BUSY = "what the ports carried, none of it behind other work"
+_READ = {
+    "rail_gbps": "measured: negotiated rate of the ports, a GPU's share",
+    "communication_share": f"modelled from {_BUSY}",
+    "message_mb": "",  # nobody measures it
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +101,7 @@ class Fabric:
     """The network of a pool as measured; `options` are those of the plan by name."""
 
     options: Mapping[str, Any]
-    table: Table
+    tables: tuple[Table, ...]
     numbers: dict[str, Estimate]
     warnings: tuple[str, ...]
     congested: bool
@@ -99,7 +109,7 @@ class Fabric:
 
 
 def fabric_of(seen: Facts, pool: str | None) -> Fabric:
-    """Nodes and GPUs of a pool, the largest when None, and what every rail carries.
+    """Nodes, GPUs and links of a pool, the largest when None, and what every rail carries.
 
     Raises:
         Misconfigured: no such pool, or one whose GPUs are of several or unknown models.
@@ -114,39 +124,127 @@ def fabric_of(seen: Facts, pool: str | None) -> Fabric:
         named = gpus.model or "several models"
         raise Misconfigured("--pool", f"{gpus.group} has {named}: not in the catalogue")
     found = sorted({f.detection.condition for f in seen.found} & set(SETTINGS))
-    rails = tuple(
-        (
-            rail.rail,
-            rail.ports,
-            rail.nodes,
-            rail.utilisation_ratio,
-            rail.pause_ratio,
-            rail.ecn_marked_per_second,
-            rail.discards_per_second,
-        )
-        for rail in seen.rails
-    )
-    used = [rail.utilisation_ratio for rail in seen.rails if rail.utilisation_ratio is not None]
-    busiest = max(used, default=None)
+    gpus_per_node = max(2, round(gpus.gpus / max(gpus.nodes, 1)))
+    read = {
+        "rail_gbps": _rail_gbps(seen.rails, gpus_per_node),
+        "communication_share": _communication_share(seen.rails),
+    }
     origin = f"the store, {gpus.seconds / 60:.0f} minutes"
     return Fabric(
         options={
             "accelerator": accelerator.name,
             "nodes": gpus.nodes,
-            "gpus_per_node": max(2, round(gpus.gpus / max(gpus.nodes, 1))),
-        },
-        table=Table(
-            title="Rails as measured",
-            columns=("rail", "ports", "nodes", "used", "time paused", "marked/s", "discards/s"),
-            rows=rails,
-            note=f"open findings: {', '.join(found) or 'none'}",
-        ),
-        numbers={}
-        if busiest is None
-        else {
-            "busiest rail": estimate(*(busiest,) * 3, "ratio", Confidence.MEASURED, origin),
-        },
-        warnings=(_NOT_READ,) if rails else (_NOT_READ, "no rail is known"),
+            "gpus_per_node": gpus_per_node,
+        }
+        | {name: value for name, value in read.items() if value is not None},
+        tables=(_rails(seen.rails, found), _links(gpus, accelerator)),
+        numbers=_fabric_numbers(seen.rails, read, origin),
+        warnings=tuple(_warnings(seen.rails, read)),
         congested=bool(found),
         origin=f"measured: {origin} of {gpus.group}",
     )
+
+
+def _rail_gbps(rails: Sequence[RailTraffic], gpus_per_node: int) -> float | None:
+    """Network of one GPU: the rates of a node's ports over its GPUs; None where one is unknown."""
+    rates = [
+        rail.ports / rail.nodes * rail.link_bits_per_second
+        for rail in rails
+        if rail.link_bits_per_second is not None and rail.nodes
+    ]
+    return sum(rates) / gpus_per_node / 1e9 if rates and len(rates) == len(rails) else None
+
+
+def _communication_share(rails: Sequence[RailTraffic]) -> float | None:
+    """Share of the time the busiest rail was busy, at what rails reach of their rate."""
+    used = [r.utilisation_ratio for r in rails if r.utilisation_ratio is not None]
+    busy = network.busy_share(max(used, default=None), 1.0, network.RAIL_EFFICIENCY)
+    return None if busy is None else busy[1]
+
+
+def _rails(rails: Sequence[RailTraffic], found: Sequence[str]) -> Table:
+    rows = tuple(
+        (
+            rail.rail,
+            rail.ports,
+            rail.nodes,
+            None if rail.link_bits_per_second is None else rail.link_bits_per_second / 1e9,
+            None if rail.bytes_per_second is None else rail.bytes_per_second * 8 / 1e9,
+            rail.utilisation_ratio,
+            rail.pause_ratio,
+            rail.ecn_marked_per_second,
+            rail.discards_per_second,
+        )
+        for rail in rails
+    )
+    return Table(
+        title="Rails as measured",
+        columns=(
+            "rail",
+            "ports",
+            "nodes",
+            "port Gbit/s",
+            "carried Gbit/s",
+            "used",
+            "time paused",
+            "marked/s",
+            "discards/s",
+        ),
+        rows=rows,
+        note=f"open findings: {', '.join(found) or 'none'}",
+    )
+
+
+def _links(gpus: GpuActivity, accelerator: Accelerator) -> Table:
+    """What a GPU moves to its neighbours, and for how long the link was busy with it.
+
+    The rate of a GPU's PCIe is not read: its share is said only where PCIe is its scale-up link.
+    """
+    wire = wire_of(accelerator)[0]
+    carried = {Link.NVLINK: gpus.nvlink_bytes_per_second, Link.PCIE: gpus.pcie_bytes_per_second}
+    rows = []
+    for link, moved in carried.items():
+        known = link is wire.link
+        reached = wire.bus_bytes_per_second(8) / wire.bytes_per_second if known else 1.0
+        busy = network.busy_share(moved, wire.bytes_per_second, reached) if known else None
+        rows.append((link.value, None if moved is None else moved / 1e9, *(busy or (None, None))))
+    return Table(
+        title="Links of a GPU as measured",
+        columns=("link", "GB/s", "busy at least", "busy likely"),
+        rows=tuple(rows),
+        note="likely: at what all-reduces of 8 GPUs reach of the link",
+    )
+
+
+def _fabric_numbers(
+    rails: Sequence[RailTraffic], read: Mapping[str, float | None], origin: str
+) -> dict[str, Estimate]:
+    used = [rail.utilisation_ratio for rail in rails if rail.utilisation_ratio is not None]
+    share = read["communication_share"]
+    known = (
+        ("busiest rail", max(used, default=None), "ratio", Confidence.MEASURED),
+        ("network of a GPU", read["rail_gbps"], "Gbit/s", Confidence.MEASURED),
+    )
+    numbers = {
+        name: estimate(value, value, value, unit, confidence, origin)
+        for name, value, unit, confidence in known
+        if value is not None
+    }
+    if share is not None:
+        text = f"{origin}; {_BUSY}"
+        numbers["share of a step in the network"] = estimate(
+            0.0, share, share, "ratio", Confidence.MODELLED, text
+        )
+    return numbers
+
+
+def _warnings(rails: Sequence[RailTraffic], read: Mapping[str, float | None]) -> Iterator[str]:
+    """Which options are measured, which follow from a measurement and which are assumed."""
+    for name, what in _READ.items():
+        option = f"--{name.replace('_', '-')}"
+        if read.get(name) is None:
+            yield f"not measured, so assumed where not given: {option}"
+        else:
+            yield f"{option}, where not given, is {what}"
+    if not rails:
+        yield "no rail is known"

@@ -64,7 +64,9 @@ class NetworkOptions(Options):
     )
     ethernet_team: bool = Field(default=False, description="somebody tunes and watches RoCE")
     sharp: bool = Field(default=False, description="the InfiniBand offer has switches that reduce")
-    live: bool = Field(default=False, description="take nodes, GPUs and rails from the store")
+    live: bool = Field(
+        default=False, description="take nodes, GPUs, links and traffic from the store"
+    )
     pool: str | None = Field(None, description="with --live: pool; default: the largest")
 
 
@@ -101,7 +103,7 @@ def plan_network(options: NetworkOptions, seen: Facts | None = None) -> Report:
             _shares(options),
             _criteria(decision),
             *((_settings(),) if fix else ()),
-            *((measured.table,) if measured else ()),
+            *(measured.tables if measured else ()),
         ),
         plots=(_plot(options),),
         numbers=_numbers(times[best], decision) | (measured.numbers if measured else {}),

@@ -268,6 +268,8 @@ def test_loops_racks_rails_and_detections(store: Store) -> None:
     assert [r.power_watts for r in read.racks] == [42e3]
     (rail,) = read.rails
     assert rail.utilisation_ratio == pytest.approx(0.5)
+    assert rail.link_bits_per_second == pytest.approx(4e11)
+    assert rail.bytes_per_second == pytest.approx(2.5e10)
     assert rail.ecn_marked_per_second == pytest.approx(50)
     assert rail.pause_ratio is None
     assert [(f.detection.id, f.rail, f.rack) for f in read.found] == [("d1", "rail0", "rack00")]

@@ -7,12 +7,15 @@ import time
 import numpy as np
 import pytest
 
+from advisor.plan import live
 from advisor.plan.inputs import demand
+from advisor.plan.network import NetworkOptions, plan_network
 from advisor.plan.options import WorkloadOptions
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence, DeviceKind
 from ridgeline.schema import SERVING
 from ridgeline.store import Store
+from tests.advisor.rule_cases import facts, gpus, rail
 from tests.advisor.test_advisor_facts import item, store, windows, write  # noqa: F401 - a fixture
 
 LIVE = WorkloadOptions(live=True)
@@ -73,3 +76,44 @@ def test_an_empty_store_is_no_demand(running: Store) -> None:
     """Absence of data is said, never taken for zero load."""
     with pytest.raises(Misconfigured, match="--live: the store has no telemetry"):
         demand(LIVE)
+
+
+def test_link_rates_and_traffic_are_read_where_ports_report_them() -> None:
+    """Two rails of 400 Gbit/s for 8 GPUs are 100 each; the busiest rail at 0.435 is busy half."""
+    ports = {"link_bits_per_second": 4e11, "bytes_per_second": 2e10}
+    rails = (rail(utilisation_ratio=0.4, **ports), rail(utilisation_ratio=0.435, **ports))
+    pool = gpus("mixed", gpus=64, nodes=8, nvlink_bytes_per_second=45e9)
+    seen = facts(pools=(pool,), rails=rails)
+
+    found = live.fabric_of(seen, None)
+    answer = plan_network(NetworkOptions(live=True), seen)
+    given = plan_network(NetworkOptions(live=True, rail_gbps=200), seen)
+
+    assert 100 == pytest.approx(found.options["rail_gbps"])
+    assert 0.5 == pytest.approx(found.options["communication_share"])
+    share = found.numbers["share of a step in the network"]
+    assert (0.0, Confidence.MODELLED) == (share.low, share.confidence)
+    links = {row[0]: row[1:] for row in found.tables[1].rows}
+    assert links["NVLink"] == pytest.approx((45, 0.1, 0.1 / 0.69), rel=1e-3)
+    said = dict(zip(("rail", "share", "message"), found.warnings, strict=True))
+    assert "--rail-gbps, where not given, is measured" in said["rail"]
+    assert "--communication-share, where not given, is modelled" in said["share"]
+    assert "assumed where not given: --message-mb" in said["message"]
+    fast, slow = (a.numbers["all-reduce"].mid for a in (given, answer))
+    assert fast < slow
+
+
+def test_ports_without_a_rate_leave_the_network_assumed() -> None:
+    """One rail of unknown rate, or none at all, and nothing is put together from the others."""
+    half = facts(
+        pools=(gpus("mixed"),),
+        rails=(rail(link_bits_per_second=4e11), rail(utilisation_ratio=None)),
+    )
+
+    found = live.fabric_of(half, None)
+    none = live.fabric_of(facts(pools=(gpus("mixed"),)), None)
+
+    assert "rail_gbps" not in found.options
+    assert any("assumed where not given: --rail-gbps" in text for text in found.warnings)
+    assert not {"rail_gbps", "communication_share"} & set(none.options)
+    assert "no rail is known" in none.warnings
