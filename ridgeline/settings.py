@@ -218,7 +218,8 @@ class AdvisorSettings(Settings):
         0.0, description="supply temperature of the facility's water; 0: unknown"
     )
     retrofit_usd_per_kw: NonNegativeFloat = Field(
-        0.0, description="quoted price of new cooling for each kW of heat; 0: unknown"
+        0.0,
+        description="quoted price of new cooling for each kW of heat; 0: as published, if it is",
     )
     grid: str = Field(
         "", description="grid the hall draws from, as the catalogue names it; empty: unknown"

@@ -26,6 +26,8 @@ class Technology:
     water: str = ""  # warmest ASHRAE facility water class it takes; empty: needs none
     max_supply_celsius: float | None = None
     approach_kelvin: float | None = None  # coolant at the rack above facility water
+    usd_per_kw: tuple[float, float, float] | None = None  # of a retrofit: low, likely, high
+    priced_by: str = ""  # who says so
 
     @property
     def liquid(self) -> bool:
@@ -54,6 +56,8 @@ class _TechnologyEntry(Entry):
     water: str = ""
     max_supply_celsius: Positive | None = None
     approach_kelvin: Positive | None = None
+    usd_per_kw: tuple[Positive, Positive, Positive] | None = None
+    priced_by: str = ""
 
 
 class _PueEntry(Entry):
@@ -72,7 +76,11 @@ class _CoolingFile(FileHead):
 def _load() -> tuple[tuple[Technology, ...], tuple[PueRow, ...]]:
     file = parsed(_CoolingFile, shipped(FILE), FILE)
     technologies = tuple(
-        Technology(**e.model_dump(exclude={"source"}), source=file.source(e.source).title)
+        Technology(
+            **e.model_dump(exclude={"source", "priced_by"}),
+            source=file.source(e.source).title,
+            priced_by=file.source(e.priced_by).title if e.priced_by else "",
+        )
         for e in file.technologies
     )
     rows = tuple(

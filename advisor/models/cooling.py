@@ -181,7 +181,8 @@ class Retrofit:
     flow_liters_per_minute: float | None  # water of one rack at a rise of 10 K; None for air
     coolant_celsius: float | None  # at the rack, with the facility water there is
     water_warm_enough: bool | None  # None: no facility water known
-    capex_usd: Interval | None  # for all racks; None without a price: nobody citable gives one
+    capex_usd: Interval | None  # for all racks; None without a quote where none is published
+    published: bool  # the price is the catalogue's, not a quote
 
 
 WATER_RISE_KELVIN = 10.0
@@ -195,6 +196,7 @@ def retrofits(
 ) -> tuple[Retrofit, ...]:
     """Technologies that carry `rack_kw`, least first; empty when none does or nothing is known.
 
+    `usd_per_kw` is a quote; without one the published price counts where there is one.
     `water_warm_enough` False: the facility's water is warmer than the technology takes (W class),
     so that it needs colder water first.
     """
@@ -218,6 +220,8 @@ def _retrofit(
     liquid_kw = rack_kw * (1 - low)
     suits = technology.max_supply_celsius
     approach = technology.approach_kelvin
+    known = technology.usd_per_kw
+    price = usd_per_kw or (of(*known) if known else None)
     return Retrofit(
         technology=technology,
         lead_time_months=technology.lead_time_months,
@@ -233,7 +237,8 @@ def _retrofit(
         water_warm_enough=(
             None if water_celsius is None or suits is None else water_celsius <= suits
         ),
-        capex_usd=None if usd_per_kw is None else usd_per_kw.scaled(rack_kw * racks),
+        capex_usd=None if price is None else price.scaled(rack_kw * racks),
+        published=usd_per_kw is None and price is not None,
     )
 
 

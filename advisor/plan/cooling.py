@@ -69,7 +69,7 @@ class CoolingOptions(Options):
         None, description="supply of the facility's water; default: unknown"
     )
     retrofit_usd_per_kw: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="quoted price of new cooling; default: unknown, no money is said"
+        None, description="quoted price of new cooling; default: what is published, if anything"
     )
     pue: Annotated[float, Field(ge=1, le=5)] = Field(1.3, description="PUE today")
     usd_per_kwh: Annotated[float, Field(ge=0)] = Field(0.12, description="price of electricity")
@@ -126,9 +126,11 @@ def cooling(options: CoolingOptions, seen: Facts | None = None) -> Report:
             *_carbon(options),
         ),
         plots=tuple(tables.plots(options.rack_kw, forecast)),
-        numbers=_numbers(options, lost, forecast) | (measured.numbers if measured else {}),
+        numbers=_numbers(options, lost, forecast)
+        | _prices(offers)
+        | (measured.numbers if measured else {}),
         refusals=_refusals(options, throttling=throttling, over=over),
-        warnings=(*_warnings(options, forecast), *(measured.warnings if measured else ())),
+        warnings=(*_warnings(options, forecast, offers), *(measured.warnings if measured else ())),
         sources=(*((measured.origin,) if measured else ()), *SOURCES),
         versions={"cooling": model.VERSION, "headroom": headroom.VERSION},
     )
@@ -218,15 +220,35 @@ def _refusals(options: CoolingOptions, *, throttling: bool, over: bool) -> tuple
     return tuple(said)
 
 
-def _warnings(options: CoolingOptions, forecast: Headroom | None) -> tuple[str, ...]:
+def _prices(offers: tuple[model.Retrofit, ...]) -> dict[str, Estimate]:
+    """What a retrofit costs by others; a quote needs no repeating."""
+    return {
+        f"price of {o.technology.name}": estimate(
+            o.capex_usd.low,
+            o.capex_usd.mid,
+            o.capex_usd.high,
+            "USD",
+            Confidence.PUBLISHED,
+            o.technology.priced_by,
+        )
+        for o in offers
+        if o.published and o.capex_usd is not None
+    }
+
+
+def _warnings(
+    options: CoolingOptions, forecast: Headroom | None, offers: tuple[model.Retrofit, ...]
+) -> tuple[str, ...]:
     said = []
     if options.power_history is not None and options.feed_kw is None:
         said.append("--power-history needs --feed-kw for a forecast")
     elif options.feed_kw is not None and forecast is None:
         said.append(f"no forecast: fewer than {headroom.LEAST_DAYS} days of hourly readings")
-    if options.retrofit_usd_per_kw is None:
+    unpriced = [o.technology.name for o in offers if o.capex_usd is None]
+    if unpriced:
         said.append(
-            "no price of a retrofit: nobody citable gives one; --retrofit-usd-per-kw is yours"
+            f"no price of {', '.join(unpriced)}: nobody citable gives one; "
+            "--retrofit-usd-per-kw is yours"
         )
     return tuple(said)
 

@@ -121,16 +121,21 @@ def _needs(first: model.Remedy, racks: list[RackLoad], settings: AdvisorSettings
     if first is not model.Remedy.RETROFIT:
         return Needs(lead_time_days=_LEAD_DAYS.get(first, 0.0), note="an operator's change")
     offers = _retrofits(racks, settings)
-    capex = offers[0].capex_usd if offers else None
+    first_offer = offers[0] if offers else None
+    capex = first_offer.capex_usd if first_offer else None
+    if first_offer is None or capex is None:
+        said = "no price known: set RIDGELINE_ADVISOR_RETROFIT_USD_PER_KW"
+    elif first_offer.published:
+        said = (
+            f"{capex.low:,.0f} to {capex.high:,.0f} USD by {first_offer.technology.priced_by}; "
+            "a quote is better: RIDGELINE_ADVISOR_RETROFIT_USD_PER_KW"
+        )
+    else:
+        said = "quoted"
     return Needs(
         lead_time_days=_LEAD_DAYS[first],
         capex_usd=0.0 if capex is None else capex.mid,
-        note="18 to 36 months for a retrofit; "
-        + (
-            "no price known: set RIDGELINE_ADVISOR_RETROFIT_USD_PER_KW"
-            if capex is None
-            else "quoted"
-        ),
+        note=f"18 to 36 months for a retrofit; {said}",
     )
 
 
