@@ -9,7 +9,7 @@ tables, the figures lie between them. Families nobody measured get `GENERIC`, ne
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -117,7 +117,8 @@ H100 = Ceilings(
     latent_prefill=LATENT_PREFILL,
     latent_decode=HOPPER_LATENT_DECODE,
 )
-H200 = Ceilings(
+H200 = replace(
+    H100,
     family="H200",
     gemm={Format.BF16: _c(4.1, 0.813, 0.844, 3.0), Format.FP8: _c(7.5, 0.58, 0.89, 1.6)},
     experts={
@@ -125,10 +126,7 @@ H200 = Ceilings(
         Format.FP8: _c(42, 0.20, 0.93, 1.1),
         Format.FP4: _c(70, 0.27, 0.63, 1.0),
     },
-    prefill_attention=_c(13.4, 0.665, 0.40, 1.06),
     decode_attention=_c(12.5, 0.50, 0.80, 1.3),
-    latent_prefill=LATENT_PREFILL,
-    latent_decode=HOPPER_LATENT_DECODE,
 )
 B200 = Ceilings(
     family="B200",
@@ -147,23 +145,21 @@ B200 = Ceilings(
     latent_prefill=LATENT_PREFILL,
     latent_decode=BLACKWELL_LATENT_DECODE,
 )
-ADA = Ceilings(
+ADA = replace(
+    GENERIC,
     family="L40S",
     gemm={Format.BF16: _c(1.0, 0.60, 0.78, 2.5), Format.FP8: _c(1.5, 0.48, 0.76, 1.5)},
-    experts=GENERIC.experts,
-    prefill_attention=GENERIC.prefill_attention,
     decode_attention=_c(10, 0.50, 0.80, 1.3),
+    measured=True,
 )
-RTX_PRO_6000 = Ceilings(
+RTX_PRO_6000 = replace(
+    ADA,
     family="RTX PRO 6000",
     gemm={
         Format.BF16: _c(1.0, 0.84, 0.81, 1.65),
         Format.FP8: _c(4.0, 0.75, 0.80, 1.3),
         Format.FP4: _c(11, 0.60, 0.75, 3.0),
     },
-    experts=GENERIC.experts,
-    prefill_attention=GENERIC.prefill_attention,
-    decode_attention=_c(10, 0.50, 0.80, 1.3),
 )
 # fmt: on
 # Recurrent layers, of every family: gated delta, Kimi delta and Mamba-2 kernels of SGLang, vLLM and
