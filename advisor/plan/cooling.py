@@ -114,7 +114,7 @@ def cooling(options: CoolingOptions, seen: Facts | None = None) -> Report:
     lost = lost_usd_per_month(options)
     offers = _offers(options)
     forecast = _forecast(options, measured)
-    return Report(
+    report = Report(
         command="cooling",
         answer=_answer(options, remedies, lost, forecast, over=over),
         action=_ACTIONS[remedies[0]] if remedies else Action.KEEP,
@@ -126,14 +126,13 @@ def cooling(options: CoolingOptions, seen: Facts | None = None) -> Report:
             *_carbon(options),
         ),
         plots=tuple(tables.plots(options.rack_kw, forecast)),
-        numbers=_numbers(options, lost, forecast)
-        | _prices(offers)
-        | (measured.numbers if measured else {}),
+        numbers=_numbers(options, lost, forecast) | _prices(offers),
         refusals=_refusals(options, throttling=throttling, over=over),
-        warnings=(*_warnings(options, forecast, offers), *(measured.warnings if measured else ())),
-        sources=(*((measured.origin,) if measured else ()), *SOURCES),
+        warnings=_warnings(options, forecast, offers),
+        sources=SOURCES,
         versions={"cooling": model.VERSION, "headroom": headroom.VERSION},
     )
+    return report if measured is None else measured.beside(report)
 
 
 def lost_usd_per_month(options: CoolingOptions) -> Interval | None:

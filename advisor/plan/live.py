@@ -7,7 +7,7 @@ nobody measures; what the ports carried says for how long they were busy, and th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from advisor.catalog.accelerators import Accelerator
@@ -16,7 +16,7 @@ from advisor.facts import Facts, GpuActivity, RailTraffic
 from advisor.models import cooling as model
 from advisor.models import network
 from advisor.models.collectives import Link, wire_of
-from advisor.plan.report import Table
+from advisor.plan.report import Report, Table
 from advisor.rules import cooling
 from advisor.rules.pricing import Catalog, accelerator_of, estimate, gpu_hour
 from ridgeline.errors import Misconfigured
@@ -32,15 +32,32 @@ _READ = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heat:
-    """One cooling loop as measured; `options` are those of the plan by name."""
+class Measured:
+    """What the store said of something; `options` are those of its plan by name."""
 
     options: Mapping[str, Any]
-    state: model.Loop
     numbers: dict[str, Estimate]
     warnings: tuple[str, ...]
-    hall_watts_hourly: tuple[float, ...]
     origin: str
+    tables: tuple[Table, ...] = ()
+
+    def beside(self, report: Report) -> Report:
+        """The report with what was measured in it."""
+        return replace(
+            report,
+            tables=(*report.tables, *self.tables),
+            numbers={**report.numbers, **self.numbers},
+            warnings=(*report.warnings, *self.warnings),
+            sources=(self.origin, *report.sources),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heat(Measured):
+    """One cooling loop as measured."""
+
+    state: model.Loop
+    hall_watts_hourly: tuple[float, ...]
 
 
 def heat_of(seen: Facts, loop: str | None) -> Heat:
@@ -97,15 +114,10 @@ def _heat_numbers(gpus: GpuActivity) -> dict[str, Estimate]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fabric:
-    """The network of a pool as measured; `options` are those of the plan by name."""
+class Fabric(Measured):
+    """The network of a pool as measured."""
 
-    options: Mapping[str, Any]
-    tables: tuple[Table, ...]
-    numbers: dict[str, Estimate]
-    warnings: tuple[str, ...]
     congested: bool
-    origin: str
 
 
 def fabric_of(seen: Facts, pool: str | None) -> Fabric:

@@ -94,7 +94,7 @@ def plan_network(options: NetworkOptions, seen: Facts | None = None) -> Report:
         sharp=options.sharp,
     )
     fix = (slow is not None and slow > SLOW_RATIO) or (measured is not None and measured.congested)
-    return Report(
+    report = Report(
         command="network",
         answer=_answer(options, best, times[best], slow, decision),
         action=Action.FIX_FABRIC if fix else Action.KEEP,
@@ -103,19 +103,18 @@ def plan_network(options: NetworkOptions, seen: Facts | None = None) -> Report:
             _shares(options),
             _criteria(decision),
             *((_settings(),) if fix else ()),
-            *(measured.tables if measured else ()),
         ),
         plots=(_plot(options),),
-        numbers=_numbers(times[best], decision) | (measured.numbers if measured else {}),
+        numbers=_numbers(times[best], decision),
         refusals=_refusals(slow, decision),
-        warnings=measured.warnings if measured else (),
-        sources=(*((measured.origin,) if measured else ()), *SOURCES),
+        sources=SOURCES,
         versions={
             "collectives": collectives.VERSION,
             "network": network.VERSION,
             "fabric_choice": fabric_choice.VERSION,
         },
     )
+    return report if measured is None else measured.beside(report)
 
 
 def _rails(options: NetworkOptions) -> Rails:

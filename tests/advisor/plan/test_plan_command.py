@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from advisor.plan import render
-from advisor.plan.command import main
 from advisor.plan.plans import PLANS
+from tests.advisor.plan.asked import answered, run
 
 FLAGS = ("--requests-per-second=4", "--prompt-tokens=2000", "--output-tokens=300")
 CASES: dict[str, tuple[str, ...]] = {
@@ -23,22 +21,6 @@ CASES: dict[str, tuple[str, ...]] = {
     "burst": ("--gpus=24", "--hours-per-peak=3", "--peaks-per-month=20"),
 }
 """Arguments that every plan must answer without a store; a new plan adds its line."""
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error."""
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    said = capsys.readouterr()
-    return int(stopped.value.code or 0), said.out, said.err
-
-
-def answered(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    """The JSON of a plan."""
-    code, out, err = run(capsys, *arguments, "--json")
-    assert (0, "") == (code, err)
-    document: dict[str, Any] = json.loads(out)
-    return document
 
 
 def test_every_plan_has_a_case() -> None:
