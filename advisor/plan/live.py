@@ -138,7 +138,7 @@ def fabric_of(seen: Facts, pool: str | None) -> Fabric:
     found = sorted({f.detection.condition for f in seen.found} & set(SETTINGS))
     gpus_per_node = max(2, round(gpus.gpus / max(gpus.nodes, 1)))
     read = {
-        "rail_gbps": _rail_gbps(seen.rails, gpus_per_node),
+        "rail_gbps": _rail_gbps(seen.rails, sum(g.gpus for g in seen.pools)),
         "communication_share": _communication_share(seen.rails),
     }
     origin = f"the store, {gpus.seconds / 60:.0f} minutes"
@@ -157,14 +157,13 @@ def fabric_of(seen: Facts, pool: str | None) -> Fabric:
     )
 
 
-def _rail_gbps(rails: Sequence[RailTraffic], gpus_per_node: int) -> float | None:
-    """Network of one GPU: the rates of a node's ports over its GPUs; None where one is unknown."""
-    rates = [
-        rail.ports / rail.nodes * rail.link_bits_per_second
-        for rail in rails
-        if rail.link_bits_per_second is not None and rail.nodes
-    ]
-    return sum(rates) / gpus_per_node / 1e9 if rates and len(rates) == len(rails) else None
+def _rail_gbps(rails: Sequence[RailTraffic], gpus: int) -> float | None:
+    """Network of one GPU: the rates of all ports over all GPUs; None where a rate is unknown.
+
+    Not by node: rails of one hall are not in the nodes of another.
+    """
+    rates = [r.ports * r.link_bits_per_second for r in rails if r.link_bits_per_second is not None]
+    return sum(rates) / gpus / 1e9 if rates and len(rates) == len(rails) else None
 
 
 def _communication_share(rails: Sequence[RailTraffic]) -> float | None:
