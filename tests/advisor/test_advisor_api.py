@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
 
@@ -34,9 +35,8 @@ def store(store_url: str) -> Iterator[Store]:
         for i in range(16)
     ]
     made.insert_events(gpus)
-    for gpu in gpus:
-        rows = windows(GPU, gpu.device, gpu.node, 10, sm_util_ratio_avg=0.0, power_watts_avg=75)
-        write(made, GPU, rows)
+    idle = {"sm_util_ratio_avg": 0.0, "power_watts_avg": 75}
+    write(made, GPU, np.concatenate([windows(GPU, g.device, g.node, 10, **idle) for g in gpus]))
     health = [
         CollectorHealth(
             node=1,
