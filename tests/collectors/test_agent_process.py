@@ -63,7 +63,7 @@ async def test_rows_reach_kafka_and_sigterm_ends_it(kafka_servers: str, tmp_path
         found = await asyncio.wait_for(first_row_of(kafka_servers, device), 60)
     finally:
         agent.send_signal(signal.SIGTERM)
-        _, said = await asyncio.to_thread(agent.communicate, timeout=30)
+        _, said = await asyncio.to_thread(agent.communicate, timeout=120)
 
     assert found == 4242
     assert agent.returncode == 0
@@ -80,7 +80,7 @@ def test_sigterm_without_a_broker(tmp_path: Path) -> None:
     drain.start()
     agent.send_signal(signal.SIGTERM)
 
-    assert agent.wait(30) == 0
+    assert agent.wait(120) == 0
     drain.join()
     agent.stderr.close()
 
@@ -109,7 +109,7 @@ def test_sigterm_without_a_broker(tmp_path: Path) -> None:
 def test_a_wrong_setting_ends_it(tmp_path: Path, settings: dict[str, str], said: str) -> None:
     """A wrong setting is one line with its name, and exit code 2."""
     agent = start(tmp_path, RIDGELINE_KAFKA_SERVERS="127.0.0.1:1", **settings)
-    _, stderr = agent.communicate(timeout=30)
+    _, stderr = agent.communicate(timeout=120)
 
     assert agent.returncode == 2
     assert stderr.splitlines()[-1].startswith(said)
