@@ -7,7 +7,9 @@ the budget and renewal in `ridgeline.local.renewal`.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import random
 import socket
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from aiokafka.errors import KafkaError
 
 CLUSTER = "ridgeline-embedded"
 """Cluster id of the embedded broker, by which a client knows it."""
+_APART = 4  # the metrics ports of a stack's services follow one another
+_PORTS = itertools.cycle(random.Random().sample(range(20_000, 32_000, _APART), 12_000 // _APART))
 
 
 def binary() -> str:
@@ -71,8 +75,21 @@ def listening(port: int, host: str = "127.0.0.1") -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
-def free_port() -> int:
-    """A port nothing listens on now."""
+def free_port(following: int = 0) -> int:
+    """A port that nothing listens on now, nor on so many `following` it; another one each time.
+
+    Not one of those that the kernel gives to connections: such a port may be taken before whoever
+    asked has bound it.
+    """
+    return next(port for port in _PORTS if all(map(bindable, range(port, port + following + 1))))
+
+
+def bindable(port: int) -> bool:
+    """Whether one could listen on the port."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -168,19 +167,9 @@ def check_ports(local: LocalSettings) -> None:
         if port in seen:
             raise Misconfigured(setting, f"port {port} is also {seen[port]}'s; set another port")
         seen[port] = setting
-        if not _bindable(port):
+        if not broker.bindable(port):
             problem = f"port {port} is in use by another program; set another port"
             raise Misconfigured(setting, problem)
-
-
-def _bindable(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError):
-            return False
-    return True
 
 
 def in_use(local: LocalSettings) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,20 +18,13 @@ from typing import Any
 import psutil
 import pytest
 
+from ridgeline.errors import Retry
+from ridgeline.local.broker import free_port
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 BROKERS = ("embedded", "apache")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody uses now, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @dataclass
@@ -53,7 +45,7 @@ class Stack:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             assert self.process.poll() is None, f"it ended early:\n{self.text()}"
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, Retry):
                 if found := ready():
                     return found
             time.sleep(0.5)
@@ -63,6 +55,10 @@ class Stack:
         """GET of the advisor's HTTP API."""
         with urllib.request.urlopen(self.console + path, timeout=10) as answer:  # noqa: S310 - loopback
             return json.load(answer)
+
+    def detectors(self) -> set[str]:
+        """Whose detections the API tells."""
+        return {d["detector"] for d in self.api("/api/detections")}
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of the store."""
@@ -77,7 +73,7 @@ class Stack:
         family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(30)
+            self.process.wait(60)
         finally:
             if self.process.poll() is None:
                 self.process.kill()
@@ -88,15 +84,14 @@ class Stack:
 @contextlib.contextmanager
 def running(home: Path, *arguments: str, **variables: str) -> Iterator[Stack]:
     """Start the command on ports of its own and stop it at the end."""
-    kafka, store, console, *_ = free_ports(3)
-    metrics = free_ports(1)[0]
+    kafka, store, console = (free_port() for _ in range(3))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RIDGELINE_LOCAL_")}
     environment |= {
         "RIDGELINE_LOCAL_HOME": str(home),
         "RIDGELINE_LOCAL_KAFKA_PORT": str(kafka),
         "RIDGELINE_LOCAL_STORE_PORT": str(store),
         "RIDGELINE_LOCAL_CONSOLE_PORT": str(console),
-        "RIDGELINE_LOCAL_METRICS_PORT": str(metrics),
+        "RIDGELINE_LOCAL_METRICS_PORT": str(free_port(following=3)),
         **variables,
     }
     output = home / "terminal.txt"
@@ -130,15 +125,16 @@ def test_the_demo_finds_and_advises_and_leaves_no_process(tmp_path: Path, broker
     with running(tmp_path, "demo", RIDGELINE_LOCAL_KAFKA=broker) as demo:
         demo.wait("console address", lambda: demo.console in demo.text())
         demo.wait("detection", lambda: "HBM" in demo.text() or "decode" in demo.text())
-        detections = demo.wait("stored detection", lambda: demo.api("/api/detections"))
+        demo.wait("stored detection", lambda: "bandwidth_bound_decode" in demo.detectors())
         advice = demo.wait("advice", lambda: demo.api("/api/advice"))
-        gpus = demo.query("SELECT uniqExact(device) AS n FROM gpu_windows FINAL")
+        count = "SELECT uniqExact(device) AS n FROM gpu_windows FINAL"
+        demo.wait("window of every GPU", lambda: demo.query(count)[0]["n"] >= 256)
+        gpus = demo.query(count)
         left = demo.stop()
 
     assert demo.process.returncode == 0
     assert left == []
     assert gpus[0]["n"] == 256
-    assert "bandwidth_bound_decode" in {d["detector"] for d in detections}
     assert all(a["confidence"] and a["verify"] for a in advice)
 
 

@@ -168,16 +168,12 @@ def test_log_is_bounded(tmp_path: Path) -> None:
 
 def local_settings(home: Path) -> LocalSettings:
     """Settings on free ports; the metrics ports follow one another."""
-    while True:
-        base = free_port()
-        if base < 60000 and all(parts._bindable(base + i) for i in range(1, 4)):
-            break
     return LocalSettings(
         home=home,
         kafka_port=free_port(),
         store_port=free_port(),
         console_port=free_port(),
-        metrics_port=base,
+        metrics_port=free_port(following=3),
     )
 
 
