@@ -169,10 +169,11 @@ async def run(settings: AdvisorSettings) -> None:
         limit = streams.dead_letter_limit
         source = LiveSource(engine, store, span, dead_letter_limit=limit)
         app = application(source, settings)
-        await stack.enter_async_context(_background(loop))
+        evaluating = await stack.enter_async_context(_background(loop))
         await stack.enter_async_context(_serving(app, settings))
         log.info("advisor runs", address=f"http://{settings.host}:{settings.port}")
-        await stop.wait()
+        # a console whose advice never changes again is worse than none
+        await asyncio.wait({evaluating, stopping}, return_when=asyncio.FIRST_COMPLETED)
 
 
 def application(source: LiveSource, settings: AdvisorSettings) -> FastAPI:
@@ -202,10 +203,10 @@ def _stop_signal() -> asyncio.Event:
 
 
 @asynccontextmanager
-async def _background(loop: Loop) -> AsyncIterator[None]:
+async def _background(loop: Loop) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(loop.run(asyncio.Event()))
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

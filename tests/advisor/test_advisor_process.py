@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -21,14 +21,25 @@ from ridgeline.settings import StoreSettings
 from ridgeline.store import Store
 from tests.advisor.test_advisor_facts import item, windows, write
 
+BROKEN = """
+from advisor.__main__ import main
+from advisor.notify.chat import Chat
 
-def start(folder: Path, **settings: str) -> subprocess.Popen[bytes]:
+def tell(*_):
+    raise ZeroDivisionError("while telling")
+
+Chat.tell = tell
+main()
+"""
+
+
+def start(
+    folder: Path, program: Sequence[str] = ("-m", "advisor"), **settings: str
+) -> subprocess.Popen[bytes]:
     """The advisor with these settings (without their prefix)."""
     environment = os.environ | {f"RIDGELINE_{name}": value for name, value in settings.items()}
     with (folder / "advisor.log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "advisor"], env=environment, stderr=log, cwd=folder
-        )
+        return subprocess.Popen([sys.executable, *program], env=environment, stderr=log, cwd=folder)
 
 
 def until(works: Callable[[], bool], process: subprocess.Popen[bytes], folder: Path) -> None:
@@ -80,7 +91,7 @@ def test_advice_reaches_store_kafka_and_api(
         stored = store.query("SELECT id FROM advice")
         assert [a.id for a in found] == [row["id"] for row in stored]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0, (tmp_path / "advisor.log").read_text()
+        assert process.wait(timeout=60) == 0, (tmp_path / "advisor.log").read_text()
     finally:
         process.kill()
         process.wait()
@@ -103,11 +114,29 @@ async def first_advice(servers: str, advice_id: str) -> Advice:
     raise AssertionError("the consumer ended")
 
 
+def test_an_advisor_that_no_longer_evaluates_ends(
+    store_url: str, kafka_servers: str, tmp_path: Path
+) -> None:
+    """With the reason, so that a fresh process goes on; before, its console stood still."""
+    process = start(
+        tmp_path,
+        ("-c", BROKEN),
+        STORE_URL=store_url,
+        STORE_DATABASE="adv_broken",
+        KAFKA_SERVERS=kafka_servers,
+        ADVISOR_PORT=str(free_port()),
+        ADVISOR_METRICS_PORT="0",
+    )
+
+    assert process.wait(timeout=120) == 1
+    assert "ZeroDivisionError: while telling" in (tmp_path / "advisor.log").read_text()
+
+
 def test_a_wrong_setting_is_one_line_and_exit_2(tmp_path: Path) -> None:
     """The line names the variable."""
     process = start(tmp_path, ADVISOR_PUE="0.5", ADVISOR_METRICS_PORT="0")
 
-    assert process.wait(timeout=60) == 2
+    assert process.wait(timeout=120) == 2
     log = (tmp_path / "advisor.log").read_text()
     assert "ridgeline: RIDGELINE_ADVISOR_PUE" in log
     assert "Traceback" not in log
@@ -117,7 +146,7 @@ def test_a_wrong_chat_url_stops_the_start(tmp_path: Path) -> None:
     """Before anything else is started, and without showing the URL."""
     process = start(tmp_path, ADVISOR_NOTIFY="nosuch://secret", ADVISOR_METRICS_PORT="0")
 
-    assert process.wait(timeout=60) == 2
+    assert process.wait(timeout=120) == 2
     log = (tmp_path / "advisor.log").read_text()
     assert "RIDGELINE_ADVISOR_NOTIFY" in log
     assert "secret" not in log
