@@ -70,7 +70,7 @@ class Up:
 
     def until(self, text: str, times: int = 1) -> None:
         """Wait until it printed something; fails with the output."""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 150
         while self.text().count(text) < times:
             assert self.process.poll() is None, self.text()
             assert time.monotonic() < deadline, self.text()

@@ -52,7 +52,7 @@ def part(name: str, code: str, ready: Callable[[], bool] = lambda: True) -> Part
     return Part(name=name, command=lambda: [sys.executable, "-c", code], ready=ready)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait for a condition; fails when it never comes."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -88,7 +88,7 @@ async def test_dead_part_comes_back(tmp_path: Path) -> None:
     first = supervisor.process("a").pid
     watch = asyncio.create_task(supervisor.watch(0.05))
     os.kill(first, signal.SIGKILL)
-    await asyncio.wait_for(hooked.wait(), 20)
+    await asyncio.wait_for(hooked.wait(), 120)
     watch.cancel()
 
     assert supervisor.process("a").pid != first
@@ -148,7 +148,7 @@ def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    gone, alive = psutil.wait_procs([child], timeout=20)
+    gone, alive = psutil.wait_procs([child], timeout=120)
 
     assert (len(gone), len(alive)) == (1, 0)
 

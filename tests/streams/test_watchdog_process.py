@@ -22,6 +22,7 @@ from ridgeline.schema import GPU
 from ridgeline.settings import KafkaSettings
 from ridgeline.topics import INVENTORY
 
+pytestmark = pytest.mark.timeout(600)
 HANGING = """
 import asyncio
 import faust
@@ -48,6 +49,19 @@ def lag(port: int) -> dict[str, float]:
         if line.startswith("ridgeline_stream_lag_frames{")
     ]
     return {name: float(value) for name, value in lines}
+
+
+def settled(port: int, worker: Process) -> dict[str, float]:
+    """What the worker says once it has read everything."""
+    found: dict[str, float] = {}
+
+    def has_read_everything() -> bool:
+        found.clear()
+        found.update(lag(port))
+        return bool(found) and not any(found.values())
+
+    wait_until(has_read_everything, worker, 120)
+    return found
 
 
 async def send(settings: KafkaSettings) -> None:
@@ -101,10 +115,12 @@ def test_what_never_returns_ends_the_worker(
 def test_a_worker_waits_for_its_dependencies_for_ever(tmp_path: Path, store_url: str) -> None:
     """However long its broker is away at the start: that is no stall."""
     nobody = f"127.0.0.1:{free_port()}"
-    env = environment(tmp_path, nobody, store_url, stall_seconds=2)
+    stall_seconds = 6  # a busy machine may hold up the event loop for seconds: that is one
+    env = environment(tmp_path, nobody, store_url, stall_seconds=stall_seconds)
     worker = Process("worker", [sys.executable, "-m", "streams"], tmp_path / "worker.log", env)
     try:
-        wait_until(lambda: worker.tail(50).count("waiting for a dependency") > 4, worker, 60)
+        # the seventh try is no sooner than after half of 0.2 + 0.4 + ... + 6.4 s
+        wait_until(lambda: worker.tail(50).count("waiting for a dependency") > 6, worker, 120)
         alive = worker.alive
     finally:
         worker.stop()
@@ -147,9 +163,9 @@ def test_a_restarted_worker_knows_what_was_done_before(
     for _ in range(2):
         worker = Process("worker", [sys.executable, "-m", "streams"], tmp_path / "w.log", env)
         try:
-            wait_until(lambda: bool(lag(port)) and not any(lag(port).values()), worker, 60)
-            wait_until(lambda: asyncio.run(committed(own_kafka_servers, name)) == 1, worker, 60)
-            seen.append(lag(port))
+            settled(port, worker)
+            wait_until(lambda: asyncio.run(committed(own_kafka_servers, name)) == 1, worker, 120)
+            seen.append(settled(port, worker))
         finally:
             worker.stop()
 

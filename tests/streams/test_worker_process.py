@@ -90,7 +90,7 @@ class Worker:
         """SIGTERM; the exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(10)
+        return self.process.wait(60)
 
     def log(self) -> str:
         """What it said."""
