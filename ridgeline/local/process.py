@@ -123,7 +123,7 @@ class Process:
             self._child.wait(grace_seconds)
         self._signal(signal.SIGKILL, group=True)
         code = self._child.wait()
-        self._pump.join(1.0)
+        self._pump.join(5.0)  # the end of the log says why; who left the group may still hold it
         return code
 
     def _signal(self, number: signal.Signals, *, group: bool = False) -> None:
