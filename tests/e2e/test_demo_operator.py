@@ -32,7 +32,7 @@ from ridgeline.settings import AdvisorSettings, StoreSettings, StreamsSettings
 from ridgeline.store import Store
 from tests.pipeline import Pipeline
 
-TURN_SECONDS = 20
+TURN_SECONDS = 30
 MOST_SECONDS = 440
 BACK_MS = 470_000  # the telemetry begins so long ago, and ends before now
 
