@@ -30,8 +30,9 @@ demo: $(STAMP) ## run the whole product on a simulated cluster
 up: $(STAMP) ## run the whole product on this machine's real input
 	@$(BIN)/ridgeline up
 
+# In two processes: much of the time is waiting. A file stays in one, with what its tests share.
 test: $(STAMP) ## run the tests
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 format: $(STAMP) ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
