@@ -79,15 +79,12 @@ def _topic(row: dict[str, Any], limit: int) -> TopicState:
 def collectors(store: Reader, span: Span) -> list[CollectorState]:
     """Every collector by the newest reports of the last five minutes."""
     sql = """
-        SELECT collector, countIf(worked) AS well, countIf(NOT worked AND NOT nothing) AS failing,
-            countIf(nothing) AS absent, anyIf(problem, NOT worked AND NOT nothing) AS failure,
-            anyIf(problem, nothing) AS reason, toUnixTimestamp64Milli(max(newest)) AS reported_ms
-        FROM (
-            SELECT node, collector, argMax(success, ts) AS worked, argMax(no_data, ts) AS nothing,
-                argMax(error, ts) AS problem, max(ts) AS newest
-            FROM collector_health
-            WHERE ts >= fromUnixTimestamp64Milli({since:Int64}) GROUP BY node, collector
-        )
+        SELECT collector, countIf(success) AS well,
+            countIf(NOT success AND NOT no_data) AS failing, countIf(no_data) AS absent,
+            anyIf(error, NOT success AND NOT no_data) AS failure,
+            anyIf(error, no_data) AS reason, toUnixTimestamp64Milli(max(ts)) AS reported_ms
+        FROM collectors
+        WHERE ts >= fromUnixTimestamp64Milli({since:Int64})
         GROUP BY collector ORDER BY collector
     """
     return [

@@ -49,6 +49,10 @@ class ForgetfulStore(MemoryStore):
         """Count a write."""
         self._write()
 
+    def roll_up_reports(self, *_: object) -> None:
+        """Count a write."""
+        self._write()
+
 
 @dataclass(slots=True)
 class Soak:

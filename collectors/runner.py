@@ -26,7 +26,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 PROBE_SECONDS = 60.0
 PROBE_LIMIT_SECONDS = 60.0  # a driver that has to wake eight GPUs first takes its time
-HEALTH_SECONDS = 10.0
+HEALTH_SECONDS = 60.0
 
 
 class Sink(Protocol):
@@ -62,13 +62,13 @@ class Outcome:
 
 @dataclass(slots=True)
 class Reporter:
-    """Turns outcomes into health events: at once on a change, else every 10 s."""
+    """Turns outcomes into health events: at once on a change, else once a minute."""
 
     site: Site
     name: str
     sink: Sink
     last: Outcome | None = None
-    _rows: int = 0
+    _since: list[Outcome] = field(default_factory=list)
     _next: float = field(default=float("-inf"))
 
     def report(self, outcome: Outcome, now: float) -> None:
@@ -76,7 +76,7 @@ class Reporter:
         COLLECT_SUCCESS.labels(self.name).set(outcome.success)
         COLLECT_SECONDS.labels(self.name).observe(outcome.seconds)
         COLLECT_ROWS.labels(self.name).inc(outcome.rows)
-        self._rows += outcome.rows
+        self._since.append(outcome)
         changed = self._changed(outcome)
         if changed:
             self._log(outcome)
@@ -91,13 +91,15 @@ class Reporter:
                 collector=self.name,
                 ts=_now_ms(),
                 success=outcome.success,
-                duration_seconds=outcome.seconds,
-                rows=self._rows,
+                duration_seconds=max(one.seconds for one in self._since),
+                rows=sum(one.rows for one in self._since),
                 no_data=outcome.no_data,
                 error=outcome.error,
+                runs=len(self._since),
+                failed=sum(not one.success and not one.no_data for one in self._since),
             )
         )
-        self._rows = 0
+        self._since.clear()
 
     def _changed(self, outcome: Outcome) -> bool:
         was = self.last

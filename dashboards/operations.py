@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import dashboard as builders
 
 from dashboards.panels import series, table, variables
-from dashboards.sql import TIME, chosen
+from dashboards.sql import ALL, TIME, chosen
 from ridgeline.schema import SCHEMAS
 
 
@@ -164,46 +164,61 @@ def _pipeline(board: builders.Dashboard) -> builders.Dashboard:
     )
 
 
-def _collectors(board: builders.Dashboard) -> builders.Dashboard:
-    where = f"$__timeFilter(ts) AND {chosen('node', 'host')}"
+def _reports(of_fleet: str, of_nodes: str) -> str:
+    """A value of collectors' reports over time: of all nodes by minute, or of the chosen ones."""
+    every = f"'{ALL}' IN (${{node:singlequote}})"
     bucket = "toStartOfInterval(ts, INTERVAL $__interval_s SECOND) AS time"
+
+    def one(value: str, table: str, where: str) -> str:
+        return (
+            f"    SELECT {bucket}, collector AS series, {value}\n"
+            f"    FROM {table} FINAL\n    WHERE $__timeFilter(ts) AND {where}\n"
+            "    GROUP BY time, series\n"
+        )
+
+    return (
+        f"SELECT * FROM (\n{one(of_fleet, 'collector_minutes', every)}    UNION ALL\n"
+        f"{one(of_nodes, 'collector_health', f'NOT {every} AND host IN (${{node:singlequote}})')}"
+        ")\nORDER BY time, series"
+    )
+
+
+def _collectors(board: builders.Dashboard) -> builders.Dashboard:
     return (
         board.with_row(builders.Row("Collectors"))
         .with_panel(
             series(
                 "Failed runs, by collector",
-                f"SELECT {bucket}, collector AS series,\n"
-                "    countIf(NOT success AND NOT no_data) AS failed\n"
-                f"FROM collector_health FINAL\nWHERE {where}\n"
-                "GROUP BY time, series\nORDER BY time, series",
+                _reports("sum(failed) AS count", "sum(failed) AS count"),
                 "short",
-                "Reports of failure; a machine without the device is no failure.",
+                "Runs that failed; a machine without the device is no failure.",
                 labelled=True,
             )
         )
         .with_panel(
             series(
                 "Duration of a run, by collector",
-                f"SELECT {bucket}, collector AS series,\n"
-                "    quantile(0.95)(duration_seconds) AS duration\n"
-                f"FROM collector_health FINAL\nWHERE {where}\n"
-                "GROUP BY time, series\nORDER BY time, series",
+                _reports(
+                    "max(duration_p95_seconds) AS duration",
+                    "quantileExact(0.95)(duration_seconds) AS duration",
+                ),
                 "s",
-                "95th percentile over nodes.",
+                "95th percentile over nodes of the longest run in a minute, worst minute of the"
+                " interval.",
                 labelled=True,
             )
         )
         .with_panel(
             table(
                 "Collectors now",
-                "SELECT host, collector, argMax(success, ts) AS ok,\n"
-                "    argMax(no_data, ts) AS absent,\n"
-                "    argMax(duration_seconds, ts) AS duration, argMax(rows, ts) AS row_count,\n"
-                "    argMax(error, ts) AS last_error,\n"
-                "    dateDiff('second', max(ts), now64(3, 'UTC')) AS age\n"
-                f"FROM collector_health FINAL\nWHERE {where}\nGROUP BY host, collector\n"
+                "SELECT host, collector, success AS ok, no_data AS absent,\n"
+                "    duration_seconds AS duration, rows AS row_count, error AS last_error,\n"
+                "    dateDiff('second', ts, now64(3, 'UTC')) AS age\n"
+                "FROM collectors FINAL\n"
+                f"WHERE ts >= $__fromTime AND {chosen('node', 'host')}\n"
                 "ORDER BY ok, host, collector\nLIMIT 500",
-                "The newest report of each collector, failing ones first.",
+                "The newest report of each collector, failing ones first; reports come once a"
+                " minute, and at once when something changes.",
                 {"duration": "s", "age": "s"},
             )
         )

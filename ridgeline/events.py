@@ -74,17 +74,19 @@ class DeviceEvent(Event):
 
 
 class CollectorHealth(Event):
-    """One collector's runs since the last report."""
+    """One collector's runs since the last report: the newest, and counts of all."""
 
     node: int
     host: str
     collector: str
     ts: int
-    success: bool
-    duration_seconds: float
+    success: bool  # of the newest run
+    duration_seconds: float  # of the longest run
     rows: int
     no_data: bool = False
     error: str = ""
+    runs: int = 1
+    failed: int | None = None  # of the runs; None: an agent that does not count them
 
 
 class PipelineHealth(Event):

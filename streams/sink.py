@@ -7,6 +7,7 @@ for ever, and `room` closes so that no more is read than fits in memory.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from ridgeline import metrics
 from ridgeline.errors import Reject, Retry
-from ridgeline.events import DeadLetter, Detection, Event
+from ridgeline.events import CollectorHealth, DeadLetter, Detection, Event
 from ridgeline.schema import Schema
 from streams.partition import Output
 
@@ -43,6 +44,9 @@ class WindowStore(Protocol):
 
     def roll_up(self, schema: Schema, start_ms: int, end_ms: int) -> None:
         """Rebuild minutes and hours of a span."""
+
+    def roll_up_reports(self, start_ms: int, end_ms: int) -> None:
+        """Rebuild minutes of collectors' reports."""
 
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
         """Rows of a SELECT."""
@@ -99,6 +103,7 @@ class Sink:
         self._since: dict[str, float] = {}
         self._complete: dict[str, int] = {}
         self._unrolled: dict[tuple[str, int], int] = {}
+        self._reported: dict[int, float] = {}
         self.room = asyncio.Event()
         self.room.set()
         self._away: dict[str, None] = {}
@@ -151,6 +156,7 @@ class Sink:
         events = [event for o in outputs for event in o.events]
         if events:
             await self._durable("events", self._store.insert_events, events)
+            self._mark_reports(events)
             sent = [e for e in events if isinstance(e, Detection | DeadLetter)]
             await self._patiently("kafka", lambda: self._publish(sent))
         ends = {(o.topic, o.partition): o.end_ms for o in outputs if o.end_ms is not None}
@@ -190,6 +196,12 @@ class Sink:
         start, end = int(rows["window_start"].min()), int(rows["window_start"].max()) + 1
         self.touch(schema, start, end)
 
+    def _mark_reports(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, CollectorHealth):
+                minute = event.ts // MINUTE_MS * MINUTE_MS
+                self._reported.setdefault(minute, time.monotonic())
+
     def touch(self, schema: Schema, start: int, end: int) -> None:
         """Have a span, in ms, rolled up the next time."""
         if schema.family in self._dirty:
@@ -216,11 +228,24 @@ class Sink:
             elif until > self._complete.get(family, 0):
                 self._complete[family] = until
                 await self._roll_up(schema, until)
+        if self._reported and now - min(self._reported.values()) >= self._rollup:
+            await self._roll_up_reports()
 
     async def roll_up(self) -> None:
         """Rebuild all minutes and hours that were written to since the last time."""
         for schema, _, end in [*self._dirty.values()]:
             await self._roll_up(schema, end)
+        await self._roll_up_reports()
+
+    async def _roll_up_reports(self) -> None:
+        """Rebuild the minutes that reports came for; a wrong clock makes a run of its own."""
+        minutes, self._reported = sorted(self._reported), {}
+        while minutes:
+            ahead = itertools.count(minutes[0], MINUTE_MS)
+            run = [a for a, b in zip(minutes, ahead, strict=False) if a == b]
+            del minutes[: len(run)]
+            span = run[0], run[-1] + MINUTE_MS
+            await self._durable("rollup", self._store.roll_up_reports, *span)
 
     async def _roll_up(self, schema: Schema, until: int) -> None:
         """Rebuild what was written to before `until`, and note how far that is.

@@ -51,6 +51,11 @@ class MemoryStore:
         self._write()
         self.rolled.append((schema.family, start_ms, end_ms))
 
+    def roll_up_reports(self, start_ms: int, end_ms: int) -> None:
+        """Remember the span."""
+        self._write()
+        self.rolled.append(("collectors", start_ms, end_ms))
+
     def query(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
         """Bodies of open or young detections, or of the inventory: all that streams asks."""
         if "detections" not in sql:

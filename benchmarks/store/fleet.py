@@ -85,8 +85,11 @@ def fill(store: Store, fleet: Fleet, spans: Mapping[str, int], used: frozenset[s
 
 
 def reports(store: Store, fleet: Fleet) -> None:
-    """A day of the workers' reports, an hour of the collectors', two thousand detections."""
-    last = fleet.now_s
+    """A day of the workers' and collectors' reports, two thousand detections.
+
+    Collectors' minutes go 30 days back. A run in a thousand fails.
+    """
+    last, nodes = fleet.now_s, fleet.gpus // GPUS_PER_NODE
     topics, collectors = (
         ", ".join(f"'{name}'" for name in names) for names in (TOPICS, COLLECTORS)
     )
@@ -103,12 +106,30 @@ def reports(store: Store, fleet: Fleet) -> None:
         ),
         (
             "collector_health",
-            "node, host, collector, ts, success, duration_seconds, rows",
+            "node, host, collector, ts, success, duration_seconds, rows, runs",
             (
-                f"SELECT n.node, n.host, arrayJoin([{collectors}]), {at}, 1,"
-                " rand32() / 4294967296, 64"
-                f" FROM numbers({HOUR_S // 10}) AS t"
+                f"SELECT n.node, n.host, arrayJoin([{collectors}]),"
+                f" toDateTime64({last} - 60 * t.number, 3, 'UTC') - n.node % 60,"
+                " rand32() % 1000 > 0, rand32() / 4294967296, 64, 60"
+                f" FROM numbers({DAY_S // 60}) AS t"
                 " CROSS JOIN (SELECT DISTINCT node, host FROM inventory FINAL) AS n"
+            ),
+        ),
+        (
+            "collectors",
+            "node, host, collector, ts, success, duration_seconds, rows, runs",
+            (
+                "SELECT node, host, collector, ts, success, duration_seconds, rows, runs"
+                f" FROM collector_health WHERE ts > toDateTime64({last - 60}, 3, 'UTC')"
+            ),
+        ),
+        (
+            "collector_minutes",
+            "ts, collector, nodes, reports, runs, failed, duration_p95_seconds",
+            (
+                f"SELECT toDateTime64({last} - 60 * number, 3, 'UTC'),"
+                f" arrayJoin([{collectors}]), {nodes}, {nodes}, {60 * nodes}, rand32() % 10,"
+                f" rand32() / 4294967296 FROM numbers({30 * DAY_S // 60})"
             ),
         ),
     ):

@@ -2,7 +2,8 @@
 
 Usage: `python -m benchmarks.store.queries [gpus] [repeats] [folder]`. Fills a store of its own
 (about 9 GB at 10,000 GPUs, removed afterwards; a named folder is kept, and used again when it is
-there): 30 days of hours, one day of minutes, an hour of base windows. Prints of each statement the
+there): 30 days of hours, one day of minutes, an hour of base windows, and what workers and
+collectors say of themselves. Prints of each statement the
 store's CPU time, p50 and p95 of the clock and the rows that the index leaves to be read, the
 slowest last, with the load of the machine: where that is above the number of cores, the CPU time
 says more than the clock. A panel's time ends with the last byte of its answer, as it is Grafana

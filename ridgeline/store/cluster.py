@@ -34,7 +34,8 @@ def statements(settings: StoreSettings, cluster: str) -> list[str]:
     if not re.fullmatch(r"[\w.-]+", cluster):
         raise ValueError(f"cluster name {cluster!r}: expected letters, digits, '_', '-' and '.'")
     on = f"ON CLUSTER '{cluster}'"
-    shards = {table.name: table.shard for table in tables.telemetry()}
+    telemetry = tables.telemetry()
+    shards = {table.name: table.shard for table in (*telemetry, *tables.reports())}
     out = [f"CREATE DATABASE IF NOT EXISTS `{settings.database}` {on}"]
     for statement in migrations.create_all():
         out += _cluster_form(statement, settings.database, cluster, shards)
@@ -43,8 +44,8 @@ def statements(settings: StoreSettings, cluster: str) -> list[str]:
         out.append(f"ALTER TABLE `{settings.database}`.{table}_local {on} MODIFY TTL {ttl}")
     size = "max_bytes_to_merge_at_max_space_in_pool"  # every server knows it
     setting = f"{size} = {tables.MERGE_SETTINGS[size]}"
-    for table in shards:
-        local = f"`{settings.database}`.{table}_local"
+    for one in telemetry:
+        local = f"`{settings.database}`.{one.name}_local"
         out.append(f"ALTER TABLE {local} {on} MODIFY SETTING {setting}")
     return out
 

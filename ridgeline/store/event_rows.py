@@ -69,7 +69,8 @@ def _inventory(e: InventoryItem) -> dict[str, Any]:
 
 def _health(e: CollectorHealth) -> dict[str, Any]:
     names = ("node", "host", "collector", "success", "duration_seconds", "rows", "no_data")
-    return _pick(e, *names, "error") | {"ts": utc(e.ts)}
+    row = _pick(e, *names, "error", "runs") | {"ts": utc(e.ts)}
+    return row if e.failed is None else row | {"failed": e.failed}
 
 
 def _pipeline(e: PipelineHealth) -> dict[str, Any]:
@@ -97,6 +98,10 @@ EVENT_TABLES: Mapping[type[Event], tuple[str, Callable[[Any], dict[str, Any]]]] 
         DeadLetter: ("dead_letters", _dead_letter),
     }
 )
+
+
+NEWEST: Mapping[str, str] = MappingProxyType({"collector_health": "collectors"})
+"""Tables of the newest row of each, by the table of all rows."""
 
 
 def row_of(event: Event) -> tuple[str, dict[str, Any]]:

@@ -121,17 +121,17 @@ def migrate(connection: Connection) -> list[str]:
 def create_all() -> tuple[str, ...]:
     """Statements that make every table of a new database.
 
-    Telemetry tables are made as they are today, the others as their migrations say.
+    Those of `tables` are made as they are today, the others as their migrations say.
     """
-    telemetry = tables.telemetry(SCHEMAS)
-    made = {table.name for table in telemetry}
+    today = (*tables.telemetry(SCHEMAS), *tables.reports())
+    made = {table.name for table in today}
     others = (
         statement
         for migration in load()
         for statement in migration.statements
         if _subject(statement) not in made
     )
-    return (*(table.create() for table in telemetry), *others)
+    return (*(table.create() for table in today), *others)
 
 
 def _complete(
@@ -220,6 +220,8 @@ def kept(settings: StoreSettings) -> dict[str, tuple[str, int]]:
             out[f"{prefix}_1m"] = ("window_start", settings.minute_days)
             out[f"{prefix}_1h"] = ("window_start", settings.hour_days)
     out["collector_health"] = ("ts", settings.window_days)
+    out["collectors"] = ("ts", settings.window_days)
+    out["collector_minutes"] = ("ts", settings.minute_days)
     out["pipeline_health"] = ("ts", settings.window_days)
     out["dead_letters"] = ("ts", settings.window_days)
     out["device_events"] = ("ts", settings.minute_days)

@@ -191,3 +191,20 @@ def fold_places_sql(schema: Schema, level: str, target: str) -> str:
         f"    FROM {family}_{level}_{target} FINAL WHERE {_between()} AND devices > 0\n"
         ") GROUP BY window_start, place"
     )
+
+
+REPORTS = f"""
+INSERT INTO collector_minutes (ts, collector, nodes, reports, runs, failed, duration_p95_seconds)
+SELECT toStartOfMinute(h.ts) AS minute, collector, uniqExact(node), count(), sum(h.runs),
+    sum(h.failed), quantileExact(0.95)(duration_seconds)
+FROM collector_health AS h FINAL
+WHERE {_between("h.ts")}
+GROUP BY minute, collector
+"""
+"""INSERT ... SELECT of the minutes of collectors' reports between `start` and `end` in ms."""
+LAST_REPORTS = """
+SELECT toUnixTimestamp64Milli(max(ts)) AS last_ms FROM collector_minutes
+WHERE ts <= fromUnixTimestamp64Milli({before:Int64}, 'UTC')
+    AND ts > fromUnixTimestamp64Milli({before:Int64}, 'UTC') - INTERVAL 1 DAY
+"""
+"""The last minute of reports that was folded, not after `before` in ms; 0: none within a day."""

@@ -134,9 +134,21 @@ class Store:
         by_table: dict[str, list[dict[str, Any]]] = {}
         for event in events:
             table, row = event_rows.row_of(event)
-            by_table.setdefault(table, []).append(row)
+            for name in filter(None, (table, event_rows.NEWEST.get(table))):
+                by_table.setdefault(name, []).append(row)
         for table, rows in by_table.items():
             self._insert_json(table, rows)
+
+    def roll_up_reports(self, start_ms: int, end_ms: int) -> None:
+        """Fold collectors' reports of [start, end), in ms since the epoch, into whole minutes.
+
+        The minutes since the last that was folded before are folded too, up to a day: whoever was
+        to do that may have died. Folding again gives the same rows.
+        """
+        start, end = rollup.MINUTE.span(start_ms, end_ms)
+        (row,) = self._connection.rows(rollup.LAST_REPORTS, {"before": start})
+        one = {"start": row["last_ms"] or start, "end": end}
+        self._connection.command(rollup.REPORTS, "collector_minutes", one, _FOLD)
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Rows of a SELECT by column name; `{name:Type}` in the SQL takes a parameter.

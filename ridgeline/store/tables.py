@@ -119,10 +119,65 @@ def _family(schema: Schema) -> tuple[Table, ...]:
     )
 
 
+def reports() -> tuple[Table, ...]:
+    """Tables of collectors' reports: all of them, the newest of each, all nodes' by minute."""
+    stretch = "toStartOfInterval(ts, toIntervalSecond(3600))"
+    return (
+        Table(
+            name="collector_health",
+            columns=_REPORT_COLUMNS,
+            engine="ReplacingMergeTree",
+            partition=_DAY.format(t="ts"),
+            order=(stretch, "host", "collector", "ts"),
+            shard="cityHash64(host)",
+            indices=("INDEX by_time ts TYPE minmax GRANULARITY 1",),
+            small=True,
+        ),
+        Table(
+            name="collectors",
+            columns=_REPORT_COLUMNS,
+            engine="ReplacingMergeTree(ts)",
+            partition="",
+            order=("host", "collector"),
+            shard="cityHash64(host)",
+        ),
+        Table(
+            name="collector_minutes",
+            columns=(
+                "ts DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))",
+                "collector LowCardinality(String)",
+                "nodes UInt64 COMMENT 'that reported'",
+                "reports UInt64 COMMENT 'that were folded: more of them replace fewer'",
+                "runs UInt64",
+                "failed UInt64 COMMENT 'of the runs'",
+                "duration_p95_seconds Float64 COMMENT 'over nodes'",
+            ),
+            engine="ReplacingMergeTree(reports)",
+            partition=_MONTH.format(t="ts"),
+            order=("ts", "collector"),
+            shard="cityHash64(collector)",
+        ),
+    )
+
+
 def _lines(columns_sql: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in columns_sql.split(",\n"))
 
 
+_REPORT_COLUMNS = (
+    "node UInt64",
+    "host LowCardinality(String)",
+    "collector LowCardinality(String)",
+    "ts DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))",
+    "success Bool COMMENT 'of the newest run since the report before'",
+    "duration_seconds Float64 COMMENT 'of the longest run'",
+    "rows UInt64",
+    "no_data Bool",
+    "error String",
+    "body String CODEC(ZSTD(3))",
+    "runs UInt64 DEFAULT 1",
+    "failed UInt64 DEFAULT NOT success AND NOT no_data COMMENT 'of the runs'",
+)
 _PLACES = Table(
     name=PLACES,
     columns=(

@@ -239,16 +239,25 @@ async def test_misconfigured_ends_the_runner() -> None:
         await run_until(lambda: False, runner_of("serving", make, FakeSink()))
 
 
-def test_health_on_change_and_every_ten_seconds() -> None:
-    """Health goes out at once on a change, else every 10 s with the rows since."""
+def test_health_on_change_and_every_minute() -> None:
+    """Health goes out at once on a change, else once a minute with what was since."""
     sink = FakeSink()
     reporter = Reporter(Site(host="h", node=1), "netdev", sink)
-    for second in range(12):
-        reporter.report(Outcome(success=True, seconds=0.1, rows=2), float(second))
-    reporter.report(Outcome(success=False, seconds=0.1, error="boom"), 12.0)
-    reporter.report(Outcome(success=False, seconds=0.1, error="boom"), 13.0)
+    for second in range(62):
+        seconds = 3.0 if second == 40 else 0.1
+        reporter.report(Outcome(success=True, seconds=seconds, rows=2), float(second))
+    for second in range(62, 62 + 61):
+        reporter.report(Outcome(success=False, seconds=0.1, error="boom"), float(second))
+    reporter.report(Outcome(success=False, seconds=0.1, no_data=True, error="gone"), 123.0)
 
-    assert [(h.success, h.rows) for h in sink.healths] == [(True, 2), (True, 20), (False, 2)]
+    assert [(h.success, h.rows, h.runs, h.failed) for h in sink.healths] == [
+        (True, 2, 1, 0),
+        (True, 120, 60, 0),
+        (False, 2, 2, 1),
+        (False, 0, 60, 60),
+        (False, 0, 1, 0),
+    ]
+    assert [h.duration_seconds for h in sink.healths] == [0.1, 3.0, 0.1, 0.1, 0.1]
 
 
 def test_grid_does_not_drift_and_counts_what_it_skips() -> None:

@@ -179,6 +179,7 @@ def store(store_url: str) -> Iterator[Store]:
         store.insert_events(findings())
     for schema in SCHEMAS.values():  # places are those of the inventory
         store.roll_up(schema, START_S * 1000, NOW_S * 1000)
+    store.roll_up_reports(START_S * 1000, NOW_S * 1000)
     for partition in range(2):
         store.save_progress("telemetry.gpu", partition, NOW_S * 1000)
     yield store
@@ -266,6 +267,20 @@ def test_findings_and_money(store: Store) -> None:
     assert [("priced", 1200.0), ("unpriced", None)] == gains
     assert [{"Gain a month": 1200.0}] == ask(store, panel_of("Gain of open advice"), ALL)
     assert [{"GPU power": 1300.0}] == ask(store, panel_of("GPU power"), ALL)
+
+
+@pytest.mark.parametrize("title", ["Failed runs, by collector", "Duration of a run, by collector"])
+def test_reports_of_a_node_and_of_all_nodes_agree(store: Store, title: str) -> None:
+    """There is one node: its reports say what the minutes of all nodes say."""
+    every, one = (
+        store._connection.rows(
+            sql.render(STATEMENTS[panel_of(title)][0], START_S, NOW_S, ALL | {"node": node}, 600)
+        )
+        for node in (None, ["node08"])
+    )
+    assert every == one
+    assert ["nvml", "sysfs"] == [row["series"] for row in one]
+    assert [] == ask(store, panel_of(title), ALL | {"node": ["node09"]})
 
 
 def test_a_device_without_windows_is_silent(store: Store) -> None:

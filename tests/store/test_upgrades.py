@@ -180,6 +180,37 @@ def test_pools_of_the_places_of_an_earlier_database(connection: Connection) -> N
     assert (200, 40) == (got["watts"], got["joules"])  # weighted by samples, by devices
 
 
+def test_reports_of_an_earlier_database(connection: Connection) -> None:
+    """All of them are there, the newest of each collector, and their minutes."""
+    release(connection, 7)
+    for _ in range(2):  # as after a replay
+        connection.command(
+            "INSERT INTO collector_health (node, host, collector, ts, success, no_data,"
+            " duration_seconds, rows, error, body) SELECT number % 3, concat('n',"
+            " toString(number % 3)), 'nvml', toDateTime64("
+            f"{T0 // 1000} + number, 3, 'UTC'), number % 2, number % 4 = 0, number, 8, '',"
+            " toString(number) FROM numbers(120)",
+            "test",
+        )
+    store = Store(connection)
+    store.migrate()
+
+    (all_,) = store.query(
+        "SELECT count() AS n, sum(runs) AS runs, sum(failed) AS failed FROM collector_health"
+    )
+    newest = store.query("SELECT host, body, success, no_data FROM collectors ORDER BY host")
+    minutes = store.query("SELECT * EXCEPT (ts, collector) FROM collector_minutes ORDER BY ts")
+
+    assert {"n": 120, "runs": 120, "failed": 30} == all_
+    assert [("n0", "117"), ("n1", "118"), ("n2", "119")] == [(r["host"], r["body"]) for r in newest]
+    assert [(True, False), (False, False), (True, False)] == [
+        (r["success"], r["no_data"]) for r in newest
+    ]
+    assert [(3, 60, 60, 15, 57.0), (3, 60, 60, 15, 117.0)] == [tuple(r.values()) for r in minutes]
+    store.roll_up_reports(T0, T0 + 120_000)
+    assert minutes == store.query("SELECT * EXCEPT (ts, collector) FROM collector_minutes")
+
+
 def test_what_a_later_column_is_in_old_rows() -> None:
     """Missing, by its default."""
     default = {"<f4": "nan", "<f8": "nan", "<u4": "4294967295", "<u8": "18446744073709551615"}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ridgeline.events import DeadLetter, DeviceKind, Event, InventoryItem
+from ridgeline.events import CollectorHealth, DeadLetter, DeviceKind, Event, InventoryItem
 from ridgeline.frames import Headers, encode, headers_of, watermark_headers, watermark_of
 from ridgeline.schema import GPU, SERVING
 from ridgeline.settings import StreamsSettings
@@ -107,6 +107,23 @@ async def test_a_successor_rolls_up_what_the_dead_worker_left() -> None:
     assert start <= NOW - 600_000
     assert {2: NOW - 530_000} == store.progress("rolled/" + GPU.topic)
     assert NOW - 540_000 <= end
+
+
+async def test_reports_are_rolled_up_by_minute() -> None:
+    """A while after the first came; one clock that is wrong is a span of its own."""
+    store, minute = MemoryStore(), 60_000
+    sink = Sink(store, _nobody, lambda *_: None)
+    health = {"node": 1, "host": "n", "collector": "nvml", "rows": 1, "duration_seconds": 0.1}
+    times = (7, 10 * minute, 11 * minute, 11 * minute + 5, 13 * minute - 1)
+    sent = tuple(CollectorHealth(ts=ts, success=True, **health) for ts in times)
+    sink.put([Output(topic="collector.health", partition=0, events=sent)])
+    await sink.flush()
+
+    await sink.roll_up_complete(time.monotonic())
+    assert [] == store.rolled
+    for _ in range(2):  # what was rolled up is not asked for again
+        await sink.roll_up_complete(time.monotonic() + 60)
+        assert [("collectors", 0, minute), ("collectors", 10 * minute, 13 * minute)] == store.rolled
 
 
 async def test_a_minute_is_rolled_up_once_all_its_partitions_have_ended_it() -> None:
