@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from advisor.facts.span import Reader
+from ridgeline.store.tables import KIND
+
+MOST_COMPARED = 1000
+"""Devices of a scope that are compared: the mean of more would hardly differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,11 @@ def samples(  # noqa: PLR0917 - private to the verifier
     end_ms: int,
     window_ms: int,
 ) -> tuple[Sample, ...]:
-    """Windows that start in [start, end) in which value and load are known, oldest first."""
+    """Windows that start in [start, end) in which value and load are known, oldest first.
+
+    Of a scope with more devices than `MOST_COMPARED` as many are read, always the same ones: ids
+    are hashes, so those with the smallest are as good as drawn by chance, and lie together.
+    """
     sql = f"""
         SELECT toUnixTimestamp64Milli(w.window_start) AS at_ms, {measure.value} AS value,
             {measure.load or "0"} AS load
@@ -58,13 +66,16 @@ def samples(  # noqa: PLR0917 - private to the verifier
             AND w.window_start < fromUnixTimestamp64Milli({{end:Int64}})
             AND w.device IN (
                 SELECT device FROM inventory
-                WHERE has({{names:Array(String)}}, toString({measure.by}))
+                WHERE kind = {{kind:String}}
+                    AND has({{names:Array(String)}}, toString({measure.by}))
+                ORDER BY device LIMIT {MOST_COMPARED}
             )
         GROUP BY w.window_start
         HAVING isFinite(value) AND isFinite(load)
         ORDER BY at_ms
     """
-    asked = {"start": start_ms, "end": end_ms, "names": sorted(names)}
+    kind = KIND[measure.table.removesuffix("_windows")]
+    asked = {"start": start_ms, "end": end_ms, "names": sorted(names), "kind": kind}
     rows = store.query(sql, asked | {"window_s": window_ms / 1000})
     loaded = measure.load is not None
     return tuple(
