@@ -64,11 +64,11 @@ def samples(  # noqa: PLR0917 - private to the verifier
         FROM {measure.table} AS w
         WHERE w.window_start >= fromUnixTimestamp64Milli({{start:Int64}})
             AND w.window_start < fromUnixTimestamp64Milli({{end:Int64}})
-            AND w.device IN (
-                SELECT device FROM inventory
+            AND (w.node, w.device) IN (
+                SELECT node, device FROM inventory
                 WHERE kind = {{kind:String}}
                     AND has({{names:Array(String)}}, toString({measure.by}))
-                ORDER BY device LIMIT {MOST_COMPARED}
+                ORDER BY node, device LIMIT {MOST_COMPARED}
             )
         GROUP BY w.window_start
         HAVING isFinite(value) AND isFinite(load)

@@ -3,11 +3,11 @@
 A new database is made from these; an older one is brought here by the numbered migrations, and a
 test compares the two. A cluster's tables are written from the same definitions.
 
-Rows lie by a stretch of time, then by device: a question about the last minutes opens the last
-stretch, and within a stretch each device's values still lie side by side, which is what makes them
-small (docs/decisions/004-codecs-and-sort-order.md). Minutes are asked for both ways, the last ones
-of all devices and a day of one node: theirs lie by node within a stretch, in small granules. Places
-are asked for one rack at a time as well: small granules too. Pools are few and always read whole:
+Rows lie by a stretch of time, then by node and device: a question about the last minutes opens the
+last stretch, and within a stretch each device's values still lie side by side, which is what makes
+them small (docs/decisions/004-codecs-and-sort-order.md), and those of a node too, which are asked
+for together. Hours lie by node and device. Minutes, hours and places, of which a few devices are
+picked out of many, have small granules. Pools are few and always read whole:
 theirs lie by time, so that a new hour never has to be merged with the old ones to be read.
 
 A device's id is made of its host's name (`ridgeline.ids`), so it never changes its node, and rows
@@ -42,7 +42,7 @@ _DAY, _MONTH = "toDate({t})", "toYYYYMM({t})"
 _STRETCH = "toStartOfInterval(window_start, toIntervalSecond({}))"
 # the primary index takes a condition on the time for its last column and leaves nothing out
 _BY_TIME = ("INDEX by_time window_start TYPE minmax GRANULARITY 1",)
-_PICKED_FROM = ("1m", "places_1m", "places_1h")
+_PICKED_FROM = ("1m", "1h", "places_1m", "places_1h")
 _DEVICE_COUNT = "devices UInt32 ALIAS 1"  # so that a device is read like a place of one
 _FOLDED = "windows UInt32 DEFAULT {} CODEC(T64, ZSTD(1))"
 _PLACE_COLUMNS = (
@@ -108,9 +108,9 @@ def _family(schema: Schema) -> tuple[Table, ...]:
 
     day, month = _DAY.format(t=start), _MONTH.format(t=start)
     return (
-        table("windows", base, "ReplacingMergeTree", day, ten_minutes, "device", start),
+        table("windows", base, "ReplacingMergeTree", day, ten_minutes, "node", "device", start),
         table("1m", minute, more, day, ten_minutes, "node", "device", start),
-        table("1h", hour, more, month, "device", start),
+        table("1h", hour, more, month, "node", "device", start),
         table("places_1m", place, newer, day, six_hours, "device", start),
         table("places_1h", place, newer, month, "device", start),
         table("pools_1m", place, newer, day, start, "device"),

@@ -28,7 +28,7 @@ RELEASED = {
     "0005_order_codecs_places": "beea69c1f18e144ae1be4cb236ec9b40d6d95de98dcd11489eb31a6b8b7dffdc",
     "0006_pools_and_time_index": "c1100a6c28becb52f2a4a58a676d1bae196853250f8dd2dbe7f5ce1184b0ad2c",
     "0007_minutes_by_node": "1ab855af879e47371b244a0865f3cc34fa1d8f42556c0c2ca70e4655ca483b88",
-    "0008_collector_reports": "a76950d71519f0131ac8745759b31c658ecea45e87f0a394081777110e696229",
+    "0008_nodes_and_reports": "3b457a1771b8da2c0763fb6dae1fc113a7b2e47161775ce345257cbd19443482",
 }
 
 IN_2030_MS = 1_900_000_000_000
