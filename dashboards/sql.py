@@ -112,9 +112,9 @@ def picked(kind: str, *, pool: str = "", table: str = "resolution") -> str:
     )
 
 
-def telemetry(family: str, table: str = "resolution") -> str:
+def telemetry(family: str, table: str = "resolution", joined: str = "picked") -> str:
     """FROM and WHERE of the chosen devices' rows in the time range, each with where it is."""
-    return f"FROM {family}_${{{table}}} AS w FINAL\nINNER JOIN picked USING (device)\n{_where()}"
+    return f"FROM {family}_${{{table}}} AS w FINAL\nINNER JOIN {joined} USING (device)\n{_where()}"
 
 
 def _where() -> str:
@@ -145,10 +145,17 @@ def by_time(
         lowest: Only the `MOST_SERIES` labels where this column is smallest in the whole range.
     """
     lines = ",\n    ".join(f'{expression} AS "{name}"' for name, expression in values.items())
-    split = f"if({label} = '', 'unknown', {label}) AS series, " if label else ""
-    keys = "time, series" if label else "time"
     table = "detail" if label in _DETAILED else "resolution"
-    head, source = picked(kind, pool=pool, table=table), telemetry(family, table)
+    head = picked(kind, pool=pool, table=table)
+    if not label:
+        source = telemetry(family, table)
+        return f"{head}SELECT\n    {TIME},\n    {lines}\n{source}\nGROUP BY time\nORDER BY time"
+    # rows are grouped by a number of their label: by the text takes a quarter longer
+    head = (
+        f"{head.rstrip()},\nnamed AS (\n    SELECT device, if({label} = '', 'unknown', {label}) AS"
+        " series,\n        cityHash64(series) AS number\n    FROM picked\n)\n"
+    )
+    source = telemetry(family, table, "(SELECT device, number FROM named) AS n")
     if lowest:  # devices are folded before they meet their labels: a join of every row costs more
         head = (
             f"{head.rstrip()},\nlowest AS (\n    SELECT node, device FROM picked\n"
@@ -159,9 +166,16 @@ def by_time(
             f"        WHERE isFinite(least) GROUP BY {label}\n"
             f"        ORDER BY min(least) LIMIT {MOST_SERIES}\n    )\n)\n"
         )
-        source += "\n    AND (w.node, device) IN (SELECT node, device FROM lowest)"
+        source += (
+            f"\n    AND ((SELECT uniqExact({label}) FROM picked) <= {MOST_SERIES}"
+            " OR (w.node, device) IN (SELECT node, device FROM lowest))"
+        )
+    names = ", ".join(f'r."{name}" AS "{name}"' for name in values)
     return (
-        f"{head}SELECT\n    {TIME},\n    {split}{lines}\n{source}\nGROUP BY {keys}\nORDER BY {keys}"
+        f"{head}SELECT r.time AS time, l.series AS series, {names}\nFROM (\n"
+        f"SELECT\n    {TIME},\n    number,\n    {lines}\n{source}\nGROUP BY time, number\n"
+        ") AS r INNER JOIN (SELECT DISTINCT number, series FROM named) AS l USING (number)\n"
+        "ORDER BY time, series"
     )
 
 

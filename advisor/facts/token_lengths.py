@@ -24,7 +24,7 @@ def lengths(store: Reader, span: Span) -> Mapping[str, Lengths]:
         SELECT toString(i.pool) AS pool, 0 AS day, {_SUMS}
         FROM (
             SELECT w.device AS device, {names}
-            FROM serving_windows AS w WHERE {IN_SPAN} GROUP BY device
+            FROM serving_1m AS w WHERE {IN_SPAN} GROUP BY device
         ) AS d INNER JOIN inventory AS i ON d.device = i.device
         GROUP BY pool
     """

@@ -351,9 +351,8 @@ def test_requests_by_length_are_summed_over_engines(store: Store) -> None:
     silent = item("n1", DeviceKind.SERVING, "http://old", pool="mixed")
     store.insert_events([*engines, silent])
     for engine in engines:
-        rows = windows(SERVING, engine.device, engine.node, 2, **counts("output"))
-        store.insert_windows(SERVING, rows)
-    store.insert_windows(SERVING, windows(SERVING, silent.device, silent.node, 2))
+        write(store, SERVING, windows(SERVING, engine.device, engine.node, 2, **counts("output")))
+    write(store, SERVING, windows(SERVING, silent.device, silent.node, 2))
 
     found = facts.lengths(store, SPAN)
 

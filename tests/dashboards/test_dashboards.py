@@ -221,7 +221,9 @@ def test_replaced_rows_are_never_read(name: str) -> None:
     read = re.findall(r"(?:FROM|JOIN) ([\w.${}]+)( AS w)?( FINAL)?", STATEMENTS[name][0])
 
     assert all(
-        final for table, _, final in read if table not in ("picked", "lowest", "system.parts")
+        final
+        for table, _, final in read
+        if table not in ("picked", "named", "lowest", "system.parts")
     )
 
 
@@ -245,6 +247,33 @@ def test_numbers_do_not_depend_on_the_resolution(store: Store, resolution: str) 
     assert 0.25 == pytest.approx(held[0]["Power cap"])
     assert ("rail0", pytest.approx(5e8)) == (sent[0]["series"], sent[0]["sent"])
     assert 0.3 == pytest.approx(first[0]["Mean"])
+
+
+@pytest.mark.parametrize("resolution", ["windows", "1m", "places_1m", "pools_1m"])
+@pytest.mark.parametrize("label", ["pool", "rack", "cooling_loop", "rail"])
+@pytest.mark.parametrize("lowest", ["", "power_watts_avg"])
+def test_labels_are_those_of_a_plain_grouping(
+    store: Store, resolution: str, label: str, lowest: str
+) -> None:
+    """Rows are grouped by a number, and the lowest are not sought where there are few labels."""
+    value = sql.smallest("power_watts_avg")
+    detail = resolution.replace("pools", "places")
+    plain = (
+        f"{sql.picked('gpu')}SELECT {sql.TIME}, if({label} = '', 'unknown', {label}) AS series,"
+        f" {value} AS watts\n{sql.telemetry('gpu')}\nGROUP BY time, series\nORDER BY time, series"
+    )
+    numbered = sql.by_time("gpu", "gpu", {"watts": value}, label=label, lowest=lowest)
+    sought = numbered.replace(f"<= {sql.MOST_SERIES}", "<= 0")
+    variables = ALL | {"resolution": resolution, "detail": detail}
+    if label in ("rack", "cooling_loop"):
+        variables |= {"resolution": detail}
+    want, *got = (
+        store._connection.rows(sql.render(text, START_S, NOW_S, variables, 60))
+        for text in (plain, numbered, sought)
+    )
+    assert want
+    for rows in got:
+        assert list(map(repr, want)) == list(map(repr, rows))
 
 
 def test_a_window_without_readings_is_a_gap(store: Store) -> None:
