@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from dashboards import rows
 from dashboards.panels import series, stat, table, variables
 from dashboards.sql import (
+    KEYS_FIRST,
     MOST_SERIES,
     by_time,
     chosen,
@@ -46,11 +47,12 @@ def _findings(board: builders.Dashboard) -> builders.Dashboard:
     newest = "argMaxIf(power_watts_avg * devices, window_start, NOT isNaN(power_watts_avg))"
     power = (
         f'{picked("gpu")}SELECT sum(watts) AS "GPU power"\nFROM (\n    SELECT {newest} AS watts\n'
-        f"{telemetry('gpu')}\n    GROUP BY device\n)"
+        f"{telemetry('gpu')}\n    GROUP BY device\n)\n{KEYS_FIRST}"
     )
     present = (
         f'{picked("gpu")}SELECT sum(count) AS "GPUs"\nFROM (\n'
-        f"    SELECT max(devices) AS count\n{telemetry('gpu')}\n    GROUP BY device\n)"
+        f"    SELECT max(devices) AS count\n{telemetry('gpu')}\n    GROUP BY device\n)\n"
+        f"{KEYS_FIRST}"
     )
     gain = 'SELECT sumIf(gain_usd_month, NOT isNaN(gain_usd_month)) AS "Gain a month"\n' + _ADVICE
     return (

@@ -73,6 +73,7 @@ def samples(  # noqa: PLR0917 - private to the verifier
         GROUP BY w.window_start
         HAVING isFinite(value) AND isFinite(load)
         ORDER BY at_ms
+        SETTINGS optimize_move_to_prewhere_if_final = 1
     """
     kind = KIND[measure.table.removesuffix("_windows")]
     asked = {"start": start_ms, "end": end_ms, "names": sorted(names), "kind": kind}
