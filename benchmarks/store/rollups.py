@@ -25,11 +25,13 @@ from ridgeline.store.connection import Connection
 from ridgeline.store.tables import LEVELS
 
 
-def minute(device: np.ndarray, start_ms: int, rng: np.random.Generator) -> np.ndarray:
+def minute(
+    node: np.ndarray, device: np.ndarray, start_ms: int, rng: np.random.Generator
+) -> np.ndarray:
     """Six windows of every device, every value noise."""
     rows = np.zeros(6 * len(device), dtype=GPU.window_dtype)
     rows["window_start"] = start_ms + 10_000 * np.repeat(np.arange(6), len(device))
-    rows["device"] = np.tile(device, 6)
+    rows["node"], rows["device"] = np.tile(node, 6), np.tile(device, 6)
     rows["samples"] = 10
     for f in GPU.window_fields:
         rows[f.name] = rng.random(len(rows)).astype(f.numpy) if f.numpy != "<u4" else 0
@@ -60,7 +62,10 @@ def main() -> None:
     now_s = int(time.time()) // HOUR_S * HOUR_S - HOUR_S
     fleet, rng = Fleet(gpus=gpus, now_s=now_s), np.random.default_rng(1)
     items = [item for item in fleet.inventory() if item.kind == "gpu"]
-    device = np.array([item.device for item in items], dtype=np.uint64)
+    node, device = (
+        np.array([getattr(item, name) for item in items], dtype=np.uint64)
+        for name in ("node", "device")
+    )
     with tempfile.TemporaryDirectory(prefix="ridgeline-rollups-") as folder:
         process, url = gateway(Path(folder))
         try:
@@ -75,10 +80,11 @@ def main() -> None:
                 print(f"{name:34} {wall:8.2f} s {used:8.2f} CPU s", flush=True)
                 return used
 
-            rows = minute(device, now_s * 1000, rng)
+            rows = minute(node, device, now_s * 1000, rng)
             base = timed("insert a minute of windows", lambda: store.insert_windows(GPU, rows))
             for number in range(1, minutes):
-                store.insert_windows(GPU, minute(device, (now_s + 60 * number) * 1000, rng))
+                rows = minute(node, device, (now_s + 60 * number) * 1000, rng)
+                store.insert_windows(GPU, rows)
             span = (now_s * 1000, now_s * 1000 + rollup.MINUTE_MS)
             first = timed("roll it up, places too", lambda: store.roll_up(GPU, *span))
             again = timed("the same call again", lambda: store.roll_up(GPU, *span))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advisor import facts
+from advisor import facts, outcome
+from advisor.facts import history
 from advisor.facts.gpus import HEAT_SHARE
 from advisor.facts.history import Measure, Sample
 from advisor.outcome import IDLE, PAUSED, QUEUE, Verifier, measures
@@ -305,3 +306,32 @@ def test_queue_and_pause_queries_run_in_the_real_store(store: Store) -> None:  #
 
     assert [Verdict.KEPT, Verdict.KEPT] == [r.verdict for r in results if r is not None]
     assert QUEUE.name in (results[0].text if results[0] else "")
+
+
+def test_of_a_large_scope_always_the_same_devices_are_compared(
+    store: Store,  # noqa: F811 - a fixture
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of the smallest ids; devices of another kind in the pool take no place of them."""
+    gpus = [
+        item(f"n{n}", DeviceKind.GPU, f"GPU-{g}", pool="decode") for n in range(3) for g in range(2)
+    ]
+    ports = [item(f"n{n}", DeviceKind.PORT, f"p{n}", pool="decode") for n in range(3)]
+    store.insert_events([*gpus, *ports])
+    watts = {gpu.device: 100.0 + n for n, gpu in enumerate(gpus)}
+    for gpu in gpus * 2:  # as after a replay
+        rows = windows(GPU, gpu.device, gpu.node, 2, power_watts_avg=watts[gpu.device])
+        rows["sm_util_ratio_avg"] = 0.5
+        store.insert_windows(GPU, rows)
+    first = sorted(gpus, key=lambda gpu: (gpu.node, gpu.device))
+
+    def mean() -> float:
+        asked = (NOW_MS - 120_000, NOW_MS, 10_000)
+        (value,) = {
+            s.value for s in history.samples(store, outcome.POWER, frozenset(("decode",)), *asked)
+        }
+        return value
+
+    assert mean() == pytest.approx(np.mean([*watts.values()]))
+    monkeypatch.setattr(history, "MOST_COMPARED", 3)
+    assert mean() == pytest.approx(np.mean([watts[gpu.device] for gpu in first[:3]]))
