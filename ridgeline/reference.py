@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from ridgeline.metrics import REGISTRY
-from ridgeline.schema import SCHEMAS
+from ridgeline.schema import EXACT, SCHEMAS, Column, Kind
 from ridgeline.settings import SETTINGS
 from ridgeline.topics import TOPICS, Topic
 
@@ -35,12 +35,34 @@ def telemetry() -> str:
         "A missing reading is NaN in a gauge, 2^64-1 in a counter, 2^32-1 in a state.",
         "Window tables keep `_avg _min _max` of a gauge, `_inc` of a counter, `_last` of a state",
         "and `_or` of flags.\n",
+        "A window's average, minimum and maximum are rounded to the column's *resolution*: the",
+        "nearest multiple of a step, or the nearest float of so many fraction bits (of 23); of",
+        "two as near, the even one. The averages of minutes, hours and places are rounded again,",
+        "so an hour's is within one and a half steps of what its samples say. Increases, states,",
+        "flags, counts and times are exact, and so are raw rows; detectors see samples as they",
+        "came.\n",
     ]
+    parts.append(_table(("unit", "resolution of windows", "why nothing is lost"), _resolutions()))
     for schema in SCHEMAS.values():
         parts.append(f"## {schema.id}\n\n{schema.doc} Topic `{schema.topic}`.\n")
-        rows = [(f"`{c.name}`", c.kind.value, c.unit, c.doc) for c in schema.columns]
-        parts.append(_table(("column", "kind", "unit", "meaning"), rows))
+        rows = [
+            (f"`{c.name}`", c.kind.value, c.unit, _resolution(c), c.doc) for c in schema.columns
+        ]
+        parts.append(_table(("column", "kind", "unit", "resolution", "meaning"), rows))
     return "\n".join(parts)
+
+
+def _resolution(column: Column) -> str:
+    return str(column.resolution) if column.kind is Kind.GAUGE else ""
+
+
+def _resolutions() -> list[tuple[str, str, str]]:
+    """Of each unit, and the exact ones of all units at the end."""
+    gauges = [c for s in SCHEMAS.values() for c in s.columns if c.kind is Kind.GAUGE]
+    found = {c.unit: c.resolution for c in gauges if c.resolution != EXACT}
+    exact = ", ".join(dict.fromkeys(f"`{c.name}`" for c in gauges if c.resolution == EXACT))
+    rows = [(unit, str(one), one.why) for unit, one in found.items()]
+    return [*rows, (exact, str(EXACT), EXACT.why)]
 
 
 def _default(cls: type[BaseSettings], name: str) -> str:

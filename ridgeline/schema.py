@@ -9,6 +9,7 @@ A *row* is one device at one instant. A missing reading is never 0: it is NaN in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -32,18 +33,21 @@ class Kind(StrEnum):
 
 _NUMPY = {Kind.GAUGE: "<f4", Kind.COUNTER: "<u8", Kind.STATE: "<u4", Kind.FLAGS: "<u4"}
 _CLICKHOUSE = {"<f4": "Float32", "<f8": "Float64", "<u4": "UInt32", "<u8": "UInt64", "<i8": "Int64"}
-# smallest of the measured ones: docs/decisions/004-codecs-and-sort-order.md
+# smallest of the measured ones: docs/decisions/004-codecs-and-sort-order.md; with the width of the
+# values, as the server prints them, since tables of earlier releases are compared with these
 _CODEC = {
-    Kind.GAUGE: "CODEC(FPC(12, 4), ZSTD(1))",
-    Kind.COUNTER: "CODEC(Delta, T64, ZSTD(1))",
+    Kind.GAUGE: "CODEC(FPC(12), ZSTD(1))",
+    Kind.COUNTER: "CODEC(Delta(8), T64, ZSTD(1))",
     Kind.STATE: "CODEC(T64, ZSTD(1))",
     Kind.FLAGS: "CODEC(T64, ZSTD(1))",
 }
 _WINDOW_CODEC = {
-    "<f4": "CODEC(Delta, ZSTD(1))",
-    "<f8": "CODEC(Gorilla, ZSTD(1))",
-    "<u4": "CODEC(T64, ZSTD(1))",
+    Kind.GAUGE: "CODEC(Delta(4), ZSTD(1))",
+    Kind.COUNTER: "CODEC(Gorilla(8), ZSTD(1))",
+    Kind.STATE: "CODEC(T64, ZSTD(1))",
+    Kind.FLAGS: "CODEC(T64, ZSTD(1))",
 }
+_STEPPED_CODEC = "CODEC(ZSTD(1))"
 MISSING: Mapping[Kind, float | int] = MappingProxyType(
     {
         Kind.GAUGE: float("nan"),
@@ -55,10 +59,81 @@ MISSING: Mapping[Kind, float | int] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """What windows tell apart in a gauge: less than the error of its sensor.
+
+    A window's average, minimum and maximum, each a 32-bit float, become the nearest multiple of the
+    resolution; of two that are as near, the even one. What would become infinite stays as it is,
+    and a zero has no sign. That is part of what a window *is*: it depends on the value alone, keeps
+    order, and changes nothing when it is done again.
+
+    Args:
+        why: Why nothing is lost.
+        step: A power of two, in the column's unit.
+        bits: Without a step: how many of a float's 23 fraction bits are left, so that the
+            resolution is 2^-bits of the power of two below the value (of 2^-126 at least).
+    """
+
+    why: str
+    step: float = 0.0
+    bits: int = 23
+
+    def __post_init__(self) -> None:
+        if not (self.step == 0 or math.frexp(self.step)[0] == 0.5) or not 0 < self.bits <= 23:
+            raise ValueError(f"no resolution: step {self.step}, {self.bits} bits")
+
+    def __str__(self) -> str:
+        if self.step:
+            numerator, denominator = self.step.as_integer_ratio()
+            return str(numerator) if denominator == 1 else f"{numerator}/{denominator}"
+        return "exact" if self.bits == 23 else f"{self.bits} bits"
+
+
+EXACT = Resolution(why="a nominal value, or one that is counted and not measured")
+_RESOLUTION: Mapping[str, Resolution] = MappingProxyType(
+    {
+        "ratio": Resolution(
+            step=2**-10,
+            why="a tenth of a percent; sensors report whole percents, or shares of a sampling"
+            " interval that is itself known to about a thousandth",
+        ),
+        "degC": Resolution(
+            step=2**-6,
+            why="GPUs report whole degrees, of which ten give tenths; cooling units tenths, good to"
+            " a few (assumed)",
+        ),
+        "MHz": Resolution(step=0.5, why="clocks move in steps of 15 MHz, of which ten give 1.5"),
+        "1": Resolution(step=2**-6, why="whole counts stay exact, and averages of ten nearly so"),
+        "W": Resolution(
+            bits=10,
+            why="at most 0.05 %; A100 and H100 sample power a quarter of the time"
+            " (arXiv 2312.02741)",
+        ),
+        "B/s": Resolution(
+            bits=9,
+            why="at most 0.1 %; a rate is an increase over a second that is known to 1 to 3 ms",
+        ),
+        "L/min": Resolution(
+            bits=10, why="at most 0.05 %; flow meters are good to a percent (assumed)"
+        ),
+        "kPa": Resolution(
+            bits=10, why="at most 0.05 %; pressure sensors are good to 0.5 % (assumed)"
+        ),
+        "s": Resolution(bits=10, why="at most 0.05 %; quantiles between bounds of a histogram"),
+        "tokens": Resolution(bits=10, why="at most 0.05 %; quantiles between such bounds, too"),
+        "B": EXACT,
+        "bit/s": EXACT,
+    }
+)
+"""By unit, of gauges that name no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """One metric of a device.
 
     `since` is the schema version that brought it; older frames are widened with the missing value.
+    `resolution` is what windows keep of a gauge; all else is exact in them.
     """
 
     name: str
@@ -66,6 +141,7 @@ class Column:
     unit: str
     doc: str
     since: int = 1
+    resolution: Resolution = EXACT
 
     @property
     def numpy(self) -> str:
@@ -84,6 +160,12 @@ class WindowField:
     kind: Kind
     unit: str
     doc: str
+    resolution: Resolution
+
+    @property
+    def codec(self) -> str:
+        """Of the window tables: multiples of a step repeat, other values move a little."""
+        return _STEPPED_CODEC if self.resolution.step else _WINDOW_CODEC[self.kind]
 
 
 @dataclass(frozen=True)
@@ -150,6 +232,7 @@ class Schema:
                         kind=c.kind,
                         unit=c.unit,
                         doc=c.doc,
+                        resolution=c.resolution,
                     )
                 )
         return tuple(out)
@@ -167,7 +250,7 @@ class Schema:
     def raw_columns_sql(self) -> str:
         """Column list of the raw table, in frame order."""
         lines = [
-            "ts DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))",
+            "ts DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1))",
             "node UInt64 CODEC(ZSTD(1))",
             "device UInt64 CODEC(ZSTD(1))",
         ]
@@ -181,14 +264,13 @@ class Schema:
     def window_columns_sql(self) -> str:
         """Column list of the window tables, in `window_dtype` order."""
         lines = [
-            "window_start DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))",
+            "window_start DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1))",
             "node UInt64 CODEC(ZSTD(1))",
             "device UInt64 CODEC(ZSTD(1))",
             "samples UInt32 CODEC(T64, ZSTD(1))",
         ]
         lines += [
-            f"{f.name} {_CLICKHOUSE[f.numpy]}{_default(self.by_name[f.column], f.numpy)}"
-            f" {_WINDOW_CODEC[f.numpy]}"
+            f"{f.name} {_CLICKHOUSE[f.numpy]}{_default(self.by_name[f.column], f.numpy)} {f.codec}"
             for f in self.window_fields
         ]
         return ",\n    ".join(lines)
@@ -214,8 +296,9 @@ def _sql(column: Column) -> str:
     return f"{column.doc} [{column.unit}]".replace("'", "''")
 
 
-def _gauge(name: str, unit: str, doc: str) -> Column:
-    return Column(name=name, kind=Kind.GAUGE, unit=unit, doc=doc)
+def _gauge(name: str, unit: str, doc: str, resolution: Resolution | None = None) -> Column:
+    resolution = resolution or _RESOLUTION[unit]
+    return Column(name=name, kind=Kind.GAUGE, unit=unit, doc=doc, resolution=resolution)
 
 
 def _counter(name: str, unit: str, doc: str) -> Column:
@@ -241,7 +324,7 @@ GPU = Schema(
         _gauge("gpu_util_ratio", "ratio", "NVML utilization.gpu: some kernel was running"),
         _gauge("memory_util_ratio", "ratio", "NVML utilization.memory: memory was being accessed"),
         _gauge("power_watts", "W", "board power, NVML field 186 (instant), else 185"),
-        _gauge("power_limit_watts", "W", "enforced power limit, NVML field 190"),
+        _gauge("power_limit_watts", "W", "enforced power limit, NVML field 190", EXACT),
         _gauge("temperature_celsius", "degC", "GPU core"),
         _gauge("memory_temperature_celsius", "degC", "HBM, NVML field 82"),
         _gauge("tlimit_margin_celsius", "degC", "margin to the thermal limit (signed), T.Limit"),
@@ -332,7 +415,7 @@ FACILITY = Schema(
     doc="One power or cooling device: rack, PDU, CDU, server BMC, leak detector.",
     columns=(
         _gauge("power_watts", "W", "electrical power drawn"),
-        _gauge("power_limit_watts", "W", "power the feed or the breaker allows"),
+        _gauge("power_limit_watts", "W", "power the feed or the breaker allows", EXACT),
         _gauge("inlet_celsius", "degC", "air at the inlet"),
         _gauge("outlet_celsius", "degC", "air at the outlet"),
         _gauge("supply_celsius", "degC", "coolant supplied to the load"),
@@ -374,7 +457,7 @@ SERVING = Schema(
         _gauge("requests_running", "1", "requests in the running batch"),
         _gauge("requests_waiting", "1", "requests queued"),
         _gauge("kv_cache_usage_ratio", "ratio", "KV cache blocks in use"),
-        _gauge("max_batch_requests", "1", "largest batch the engine allows, when known"),
+        _gauge("max_batch_requests", "1", "largest batch the engine allows, when known", EXACT),
         _gauge("ttft_p50_seconds", "s", "time to first token since the last sample, median"),
         _gauge("ttft_p99_seconds", "s", "time to first token since the last sample, p99"),
         _gauge("tpot_p50_seconds", "s", "time per output token since the last sample, median"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ridgeline.schema import Kind, Schema
+from ridgeline.schema import Kind, Resolution, Schema
 
 _WORD = 4
+_INFINITE = 0x7F800000  # bits of a float32
+SUMMED_UP = ("_avg", "_min", "_max")
+Rounding = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def as_words(rows: np.ndarray) -> np.ndarray:
@@ -25,10 +29,28 @@ def _starts(dtype: np.dtype[np.void], names: list[str]) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """First word of every column by kind, in a frame row and in a window row."""
+    """First word of every column by kind, in a frame row and in a window row.
+
+    A window row has averages, minima and maxima of all gauges one after the other; `rounding` is
+    what `kernels.round_gauges` takes, in the same order.
+    """
 
     row: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-    window: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    window: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    rounding: Rounding
+
+
+def rounding_of(resolutions: Sequence[Resolution]) -> Rounding:
+    """Resolutions as `kernels.round_gauges` needs them.
+
+    For each: the bits of the first float that rounding bits away would make infinite (0: no bits
+    are), how many bits that is, steps in 1, the first float that is a multiple of the step anyway.
+    """
+    drop = np.array([0 if r.step else 23 - r.bits for r in resolutions], dtype=np.uint32)
+    limit = np.where(drop > 0, _INFINITE - (1 << drop >> 1), 0).astype(np.uint32)
+    step = np.array([r.step for r in resolutions], dtype=np.float32)
+    scale = np.divide(1, step, out=np.ones_like(step), where=step > 0)
+    return limit, drop, scale, step * np.float32(2**23)
 
 
 def columns_of(schema: Schema) -> Columns:
@@ -47,11 +69,10 @@ def columns_of(schema: Schema) -> Columns:
             _starts(dtype, names(flags)),
         ),
         window=(
-            _starts(window, names(gauge, "_avg")),
-            _starts(window, names(gauge, "_min")),
-            _starts(window, names(gauge, "_max")),
+            _starts(window, [n for how in SUMMED_UP for n in names(gauge, how)]),
             _starts(window, names(counter, "_inc")),
             _starts(window, names(state, "_last")),
             _starts(window, names(flags, "_or")),
         ),
+        rounding=rounding_of([c.resolution for c in schema.columns if c.kind is gauge] * 3),
     )

@@ -479,9 +479,31 @@ def learn(
 
 
 @compiled
+def round_gauges(values: np.ndarray, words: np.ndarray, rounding: tuple[np.ndarray, ...]) -> None:
+    """Round values in place as `schema.Resolution` says; `words` is the same memory.
+
+    Args:
+        values: float32.
+        words: uint32.
+        rounding: `columns.rounding_of` their resolutions.
+    """
+    limit, drop, scale, whole = rounding
+    for j in range(len(words)):
+        word = words[j]
+        even = (word >> drop[j]) & np.uint32(1)
+        near = (word + (np.uint32(1) << drop[j] >> np.uint32(1)) - np.uint32(1) + even) >> drop[j]
+        words[j] = near << drop[j] if word & np.uint32(0x7FFFFFFF) < limit[j] else word
+    for j in range(len(values)):
+        one = values[j]
+        near_one = np.rint(one * scale[j]) / scale[j]
+        values[j] = (near_one if abs(one) < whole[j] else one) + np.float32(0.0)
+
+
+@compiled
 def write_windows(
     out: np.ndarray,
-    at: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    at: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    rounding: tuple[np.ndarray, ...],
     start_ms: int,
     slots: np.ndarray,
     ids: tuple[np.ndarray, np.ndarray],
@@ -494,9 +516,12 @@ def write_windows(
     samples, total, missing, least, most = sums
     paired, counted, base, extra = counts
     newest, union = bits
-    average_at, least_at, most_at, increase_at, state_at, flags_at = at
+    gauge_at, increase_at, state_at, flags_at = at
     device, node = ids
     floats = out.view(np.float32)
+    gauges = total.shape[1]
+    values = np.empty(3 * gauges, dtype=np.float32)
+    words = values.view(np.uint32)
     one = np.empty(1)
     halves = one.view(np.uint32)
     for i in range(len(slots)):
@@ -507,15 +532,18 @@ def write_windows(
         out[i, 4] = np.uint32(device[slot] & np.uint64(0xFFFFFFFF))
         out[i, 5] = np.uint32(device[slot] >> np.uint64(32))
         out[i, 6] = samples[slot]
-        for j in range(total.shape[1]):
+        for j in range(gauges):
             known = samples[slot] - missing[slot, j]
-            floats[i, average_at[j]] = total[slot, j] / known if known > 0 else np.nan
-            floats[i, least_at[j]] = least[slot, j] if known > 0 else np.nan
-            floats[i, most_at[j]] = most[slot, j] if known > 0 else np.nan
+            values[j] = total[slot, j] / known if known > 0 else np.nan
+            values[gauges + j] = least[slot, j] if known > 0 else np.nan
+            values[2 * gauges + j] = most[slot, j] if known > 0 else np.nan
             total[slot, j] = 0.0
             missing[slot, j] = 0
             least[slot, j] = np.inf
             most[slot, j] = -np.inf
+        round_gauges(values, words, rounding)
+        for j in range(3 * gauges):
+            floats[i, gauge_at[j]] = values[j]
         samples[slot] = 0
         for j in range(value.shape[1]):
             known_both = (paired[slot] and value[slot, j] != MISSING_LONG) or counted[slot, j]

@@ -24,7 +24,8 @@ class OpenWindow:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
-        self._at = columns_of(schema).window
+        columns = columns_of(schema)
+        self._at, self._rounding = columns.window, columns.rounding
         width = {kind: len(schema.of_kind(kind)) for kind in Kind}
         gauges, counters = width[Kind.GAUGE], width[Kind.COUNTER]
         self.sums: tuple[np.ndarray, ...] = (
@@ -79,6 +80,7 @@ class OpenWindow:
             write_windows(
                 as_words(out),
                 self._at,
+                self._rounding,
                 start_ms,
                 at,
                 ids,

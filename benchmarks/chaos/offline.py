@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ridgeline.schema import (
     SCHEMAS,
     SERVING,
     Kind,
+    Resolution,
     Schema,
 )
 from streams.batches import APPEND_TIME, Batch, Fetched
@@ -116,15 +118,32 @@ def _add(  # noqa: PLR0917 - one obvious loop
             into.flags[name] = into.flags.get(name, 0) | int(row[name])
 
 
+def rounded(value: float, resolution: Resolution) -> float:
+    """A gauge as windows have it: as many whole steps as are nearest, of two the even number."""
+    value = float(np.float32(value))
+    if not math.isfinite(value) or value == 0:
+        return value + 0.0
+    # the power of two below it, of which a float32 has none below 2^-126
+    power = max(math.frexp(value)[1] - 1, -126)
+    step = Fraction(resolution.step) or Fraction(2) ** (power - resolution.bits)
+    near = round(Fraction(value) / step) * step
+    return float(near) if abs(near) < 2**128 else value
+
+
 def _row(schema: Schema, sums: _Sums) -> Row:
     out: Row = {"node": sums.node, "samples": sums.samples}
     for f in schema.window_fields:
         values = sums.gauges.get(f.column, [])
         match f.how:
             case "avg":
-                out[f.name] = math.fsum(values) / len(values) if values else math.nan
+                total = 0.0
+                for value in values:  # in order of time
+                    total += value
+                mean = total / len(values) if values else math.nan
+                out[f.name] = rounded(mean, f.resolution)
             case "min" | "max":
-                out[f.name] = {"min": min, "max": max}[f.how](values, default=math.nan)
+                most = {"min": min, "max": max}[f.how](values, default=math.nan)
+                out[f.name] = rounded(most, f.resolution)
             case "inc":
                 found = sums.increases.get(f.column)
                 out[f.name] = math.nan if found is None else math.fsum(found)
@@ -156,7 +175,8 @@ def _fold(schema: Schema, rows: list[Row]) -> Row:
             out[f.name] = missing
         elif f.how == "avg":
             total = sum(r["samples"] for r in known)
-            out[f.name] = math.fsum(r[f.name] * r["samples"] for r in known) / total
+            mean = math.fsum(r[f.name] * r["samples"] for r in known) / total
+            out[f.name] = rounded(mean, f.resolution)
         elif f.how == "or":
             out[f.name] = float(np.bitwise_or.reduce([int(v) for v in values]))
         else:
@@ -200,13 +220,13 @@ def detections(
 
 
 def differences(want: Mapping[Key, Row], found: Mapping[Key, Row]) -> list[str]:
-    """How two sets of rows differ, but for the rounding of 32-bit averages; at most a few."""
+    """How two sets of rows differ, to the last bit but for increases above 2^53."""
     out = [f"missing {key}" for key in sorted(want.keys() - found.keys())]
     out += [f"not wanted {key}" for key in sorted(found.keys() - want.keys())]
     for key in want.keys() & found.keys():
         for name, value in want[key].items():
             other = found[key][name]
-            close = math.isclose(value, other, rel_tol=1e-5, abs_tol=1e-5)
+            close = math.isclose(value, other, rel_tol=1e-12 * name.endswith("_inc"))
             if not close and not (math.isnan(value) and math.isnan(other)):
                 out.append(f"{key} {name}: want {value}, found {other}")
     return out

@@ -1,7 +1,7 @@
 """Numbered SQL migrations: applied once, in order, by one process at a time.
 
 `sql/NNNN_name.sql` files are frozen when released. What may change afterwards is brought in line
-by `align`: columns that the schema gained, and the days rows are kept.
+by `align`: columns that the schema gained, codecs, and the days rows are kept.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ _MISSING = {
     "UInt32": "4294967295",
     "UInt64": "18446744073709551615",
 }
+_CODEC = re.compile(r"CODEC\(.*\)(?= COMMENT|$)")
 _OWN = {"migrations", "migration_steps", "migrations_lock"}
 
 
@@ -248,17 +249,20 @@ def _merging(connection: Connection) -> dict[str, list[str]]:
 def align(connection: Connection) -> None:
     """Add the columns that the schema gained; keep rows for as long as the settings say.
 
+    What is written from now on has the codecs of today; older parts get them as they are merged.
     Merges are told what they need not do, as far as the server knows such a setting.
 
     A column is added with the missing value as its default, so old rows read as missing. Tables of
     a cluster are left to the cluster's own statements (`python -m ridgeline.store ddl`).
     """
     where = {"database": connection.settings.database}
-    have: dict[str, set[str]] = {}
+    have: dict[str, dict[str, str]] = {}
     for row in connection.rows(
-        "SELECT table, name FROM system.columns WHERE database = {database:String}", where
+        "SELECT table, name, compression_codec AS codec FROM system.columns"
+        " WHERE database = {database:String}",
+        where,
     ):
-        have.setdefault(row["table"], set()).add(row["name"])
+        have.setdefault(row["table"], {})[row["name"]] = row["codec"]
     engines = {
         row["name"]: row["engine_full"]
         for row in connection.rows(
@@ -274,6 +278,11 @@ def align(connection: Connection) -> None:
             parts = (f"ADD COLUMN IF NOT EXISTS {columns[n]} {p}" for n, p in added.items())
             connection.command(f"ALTER TABLE {table} {', '.join(parts)}", table)
             log.info("columns added", table=table, columns=list(added))
+        now = have.get(table, {})
+        old = {n: codec for n, codec in codecs(columns).items() if now.get(n, codec) != codec}
+        if table in engines and old:
+            connection.command(codecs_sql(table, old), table)
+            log.info("codecs changed", table=table, columns=list(old))
     for table, ttl in _retention(connection.settings).items():
         if table in engines and f"TTL {ttl} " not in engines[table] + " ":
             connection.command(f"ALTER TABLE {table} MODIFY TTL {ttl}", table)
@@ -281,6 +290,18 @@ def align(connection: Connection) -> None:
         lacks = [one for one in wanted if one not in engines.get(table, one)]
         if lacks:
             connection.command(f"ALTER TABLE {table} MODIFY SETTING {', '.join(lacks)}", table)
+
+
+def codecs(columns: Mapping[str, str]) -> dict[str, str]:
+    """By name, the codec of each column that has one, as the server prints it."""
+    found = ((name, _CODEC.search(line)) for name, line in columns.items())
+    return {name: match.group() for name, match in found if match is not None}
+
+
+def codecs_sql(table: str, of: Mapping[str, str], on: str = "") -> str:
+    """ALTER TABLE that sets the codecs of columns; no row is rewritten."""
+    parts = (f"MODIFY COLUMN {name} {codec}" for name, codec in of.items())
+    return f"ALTER TABLE {table}{on} {', '.join(parts)}"
 
 
 def telemetry_columns() -> dict[str, dict[str, str]]:

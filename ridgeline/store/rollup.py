@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ridgeline.schema import MISSING_STATE, Schema, WindowField
+from ridgeline.schema import EXACT, MISSING_STATE, Resolution, Schema, WindowField
 from ridgeline.store.tables import KIND, LEVELS, PLACES
 
 MINUTE_MS = 60_000
@@ -64,12 +64,27 @@ def place_id(kind: str) -> str:
     return f"cityHash64('place', '{kind}', {_PARTS})"
 
 
+def rounded(x: str, resolution: Resolution) -> str:
+    """SQL of a gauge's average as windows have it: `schema.Resolution` says how it is rounded."""
+    x = f"toFloat32({x})"
+    if resolution.step:  # round() takes the even one of two, too
+        return f"round({x} / {resolution.step!r}) * {resolution.step!r}"
+    if resolution.bits == EXACT.bits:
+        return x
+    drop = EXACT.bits - resolution.bits
+    word, half = f"reinterpretAsUInt32({x})", 1 << drop >> 1
+    near = f"{word} + {half - 1} + bitTest({word}, {drop})"
+    near = f"reinterpretAsFloat32(toUInt32(bitAnd({near}, {2**32 - (1 << drop)})))"
+    return f"if(bitAnd({word}, {2**31 - 1}) < {0x7F800000 - half}, {near}, {x})"
+
+
 def _fold(f: WindowField) -> str:
     x = f.name
     known = f"NOT isNaN({x})" if f.numpy.startswith("<f") else f"{x} != {MISSING_STATE}"
     match f.how:
         case "avg":  # 0 / 0 is NaN: nothing known
-            return f"sumIf({x} * samples, {known}) / sumIf(samples, {known})"
+            mean = f"sumIf({x} * samples, {known}) / sumIf(samples, {known})"
+            return rounded(mean, f.resolution)
         case "min" | "max" as how:
             return f"if(countIf({known}) = 0, nan, {how}If({x}, {known}))"
         case "inc":

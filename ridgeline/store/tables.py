@@ -47,7 +47,7 @@ _DEVICE_COUNT = "devices UInt32 ALIAS 1"  # so that a device is read like a plac
 _FOLDED = "windows UInt32 DEFAULT {} CODEC(T64, ZSTD(1))"
 _PLACE_COLUMNS = (
     "devices UInt32 DEFAULT 0 CODEC(T64, ZSTD(1))",
-    "rebuilt DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC') CODEC(Delta, ZSTD(1))",
+    "rebuilt DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC') CODEC(Delta(8), ZSTD(1))",
 )
 
 

@@ -7,7 +7,15 @@ import re
 import numpy as np
 import pytest
 
-from ridgeline.schema import MISSING_COUNTER, MISSING_STATE, SCHEMAS, Kind, Schema
+from ridgeline.schema import (
+    EXACT,
+    MISSING_COUNTER,
+    MISSING_STATE,
+    SCHEMAS,
+    Kind,
+    Resolution,
+    Schema,
+)
 
 ALL = pytest.mark.parametrize("schema", SCHEMAS.values(), ids=lambda s: s.family)
 UNIT_SUFFIX = {
@@ -22,6 +30,8 @@ UNIT_SUFFIX = {
     "B/s": "_bytes_per_second",
     "bit/s": "_bits_per_second",
 }
+NOMINAL = {"B", "bit/s"}
+LIMITS = {"power_limit_watts", "max_batch_requests"}
 NUMPY_OF_CLICKHOUSE = {
     "Float32": "f4",
     "Float64": "f8",
@@ -69,6 +79,22 @@ def test_names_end_in_their_unit(schema: Schema) -> None:
     exceptions = {"pfc_rx_pause_us"}
 
     assert [] == [name for name in wrong if name not in exceptions]
+
+
+@ALL
+def test_only_what_is_measured_is_rounded(schema: Schema) -> None:
+    """Windows keep counts, states, flags and nominal values as they are."""
+    exact = {c.name for c in schema.columns if c.resolution == EXACT}
+    measured = {c.name for c in schema.columns if c.kind is Kind.GAUGE and c.unit not in NOMINAL}
+
+    assert exact == {c.name for c in schema.columns} - (measured - LIMITS)
+
+
+@pytest.mark.parametrize("how", [{"step": 0.3}, {"step": -1.0}, {"bits": 0}, {"bits": 24}])
+def test_a_resolution_that_cannot_be_kept_is_refused(how: dict[str, float]) -> None:
+    """Steps are powers of two: their multiples are floats, and rounding adds no error."""
+    with pytest.raises(ValueError, match="no resolution"):
+        Resolution(why="", **how)  # type: ignore[arg-type]
 
 
 @ALL

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.chaos import offline
 from ridgeline.errors import Misconfigured, Retry
 from ridgeline.schema import FACILITY, SCHEMAS, Schema
 from ridgeline.settings import StoreSettings
@@ -303,6 +304,33 @@ def test_writers_of_the_release_before_go_on(connection: Connection) -> None:
     store.insert_windows(FACILITY, rows_of(FACILITY, "windows"))
 
     assert 20 == len(store.query("SELECT device FROM facility_windows"))
+
+
+def test_windows_of_before_they_were_rounded(connection: Connection) -> None:
+    """They stay as they are until they are replayed; then the rounded row replaces the other."""
+    release(connection, len(EVERY))
+    store = Store(connection)
+    store.migrate()
+    row = np.zeros(1, dtype=FACILITY.window_dtype)
+    row["window_start"], row["samples"] = T0, 10
+    before, after = row.copy(), row.copy()
+    resolution = FACILITY.by_name["power_watts"].resolution
+    before["power_watts_avg"] = 12_345.678
+    after["power_watts_avg"] = offline.rounded(float(before["power_watts_avg"][0]), resolution)
+
+    def watts(table: str) -> list[float]:
+        rows = store.query(f"SELECT power_watts_avg AS watts FROM {table}")
+        return [row["watts"] for row in rows]
+
+    store.insert_windows(FACILITY, before)
+    old = watts("facility_windows")
+    store.roll_up(FACILITY, T0, T0 + 10_000)
+    store.insert_windows(FACILITY, after)
+    store.roll_up(FACILITY, T0, T0 + 10_000)
+
+    assert [12_345.678] == pytest.approx(old, rel=1e-7)
+    assert [float(after["power_watts_avg"][0])] == watts("facility_windows") != old
+    assert watts("facility_windows") == watts("facility_1m") == watts("facility_1h")
 
 
 def test_a_newer_database_is_refused(connection: Connection) -> None:

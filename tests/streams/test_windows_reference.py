@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.chaos.offline import rounded
 from ridgeline import metrics
 from ridgeline.frames import encode, headers_of
 from ridgeline.schema import GPU, MISSING_COUNTER, MISSING_STATE
@@ -105,10 +106,15 @@ def reference(  # noqa: C901 - one obvious loop on purpose
                 continue
             union = int(row[name]) if name.endswith("_or") and not math.isnan(row[name]) else 0
             row[name] = float(value | union)
+    resolution = GPU.by_name["power_watts"].resolution
     for key, row in out.items():
         if powers[key]:
-            row["power_watts_avg"] = math.fsum(powers[key]) / len(powers[key])
-            row["power_watts_min"], row["power_watts_max"] = min(powers[key]), max(powers[key])
+            total = 0.0
+            for power in powers[key]:  # sum() of later Pythons makes up for what rounding loses
+                total += power
+            row["power_watts_avg"] = rounded(total / len(powers[key]), resolution)
+            row["power_watts_min"] = rounded(min(powers[key]), resolution)
+            row["power_watts_max"] = rounded(max(powers[key]), resolution)
         for name in ("pstate_last", "clock_event_reasons_or"):
             row[name] = float(MISSING_STATE) if math.isnan(row[name]) else row[name]
     return out
@@ -117,12 +123,12 @@ def reference(  # noqa: C901 - one obvious loop on purpose
 def same(
     a: dict[tuple[int, int], dict[str, float]], b: dict[tuple[int, int], dict[str, float]]
 ) -> None:
-    """Equal but for the rounding of a 32-bit average."""
+    """Equal to the last bit, but for increases above 2^53."""
     assert a.keys() == b.keys()
     for key, fields in a.items():
         for name, value in fields.items():
             other = b[key][name]
-            close = math.isclose(value, other, rel_tol=1e-5, abs_tol=1e-5)
+            close = math.isclose(value, other, rel_tol=1e-12 * name.endswith("_inc"))
             assert close or (math.isnan(value) and math.isnan(other)), (key, name, value, other)
 
 
