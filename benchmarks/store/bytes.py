@@ -1,9 +1,10 @@
-"""Bytes a sample on disk: codecs and sort orders against Prometheus' blocks of the same values.
+"""Bytes a sample on disk: codecs and sort orders against Prometheus' blocks of the same telemetry.
 
 Usage: `python -m benchmarks.store.bytes [gpus] [seconds]` (needs `promtool`). Tables of one kind
 of column are filled with the same rows and merged into one part; a column counts what the engine
-says it compressed to, the keys included in the totals. Times are CPU-bound and only to be compared
-within one run.
+says it compressed to, the keys included in the totals. Prometheus gets the windows before they are
+rounded to their resolution, and for comparison after. CPU seconds are of this process, in which the
+engine runs.
 """
 
 from __future__ import annotations
@@ -34,10 +35,20 @@ CANDIDATES: Mapping[str, tuple[str, ...]] = {
         "Delta(4), LZ4",
         "Delta(4), ZSTD(1)",
         "Delta(4), ZSTD(3)",
+        "Delta(4), ZSTD(6)",
         "Gorilla, LZ4",
         "Gorilla, ZSTD(1)",
         "FPC(12, 4), ZSTD(1)",
         "ALP, ZSTD(1)",
+    ),
+    "step": (
+        "LZ4",
+        "ZSTD(1)",
+        "ZSTD(3)",
+        "ZSTD(6)",
+        "Delta(4), ZSTD(1)",
+        "Delta(4), ZSTD(6)",
+        "Gorilla, ZSTD(1)",
     ),
     "<f8": (
         "LZ4",
@@ -67,12 +78,14 @@ ORDERS = {
     "time, device": "({t}, device)",
 }
 BUCKET = "10 min, device"
+WIDE = ", min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0"
 
 
 def columns(rows: np.ndarray) -> dict[str, str]:
-    """Group (time, id or numpy type) of each column."""
+    """Group (time, id, step or numpy type) of each column."""
     fields = {name: rows.dtype[name].str for name in rows.dtype.names or ()}
-    return {name: KEYS.get(name, code) for name, code in fields.items()}
+    steps = {f.name: "step" for f in GPU.window_fields if f.resolution.step}
+    return {name: (KEYS | steps).get(name, code) for name, code in fields.items()}
 
 
 class Bench:
@@ -89,7 +102,7 @@ class Bench:
         self.groups = columns(rows)
 
     def fill(self, codecs: Mapping[str, str], order: str = BUCKET) -> tuple[float, float]:
-        """Make table `t` with a codec for each group; seconds to insert and to read it all."""
+        """Make table `t` with a codec for each group; CPU seconds to insert and to merge it."""
         names = self.rows.dtype.names or ()
         kinds = {n: SQL[self.rows.dtype[n].str] if n != self.time else "" for n in names}
         kinds[self.time] = "DateTime64(3, 'UTC')"
@@ -101,16 +114,13 @@ class Bench:
             f" PARTITION BY toDate({self.time}) ORDER BY {key}"
             " SETTINGS min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0"
         )
-        start = time.perf_counter()
         body = np.ascontiguousarray(self.rows).tobytes()
         head = f"INSERT INTO t ({', '.join(names)}) FORMAT RowBinary\n".encode()
+        start = time.process_time()
         self.engine.run(head + body)
-        inserted = time.perf_counter() - start
+        inserted = time.process_time()
         self._run("OPTIMIZE TABLE t FINAL")
-        values = [n for n in names if self.groups[n].startswith("<")]
-        start = time.perf_counter()
-        self._run("SELECT " + ", ".join(f"sum({n})" for n in values) + " FROM t")
-        return inserted, time.perf_counter() - start
+        return inserted - start, time.process_time() - inserted
 
     def sizes(self) -> dict[str, int]:
         """Compressed bytes of each column of `t`."""
@@ -131,18 +141,6 @@ class Bench:
         return self.engine.run(sql.encode(), settings=settings).body
 
 
-def rounded(rows: np.ndarray, bits: int) -> np.ndarray:
-    """The rows with float32 columns rounded to `bits` bits of mantissa (of 23)."""
-    out = rows.copy()
-    drop = 23 - bits
-    for name in rows.dtype.names or ():
-        if rows.dtype[name].str == "<f4":
-            whole = np.ascontiguousarray(rows[name]).view(np.uint32)
-            near = (whole + (1 << (drop - 1))) & np.uint32(0xFFFFFFFF << drop & 0xFFFFFFFF)
-            out[name] = np.where(np.isfinite(rows[name]), near.view(np.float32), rows[name])
-    return out
-
-
 def candidates(bench: Bench) -> dict[str, str]:
     """Print every candidate of every group; the smallest plain ones by group."""
     best: dict[str, tuple[int, str]] = {}
@@ -151,49 +149,79 @@ def candidates(bench: Bench) -> dict[str, str]:
     default = dict.fromkeys(CANDIDATES, "ZSTD(1)")
     for turn in range(max(len(c) for c in CANDIDATES.values())):
         codecs = {g: c[turn] if turn < len(c) else default[g] for g, c in CANDIDATES.items()}
-        bench.fill(codecs)
+        insert, merge = bench.fill(codecs)
         sizes = bench.sizes()
         for group in sorted(present):
             if turn >= len(CANDIDATES[group]):
                 continue
             size = sum(sizes[n] for n, g in bench.groups.items() if g == group)
-            print(f"  {group:5} {codecs[group]:22} {size / values[group]:8.4f} B/value")
+            print(
+                f"  {group:5} {codecs[group]:22} {size / values[group]:8.4f} B/value,"
+                f" all: insert {insert:.2f} CPU s, merge {merge:.2f}"
+            )
             if "ALP" not in codecs[group]:  # not in every released server
                 best[group] = min(best.get(group, (size, codecs[group])), (size, codecs[group]))
     return default | {group: codec for group, (_, codec) in best.items()}
 
 
-def report(name: str, rows: np.ndarray, time_column: str, few: np.ndarray) -> None:
-    """Codecs, orders and precisions of one table, next to Prometheus on a part of the rows."""
-    metrics = tuple(n for n, g in columns(rows).items() if g.startswith("<") and n != "samples")
+def report(name: str, rows: np.ndarray, time_column: str, whole: np.ndarray) -> None:
+    """Codecs and orders of one table, next to Prometheus; `whole` are the rows before rounding."""
+    metrics = tuple(n for n, g in columns(rows).items() if g[0] in "<s" and n != "samples")
+    print(f"{name}: {len(rows)} rows x {len(metrics)} values")
+    choices(rows, time_column, len(rows) * len(metrics))
+    against(rows, time_column, metrics, whole)
+
+
+def choices(rows: np.ndarray, time_column: str, samples: int) -> None:
+    """Every codec and every order, `samples` values in all."""
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine(folder)
         bench = Bench(engine, rows, time_column)
-        print(f"{name}: {len(rows)} rows x {len(metrics)} values")
         best = candidates(bench)
         print("  smallest:", best)
-        samples = len(rows) * len(metrics)
         for order in ORDERS:
-            took = bench.fill(best, order)
+            insert, merge = bench.fill(best, order)
             print(
                 f"  order {order:16} {bench.disk() / samples:.4f} B/value"
-                f"  insert {took[0]:.2f} s read {took[1]:.2f} s"
+                f"  insert {insert:.2f} CPU s, merge {merge:.2f}"
             )
-        for bits in (16, 12, 10):
-            other = Bench(engine, rounded(rows, bits), time_column)
-            other.fill(best)
-            print(f"  floats of {bits} bits   {other.disk() / samples:.4f} B/value")
-        same = Bench(engine, few, time_column)
-        same.fill(best)
-        ours = same.disk()
         engine.close()
-    chunks, index = prometheus.block_bytes(few, time_column, metrics)
-    count = sum(_known(few[n]) for n in metrics)
-    print(
-        f"  same {count} values: ridgeline {ours / count:.4f},"
-        f" prometheus chunks {chunks / count:.4f} + index {index / count:.4f} B/value"
-    )
-    print(f"  ratio {ours / (chunks + index):.3f}")
+
+
+def against(
+    rows: np.ndarray, time_column: str, metrics: tuple[str, ...], whole: np.ndarray
+) -> None:
+    """The table as it is made today, of all devices and of a quarter, next to Prometheus."""
+    name = "gpu_raw" if time_column == "ts" else "gpu_windows"
+    some = np.unique(rows["device"])[::4]
+    for each in (slice(None), np.isin(rows["device"], some)):
+        ours, theirs = on_disk(name, rows[each]), whole[each]
+        count = sum(_known(theirs[n]) for n in metrics)
+        chunks, index = prometheus.block_bytes(theirs, time_column, metrics)
+        print(
+            f"  same {count} values: ridgeline {ours / count:.4f},"
+            f" prometheus chunks {chunks / count:.4f} + index {index / count:.4f} B/value,"
+            f" ratio {ours / (chunks + index):.3f}"
+        )
+    if whole is not rows:
+        chunks, index = prometheus.block_bytes(rows[each], time_column, metrics)
+        print(f"  prometheus of rounded values: {(chunks + index) / count:.4f} B/value")
+
+
+def on_disk(name: str, rows: np.ndarray) -> int:
+    """Bytes of one part of a table of today, marks and index included."""
+    (table,) = (table for table in tables.telemetry() if table.name == name)
+    with tempfile.TemporaryDirectory() as folder:
+        engine = Engine(folder)
+        engine.run((table.create() + WIDE).encode())
+        columns = ", ".join(rows.dtype.names or ())
+        head = f"INSERT INTO {name} ({columns}) FORMAT RowBinary\n"
+        engine.run(head.encode() + np.ascontiguousarray(rows).tobytes())
+        engine.run(f"OPTIMIZE TABLE {name} FINAL".encode())
+        sql = f"SELECT sum(bytes_on_disk) FROM system.parts WHERE table = '{name}' AND active"
+        size = int(engine.run(sql.encode()).body)
+        engine.close()
+    return size
 
 
 def sizing(raw: np.ndarray, windows: np.ndarray) -> None:
@@ -203,8 +231,7 @@ def sizing(raw: np.ndarray, windows: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine(folder)
         for name in seconds:
-            wide = ", min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0"
-            engine.run((made[name].create() + wide).encode())
+            engine.run((made[name].create() + WIDE).encode())
         for name, rows in (("gpu_raw", raw), ("gpu_windows", windows)):
             columns = ", ".join(rows.dtype.names or ())
             head = f"INSERT INTO {name} ({columns}) FORMAT RowBinary\n"
@@ -234,9 +261,9 @@ def main() -> None:
     parts = list(telemetry.seconds(gpus, seconds))
     raw, windows = np.concatenate(parts), telemetry.windows(GPU, parts)
     sizing(raw, windows)
-    some = np.unique(raw["device"])[::4]
-    report("windows", windows, "window_start", windows[np.isin(windows["device"], some)])
-    report("raw", raw, "ts", raw[np.isin(raw["device"], some)])
+    whole = telemetry.windows(telemetry.exact(GPU), parts)
+    report("windows", windows, "window_start", whole)
+    report("raw", raw, "ts", raw)
 
 
 if __name__ == "__main__":

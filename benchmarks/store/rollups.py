@@ -1,7 +1,8 @@
 """What a minute of rollups costs: rows in, folds, and the calls of workers that come second.
 
 Usage: `python -m benchmarks.store.rollups [gpus] [minutes]`. Inserts minutes (ten unless said) of
-noise of full width in a store of its own, then rolls up one of them, the same again, and the hour.
+noise, as wide as windows tell it apart, in a store of its own, then rolls up one of them, the same
+again, and the hour.
 Prints seconds, the store's CPU seconds, the ratio to inserting the minute's windows, and the bytes
 of a row of each table: noise compresses worse than telemetry.
 """
@@ -18,11 +19,13 @@ import numpy as np
 
 from benchmarks.store.fleet import HOUR_S, Fleet
 from benchmarks.store.queries import cpu_seconds, gateway
-from ridgeline.schema import GPU
+from ridgeline.schema import GPU, Kind
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store, rollup
 from ridgeline.store.connection import Connection
 from ridgeline.store.tables import LEVELS
+from streams.columns import rounding_of
+from streams.kernels import round_gauges
 
 
 def minute(
@@ -34,7 +37,10 @@ def minute(
     rows["node"], rows["device"] = np.tile(node, 6), np.tile(device, 6)
     rows["samples"] = 10
     for f in GPU.window_fields:
-        rows[f.name] = rng.random(len(rows)).astype(f.numpy) if f.numpy != "<u4" else 0
+        values = (rng.random(len(rows)) * (f.numpy != "<u4")).astype(f.numpy)
+        if f.kind is Kind.GAUGE:
+            round_gauges(values, values.view("<u4"), rounding_of([f.resolution] * len(rows)))
+        rows[f.name] = values
     return rows
 
 

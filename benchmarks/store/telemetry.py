@@ -7,6 +7,7 @@ and every value the steps of its sensor, so that compression is not flattered.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from collectors.simulator import scenario
 from collectors.simulator.cluster import Simulator
 from ridgeline.frames import encode, headers_of
-from ridgeline.schema import GPU, Schema
+from ridgeline.schema import EXACT, GPU, Schema
 from streams.batches import Batch, Message, decoded
 from streams.timeline import Clock, Timeline, Window
 
@@ -64,6 +65,12 @@ def sensed(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     for name, step in _STEPS.items():
         rows[name] = np.round(rows[name] / step) * step
     return rows
+
+
+def exact(schema: Schema) -> Schema:
+    """The schema without resolutions: windows of it are rounded to 32-bit floats only."""
+    columns = tuple(dataclasses.replace(c, resolution=EXACT) for c in schema.columns)
+    return dataclasses.replace(schema, columns=columns)
 
 
 def windows(schema: Schema, rows: list[np.ndarray]) -> np.ndarray:
