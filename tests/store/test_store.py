@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from benchmarks.chaos.offline import rounded
 from ridgeline import events, metrics
 from ridgeline.errors import Misconfigured, Reject, Retry
 from ridgeline.local import broker
-from ridgeline.schema import GPU, MISSING_COUNTER, MISSING_STATE, SCHEMAS, Schema
+from ridgeline.schema import GPU, MISSING_COUNTER, MISSING_STATE, SCHEMAS, Schema, WindowField
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store, event_rows, migrations
 from ridgeline.store.connection import Connection
@@ -136,22 +137,22 @@ def test_a_foreign_layout_is_rejected(store: Store) -> None:
         store.insert_windows(GPU, GPU.empty(1))
 
 
-def reference(rows: np.ndarray, field: str, how: str) -> float:
+def reference(rows: np.ndarray, field: WindowField) -> float:
     """One fold in numpy."""
-    x, n = rows[field].astype(float), rows["samples"].astype(float)
-    known = x != MISSING_STATE if how in ("last", "or") else ~np.isnan(x)
+    x, n = rows[field.name].astype(float), rows["samples"].astype(float)
+    known = x != MISSING_STATE if field.how in ("last", "or") else ~np.isnan(x)
     if not known.any():
-        return MISSING_STATE if how in ("last", "or") else math.nan
+        return MISSING_STATE if field.how in ("last", "or") else math.nan
     x, n = x[known], n[known]
     folds = {
-        "avg": lambda: (x * n).sum() / n.sum(),
+        "avg": lambda: rounded((x * n).sum() / n.sum(), field.resolution),
         "min": x.min,
         "max": x.max,
         "inc": x.sum,
         "last": lambda: x[-1],
         "or": lambda: np.bitwise_or.reduce(x.astype(np.uint32)),
     }
-    return float(folds[how]())
+    return float(folds[field.how]())
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=lambda s: s.family)
@@ -173,14 +174,14 @@ def test_rollups_say_what_the_windows_say(store: Store, schema: Schema) -> None:
     assert rows["samples"].sum() == sum(row["samples"] for row in hours)
     for f in schema.window_fields:
         for i in (0, 1, 74):
-            want = reference(rows[6 * i : 6 * i + 6], f.name, f.how)
+            want = reference(rows[6 * i : 6 * i + 6], f)
             assert minutes[i][f.name] == pytest.approx(want, rel=1e-5, nan_ok=True), f.name
-        want = reference(rows[:360], f.name, f.how)
+        want = reference(rows[:360], f)
         if f.how == "avg":  # of the minutes: one that misses some windows weighs whole
             folded = np.zeros(60, dtype=schema.window_dtype)
             for name in (f.name, "samples"):
                 folded[name] = [row[name] for row in minutes[:60]]
-            want = reference(folded, f.name, f.how)
+            want = reference(folded, f)
         assert hours[0][f.name] == pytest.approx(want, rel=1e-5, nan_ok=True), f.name
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.chaos.offline import rounded
 from ridgeline.frames import encode, headers_of
 from ridgeline.ids import device_id, node_id, node_key
 from ridgeline.kafka import ensure_topics, producer
@@ -51,8 +52,9 @@ def expected(frames: list[tuple[int, bytes]]) -> dict[tuple[int, int], tuple[int
         window = mine["ts"] // 10_000 * 10_000
         for start in np.unique(window):
             at = window == start
-            power, energy = mine["power_watts"][at].astype(float).mean(), np.nansum(inc[at])
-            out[int(device), int(start)] = (int(at.sum()), float(power), float(energy))
+            mean, energy = mine["power_watts"][at].astype(float).mean(), np.nansum(inc[at])
+            power = rounded(float(mean), GPU.by_name["power_watts"].resolution)
+            out[int(device), int(start)] = (int(at.sum()), power, float(energy))
     return out
 
 
