@@ -111,7 +111,8 @@ _RESOLUTION: Mapping[str, Resolution] = MappingProxyType(
         ),
         "B/s": Resolution(
             bits=9,
-            why="at most 0.1 %; a rate is an increase over a second that is known to 1 to 3 ms",
+            why="at most 0.1 %; a rate is an increase over a second that is known to 1 to 3 ms"
+            " (assumed)",
         ),
         "L/min": Resolution(
             bits=10, why="at most 0.05 %; flow meters are good to a percent (assumed)"

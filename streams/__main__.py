@@ -67,8 +67,8 @@ def rare_collections() -> None:
 def keep_freed_memory() -> None:
     """Have the C library keep what is freed for what is fetched next, instead of giving it back.
 
-    A fetch is megabytes: mapped, cleared page by page and unmapped again each time, it was a tenth
-    of the CPU time. Numbers of mallopt(3), glibc's; another C library does as it likes.
+    A fetch is megabytes, which were mapped, cleared page by page and unmapped again each time
+    (docs/decisions/005). Numbers of mallopt(3), glibc's; another C library does as it likes.
     """
     trim_threshold, mmap_threshold = -1, -3
     with contextlib.suppress(OSError, AttributeError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ridgeline.schema import Kind, Resolution, Schema
+from ridgeline.schema import EXACT, Kind, Resolution, Schema
 
 _WORD = 4
 _INFINITE = 0x7F800000  # bits of a float32
@@ -46,7 +46,7 @@ def rounding_of(resolutions: Sequence[Resolution]) -> Rounding:
     For each: the bits of the first float that rounding bits away would make infinite (0: no bits
     are), how many bits that is, steps in 1, the first float that is a multiple of the step anyway.
     """
-    drop = np.array([0 if r.step else 23 - r.bits for r in resolutions], dtype=np.uint32)
+    drop = np.array([0 if r.step else EXACT.bits - r.bits for r in resolutions], dtype=np.uint32)
     limit = np.where(drop > 0, _INFINITE - (1 << drop >> 1), 0).astype(np.uint32)
     step = np.array([r.step for r in resolutions], dtype=np.float32)
     scale = np.divide(1, step, out=np.ones_like(step), where=step > 0)

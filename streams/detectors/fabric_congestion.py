@@ -20,6 +20,7 @@ from streams.detectors.verdict import (
     Level,
     Measure,
     Verdict,
+    verdicts,
 )
 from streams.detectors.words import known, or_zero, ratio, word
 from streams.kernels import compiled, inlined
@@ -323,8 +324,7 @@ def find(ports: Devices, around: Around) -> Sequence[Verdict]:
     )
     said = np.empty((len(CONDITIONS), len(now.cnp_handled)), dtype=np.uint8)
     judge(now, usual, beside, said)
-    tell = partial(numbers, now, usual, beside)
-    return [Verdict(c, row, tell) for c, row in zip(CONDITIONS, said, strict=True)]
+    return verdicts(CONDITIONS, said, partial(numbers, now, usual, beside))
 
 
 DETECTOR = Detector(

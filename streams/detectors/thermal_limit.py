@@ -20,6 +20,7 @@ from streams.detectors.verdict import (
     Level,
     Measure,
     Verdict,
+    verdicts,
 )
 from streams.detectors.words import known, larger, or_zero, word
 from streams.kernels import compiled, inlined
@@ -243,8 +244,7 @@ def find_gpu(gpus: Devices, around: Around) -> Sequence[Verdict]:
     beside.pool_slowed[:] = around.pool.share(slow, power_known)
     said = np.empty((len(GPU_CONDITIONS), size), dtype=np.uint8)
     judge(now, beside, said)
-    tell = partial(numbers, now, beside)
-    return [Verdict(c, row, tell) for c, row in zip(GPU_CONDITIONS, said, strict=True)]
+    return verdicts(GPU_CONDITIONS, said, partial(numbers, now, beside))
 
 
 class Units(NamedTuple):
@@ -349,8 +349,7 @@ def find_cooling(units: Devices, _: Around) -> Sequence[Verdict]:
     usual = Units(*map(units.usual, Units._fields))
     said = np.empty((len(UNIT_CONDITIONS), len(now.supply_celsius)), dtype=np.uint8)
     judge_units(now, usual, said)
-    tell = partial(unit_numbers, now, usual)
-    return [Verdict(c, row, tell) for c, row in zip(UNIT_CONDITIONS, said, strict=True)]
+    return verdicts(UNIT_CONDITIONS, said, partial(unit_numbers, now, usual))
 
 
 DETECTOR = Detector(

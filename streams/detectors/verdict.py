@@ -201,6 +201,13 @@ class Verdict:
         return Level(int(self.said[slot]) - HIT)
 
 
+def verdicts(
+    conditions: Sequence[Condition], said: np.ndarray, numbers: Callable[[int], Any]
+) -> Sequence[Verdict]:
+    """A verdict for each condition, of words `[condition, slot]` and the numbers they share."""
+    return [Verdict(c, words, numbers) for c, words in zip(conditions, said, strict=True)]
+
+
 Finder = Callable[[Devices, Around], Sequence[Verdict]]
 
 
