@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks.holdout.points import Point, points
 
-WORST = 8
+WORST = 20
+NEAR, FAR = 1.3, 2.0  # factors whose share of the points is printed
 
 
 def line(name: str, found: list[Point], corrected: float | None = None) -> str:
@@ -33,6 +34,8 @@ def line(name: str, found: list[Point], corrected: float | None = None) -> str:
         f"{np.median(off):.0%}",
         f"{np.quantile(off, 0.9):.0%}",
         f"{1 + off.max():.1f}x",
+        f"{np.mean(off <= NEAR - 1):.0%}",
+        f"{np.mean(off <= FAR - 1):.0%}",
     ]
     if corrected is not None:
         again = np.exp(np.abs(np.log(ratios / corrected))) - 1
@@ -62,11 +65,16 @@ def main() -> None:
         for p in (p for p in found if word in f"{p.source} {p}"):
             print(f"{p.speed_ratio:.2f} {p.quantity:8} {p.measured:g} ours {p.modelled:.4g}: {p}")
     speed = [p for p in found if p.quantity != "power"]
-    print("| source | points | speed, model/measured | median error | 90 % | worst | left out |")
-    print("| --- |" + " ---: |" * 6)
+    print(
+        "| source | points | speed, model/measured | median error | 90 % | worst "
+        f"| within {NEAR:g}x | within {FAR:g}x | left out |"
+    )
+    print("| --- |" + " ---: |" * 8)
     for name, group in grouped(speed, lambda p: p.source).items():
         print(line(name, group, others_median(group, speed)))
+    print(line("all", speed))
     for key in (
+        lambda p: f"{p.engine}, {p.accelerator}",
         lambda p: f"{p.accelerator}, {p.quantity}",
         lambda p: f"{p.family}, {'1' if p.devices == 1 else 'several'} devices",
         lambda p: (

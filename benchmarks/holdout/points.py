@@ -18,9 +18,10 @@ from advisor.models.replica import EARLY_GRAPHS, MODERN, Layout, Replica
 
 FILE = Path(__file__).with_name("points.yaml")
 STACKS = {"modern": MODERN, "early": EARLY_GRAPHS}
+QUANTITIES = {"itl": "TPOT", "most": "rate", "first": "TTFT"}
 MOST_PASS_TOKENS = 8192.0  # prompts that start together are computed this many tokens at a time
 
-Kind = Literal["latency", "rate", "most", "itl"]
+Kind = Literal["latency", "rate", "most", "itl", "first"]
 
 
 class _Strict(BaseModel):
@@ -40,6 +41,7 @@ class _Source(_Strict):
 
 class _Table(_Strict):
     source: str
+    engine: str
     model: str
     accelerator: str
     tensor: int = 1
@@ -57,9 +59,10 @@ class _File(_Strict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One measurement, and the model's answer; `quantity` is latency, rate, TPOT or power."""
+    """One measurement, and the model's answer; `quantity`: latency, rate, TPOT, TTFT or power."""
 
     source: str
+    engine: str
     model: str
     accelerator: str
     devices: int
@@ -129,11 +132,13 @@ def _engine(table: _Table, accelerator: Accelerator) -> Replica:
 def _of_row(table: _Table, engine: Replica, row: tuple[float, ...]) -> Iterator[Point]:
     batch, prompt, output, measured = row[:4]
     step = phases.decode_step_seconds(engine, max(batch, 1.0), prompt + output / 2)
-    found, quantity = 0.0, table.kind.replace("itl", "TPOT").replace("most", "rate")
+    found, quantity = 0.0, QUANTITIES.get(table.kind, table.kind)
     if table.kind == "latency":
         if float(phases.most_sequences(engine, prompt + output)) < batch:
             return  # did not fit at once: what was timed is another thing
         found = _prefill_seconds(engine, prompt, batch) + output * float(step)
+    elif table.kind == "first":
+        found = _prefill_seconds(engine, prompt, batch)
     elif table.kind == "rate":
         found = float(closed_loop.tokens_per_second(engine, batch, prompt, output))
     elif table.kind == "itl":
@@ -145,6 +150,7 @@ def _of_row(table: _Table, engine: Replica, row: tuple[float, ...]) -> Iterator[
         found = most
     point = Point(
         source=table.source,
+        engine=table.engine,
         model=table.model,
         accelerator=table.accelerator,
         devices=table.tensor,
