@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from advisor import places
 from advisor.facts.gpus import HEAT_SHARE, IDLE_SM_RATIO
-from advisor.facts.history import Measure, samples
+from advisor.facts.history import Measure, Scope, device_count, samples
 from advisor.facts.span import DAY_MS, HEAT_MS, MINUTE_MS, Reader, Span
 from advisor.lifecycle import BY_HAND
-from advisor.verification import NotComparable, compared, not_measurable, verdict_of
+from advisor.verification import NotComparable, compared, not_measurable, of_devices, verdict_of
 from ridgeline.events import Action, Advice, MetricChange, Verification
 
 _GIVE_UP_MS = DAY_MS
@@ -174,10 +175,13 @@ class Verifier:
         first, last = self._before(advice, measure, changed_ms)
         end = now_ms - self._unwritten_ms
         start = max(changed_ms + self._settle_ms, end - self._length_ms)
-        scopes, window_ms = places.names(advice), self._span.window_ms
-        before = samples(self._store, measure, scopes, first, last, window_ms)
-        after = samples(self._store, measure, scopes, start, end, window_ms)
-        return compared(measure, before, after)
+        scope = Scope(names=places.names(advice), seen_ms=changed_ms - DAY_MS)
+        read = partial(samples, self._store, measure, scope, window_ms=self._span.window_ms)
+        before = read(start_ms=first, end_ms=last)
+        found = compared(measure, before, read(start_ms=start, end_ms=end))
+        if isinstance(found, NotComparable):
+            return found
+        return of_devices(found, device_count(self._store, measure, scope))
 
     def _before(self, advice: Advice, measure: Measure, changed_ms: int) -> tuple[int, int]:
         """Start and end of what the change is compared with, in ms."""

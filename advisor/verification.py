@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from advisor.facts.history import Measure, Sample
+from advisor.facts.history import MOST_COMPARED, Measure, Sample
 from ridgeline.events import Advice, Confidence, Estimate, MetricChange, Verdict, Verification
 
 VERSION = "verification/1"
@@ -50,6 +50,22 @@ def compared(
     weights = np.array([min(b.sum(), a.sum()) for b, a in bins], dtype=float)
     weights /= weights.sum()
     return _change(measure, values, bins, weights)
+
+
+def of_devices(change: MetricChange, in_scope: int) -> MetricChange:
+    """The change with how many devices it was read of, and said wherever that is a sample."""
+    compared_ones = min(in_scope, MOST_COMPARED)
+    update: dict[str, object] = {"devices": compared_ones, "devices_in_scope": in_scope}
+    if compared_ones < in_scope:
+        for side in ("before", "after", "change"):
+            read: Estimate = getattr(change, side)
+            source = f"{read.source}, {_sample(compared_ones, in_scope)}"
+            update[side] = read.model_copy(update={"source": source})
+    return change.model_copy(update=update)
+
+
+def _sample(devices: int, in_scope: int) -> str:
+    return f"on {devices:,} of {in_scope:,} devices"
 
 
 def _at_more_load(
@@ -257,17 +273,20 @@ def _text(
     promised: Estimate | None,
     brought: Estimate | None,
 ) -> str:
-    moved = "; ".join(
-        f"{c.metric} {c.before.mid:.3g} -> {c.after.mid:.3g} {c.after.unit} "
-        f"(change {c.change.low:+.2g} to {c.change.high:+.2g})"
-        for c in changes
-    )
+    moved = "; ".join(_moved(change) for change in changes)
     if promised is None:
         return f"{_SAID[verdict]}: {moved}."
     said = f"promised {_range(promised)}"
     if brought is None:
         return f"{_SAID[verdict]}: {moved}; {said}, which is not measurable in money."
     return f"{_SAID[verdict]}: {moved}; {said}, brought {_range(brought)}."
+
+
+def _moved(c: MetricChange) -> str:
+    said = f"change {c.change.low:+.2g} to {c.change.high:+.2g}"
+    if c.devices is not None and c.devices_in_scope is not None and c.devices < c.devices_in_scope:
+        said += f", {_sample(c.devices, c.devices_in_scope)}"
+    return f"{c.metric} {c.before.mid:.3g} -> {c.after.mid:.3g} {c.after.unit} ({said})"
 
 
 def _range(e: Estimate) -> str:

@@ -253,6 +253,8 @@ class MetricChange(Event):
     lower_is_better: bool
     windows_before: int
     windows_after: int
+    devices: int | None = None  # that were compared; fewer than in the scope: a sample
+    devices_in_scope: int | None = None
 
 
 class Verification(Event):

@@ -6,12 +6,14 @@ Not read by the rules: the advisor asks for it when a change is to be verified.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from advisor.facts.span import Reader
 from ridgeline.store.tables import KIND
 
 MOST_COMPARED = 1000
 """Devices of a scope that are compared: the mean of more would hardly differ."""
+_IN_RACK = "PARTITION BY rack"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,19 +47,30 @@ class Sample:
     load: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a metric is read of: what `by` of the measure is one of, seen since a moment."""
+
+    names: frozenset[str]
+    seen_ms: int
+
+
+def device_count(store: Reader, measure: Measure, scope: Scope) -> int:
+    """Devices in a scope; of more than `MOST_COMPARED` only as many are read by `samples`."""
+    sql = f"SELECT count() AS devices FROM inventory WHERE {_in_scope(measure)}"
+    return int(store.query(sql, _asked(measure, scope))[0]["devices"])
+
+
 def samples(  # noqa: PLR0917 - private to the verifier
-    store: Reader,
-    measure: Measure,
-    names: frozenset[str],
-    start_ms: int,
-    end_ms: int,
-    window_ms: int,
+    store: Reader, measure: Measure, scope: Scope, start_ms: int, end_ms: int, window_ms: int
 ) -> tuple[Sample, ...]:
     """Windows that start in [start, end) in which value and load are known, oldest first.
 
-    Of a scope with more devices than `MOST_COMPARED` as many are read, always the same ones: ids
-    are hashes, so those with the smallest are as good as drawn by chance, and lie together.
+    Of a scope with more devices than `MOST_COMPARED` as many are read, always the same ones: of
+    each rack its share, those with the smallest ids. Ids are hashes, so these are as good as drawn
+    by chance, and what happens in one rack weighs what it does in the scope.
     """
+    share = f"row_number() OVER ({_IN_RACK} ORDER BY node, device) - 0.5"
     sql = f"""
         SELECT toUnixTimestamp64Milli(w.window_start) AS at_ms, {measure.value} AS value,
             {measure.load or "0"} AS load
@@ -65,20 +78,29 @@ def samples(  # noqa: PLR0917 - private to the verifier
         WHERE w.window_start >= fromUnixTimestamp64Milli({{start:Int64}})
             AND w.window_start < fromUnixTimestamp64Milli({{end:Int64}})
             AND (w.node, w.device) IN (
-                SELECT node, device FROM inventory
-                WHERE kind = {{kind:String}}
-                    AND has({{names:Array(String)}}, toString({measure.by}))
-                ORDER BY node, device LIMIT {MOST_COMPARED}
+                SELECT node, device FROM inventory WHERE {_in_scope(measure)}
+                ORDER BY ({share}) / count() OVER ({_IN_RACK}), node, device
+                LIMIT {MOST_COMPARED}
             )
         GROUP BY w.window_start
         HAVING isFinite(value) AND isFinite(load)
         ORDER BY at_ms
         SETTINGS optimize_move_to_prewhere_if_final = 1
     """
-    kind = KIND[measure.table.removesuffix("_windows")]
-    asked = {"start": start_ms, "end": end_ms, "names": sorted(names), "kind": kind}
-    rows = store.query(sql, asked | {"window_s": window_ms / 1000})
+    asked = {"start": start_ms, "end": end_ms, "window_s": window_ms / 1000}
+    rows = store.query(sql, asked | _asked(measure, scope))
     loaded = measure.load is not None
     return tuple(
         Sample(at_ms=r["at_ms"], value=r["value"], load=r["load"] if loaded else None) for r in rows
     )
+
+
+def _in_scope(measure: Measure) -> str:
+    named = f"has({{names:Array(String)}}, toString({measure.by}))"
+    seen = "seen >= fromUnixTimestamp64Milli({seen:Int64})"
+    return f"kind = {{kind:String}} AND {named} AND {seen}"
+
+
+def _asked(measure: Measure, scope: Scope) -> dict[str, Any]:
+    kind = KIND[measure.table.removesuffix("_windows")]
+    return {"kind": kind, "names": sorted(scope.names), "seen": scope.seen_ms}

@@ -15,7 +15,7 @@ from typing import Any
 from advisor import facts, outcome, pipeline, state
 from advisor.engine import AdviceStore, Engine
 from advisor.facts import Facts, Span
-from advisor.facts.history import samples
+from advisor.facts.history import Scope, device_count, samples
 from dashboards import sql
 from dashboards.build import documents
 from ridgeline.events import Event
@@ -80,10 +80,11 @@ def advisor(store: AdviceStore, now_s: int) -> Iterator[tuple[str, Call]]:
     yield "console collectors", lambda: pipeline.collectors(store, span)
     yield "advice at the start", Engine(store, lambda _now: none, {}).recover
     for measure in outcome.MEASURES:
-        scope = frozenset((SCOPES[measure.by],))
+        scope = Scope(names=frozenset((SCOPES[measure.by],)), seen_ms=(now_s - DAY_S) * 1000)
         ends = span.now_ms - COMPARED_S * 1000, span.now_ms
         call = partial(samples, store, measure, scope, *ends, span.window_ms)
         yield f"verify {measure.name}, one {measure.by}", call
+        yield f"devices of one {measure.by}", partial(device_count, store, measure, scope)
 
 
 class Noting:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advisor import facts, outcome
+from advisor import facts, verification
 from advisor.facts import history
 from advisor.facts.gpus import HEAT_SHARE
 from advisor.facts.history import Measure, Sample
+from advisor.notify import message
 from advisor.outcome import IDLE, PAUSED, QUEUE, Verifier, measures
 from advisor.verification import NotComparable, compared, verdict_of
 from ridgeline.events import (
@@ -308,30 +309,64 @@ def test_queue_and_pause_queries_run_in_the_real_store(store: Store) -> None:  #
     assert QUEUE.name in (results[0].text if results[0] else "")
 
 
-def test_of_a_large_scope_always_the_same_devices_are_compared(
+RACKS = {"r0": 4, "r1": 2, "r2": 2}  # nodes of two GPUs each
+
+
+def pool_of_racks(store: Store, cut_ms: int) -> dict[int, str]:  # noqa: F811 - a fixture
+    """Sixteen GPUs of three racks, cooler by a rack's own number of watts after `cut_ms`."""
+    racks: dict[int, str] = {}
+    for rack, nodes in RACKS.items():
+        for host in (f"{rack}n{n}" for n in range(nodes)):
+            port = item(host, DeviceKind.PORT, "p0", pool="decode", rack=rack)
+            store.insert_events([port])  # of another kind: takes no place of a GPU
+            for g in range(2):
+                gpu = item(host, DeviceKind.GPU, f"GPU-{g}", pool="decode", rack=rack)
+                store.insert_events([gpu])
+                rows = windows(GPU, gpu.device, gpu.node, 60, sm_util_ratio_avg=0.5)
+                less = 100.0 * (1 + int(rack[1])) * (rows["window_start"] >= cut_ms)
+                rows["power_watts_avg"] = 500 - less
+                store.insert_windows(GPU, rows)
+                store.insert_windows(GPU, rows)  # as after a replay
+                racks[gpu.device] = rack
+    return racks
+
+
+def test_of_a_large_scope_each_rack_gives_its_share_and_the_sample_is_said(
     store: Store,  # noqa: F811 - a fixture
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Those of the smallest ids; devices of another kind in the pool take no place of them."""
-    gpus = [
-        item(f"n{n}", DeviceKind.GPU, f"GPU-{g}", pool="decode") for n in range(3) for g in range(2)
-    ]
-    ports = [item(f"n{n}", DeviceKind.PORT, f"p{n}", pool="decode") for n in range(3)]
-    store.insert_events([*gpus, *ports])
-    watts = {gpu.device: 100.0 + n for n, gpu in enumerate(gpus)}
-    for gpu in gpus * 2:  # as after a replay
-        rows = windows(GPU, gpu.device, gpu.node, 2, power_watts_avg=watts[gpu.device])
-        rows["sm_util_ratio_avg"] = 0.5
-        store.insert_windows(GPU, rows)
-    first = sorted(gpus, key=lambda gpu: (gpu.node, gpu.device))
+    """Four of sixteen, two of the rack that has half: the mean is that of all, all words say it."""
+    cut = NOW_MS - 20 * MINUTE_MS
+    racks = pool_of_racks(store, cut)
+    advice = changed(piece(scope="decode", action=Action.CAP_POWER), cut)
+    advice = advice.model_copy(update={"scope_kind": "pool"})
+    whole = verifier(store)(advice, NOW_MS)
+    for module in (history, verification):
+        monkeypatch.setattr(module, "MOST_COMPARED", 4)
+    sample = verifier(store)(advice, NOW_MS)
 
-    def mean() -> float:
-        asked = (NOW_MS - 120_000, NOW_MS, 10_000)
-        (value,) = {
-            s.value for s in history.samples(store, outcome.POWER, frozenset(("decode",)), *asked)
-        }
-        return value
+    assert whole is not None
+    assert sample is not None
+    (all_of_it,), (some_of_it,) = whole.changes, sample.changes
+    assert (16, 16) == (all_of_it.devices, all_of_it.devices_in_scope) == (len(racks),) * 2
+    assert "devices" not in whole.text
+    assert (4, 16) == (some_of_it.devices, some_of_it.devices_in_scope)
+    assert "on 4 of 16 devices" in sample.text
+    assert sample.changes[0].change.source.endswith("on 4 of 16 devices")
+    assert '"devices":4,"devices_in_scope":16' in sample.model_dump_json()
+    assert message.of_verification(advice, sample)[1].count("on 4 of 16 devices") == 2
+    assert some_of_it.change.mid == pytest.approx(-175)  # (2 x 100 + 200 + 300) / 4
+    assert all_of_it.change.mid == pytest.approx(-175)
 
-    assert mean() == pytest.approx(np.mean([*watts.values()]))
-    monkeypatch.setattr(history, "MOST_COMPARED", 3)
-    assert mean() == pytest.approx(np.mean([watts[gpu.device] for gpu in first[:3]]))
+
+def test_devices_that_are_long_gone_take_no_place_in_a_sample(store: Store) -> None:  # noqa: F811
+    """A GPU that was last seen a week before the change is not of the scope any more."""
+    cut = NOW_MS - 20 * MINUTE_MS
+    pool_of_racks(store, cut)
+    gone = item("old", DeviceKind.GPU, "GPU-0", pool="decode", rack="r0")
+    store.insert_events([gone.model_copy(update={"seen_ms": cut - 7 * 24 * 60 * MINUTE_MS})])
+    advice = changed(piece(scope="decode", action=Action.CAP_POWER), cut)
+    result = verifier(store)(advice.model_copy(update={"scope_kind": "pool"}), NOW_MS)
+
+    assert result is not None
+    assert result.changes[0].devices_in_scope == 16

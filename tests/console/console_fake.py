@@ -149,7 +149,7 @@ def make_verification() -> Verification:
             high=high,
             unit="ratio",
             confidence=Confidence.MEASURED,
-            source="180 windows before, 180 after, at the same SM activity",
+            source="180 before, 180 after, at the same SM activity, on 1,000 of 4,096 devices",
         )
 
     return Verification(
@@ -164,6 +164,8 @@ def make_verification() -> Verification:
                 lower_is_better=True,
                 windows_before=180,
                 windows_after=180,
+                devices=1000,
+                devices_in_scope=4096,
             ),
         ),
         promised=dollars(5_200, 6_100, 7_400, Confidence.MODELLED),

@@ -122,7 +122,7 @@ def test_a_done_change_is_measured_and_shown(console: Page, source: FakeSource) 
     proof = console.get_by_test_id("advice-a2").get_by_test_id("advice-verification")
     expect(proof).to_contain_text("Kept")
     expect(proof).to_contain_text("29\u202f% – 33\u202f%")  # noqa: RUF001 - an en dash is the range
-    expect(proof).to_contain_text("at the same SM activity")
+    expect(proof).to_contain_text("at the same SM activity, on 1,000 of 4,096 devices")
     expect(proof).to_contain_text("$5.3k – $6k / month")  # noqa: RUF001 - likewise
 
 
