@@ -48,7 +48,7 @@ class Accelerator:
     @property
     def source(self) -> str:
         """All sources of its figures, as one line."""
-        titles = dict.fromkeys(f"{s.title} ({s.as_of})" for s in self.sources.values())
+        titles = dict.fromkeys(s.cited for s in self.sources.values())
         return "; ".join(titles) or "not stated"
 
     def tflops(self, bytes_per_weight: float) -> float | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from advisor.catalog.files import Entry, FileHead, Positive, parsed, shipped
+from advisor.catalog.files import Entry, FileHead, Positive, Source, parsed, shipped
 
 FILE = "cooling.yaml"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -20,14 +20,16 @@ class Technology:
     name: str
     low_kw_per_rack: float
     high_kw_per_rack: float
-    lead_time_months: tuple[float, float]  # assumed from project practice, 18 to 36 for a retrofit
-    source: str
+    lead_time_months: tuple[float, float]
+    source: Source
+    lead_time_source: Source
     air_ratio: tuple[float, float] = (1.0, 1.0)  # of the heat, that air still carries
     water: str = ""  # warmest ASHRAE facility water class it takes; empty: needs none
     max_supply_celsius: float | None = None
     approach_kelvin: float | None = None  # coolant at the rack above facility water
+    approach_source: Source | None = None
     usd_per_kw: tuple[float, float, float] | None = None  # of a retrofit: low, likely, high
-    priced_by: str = ""  # who says so
+    priced_by: Source | None = None
 
     @property
     def liquid(self) -> bool:
@@ -36,12 +38,20 @@ class Technology:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """A ratio that somebody measured."""
+
+    ratio: float
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PueRow:
     """Median PUE of one cooling system."""
 
     system: str
     pue: float
-    source: str
+    source: Source
     liquid: bool = False
     litres_per_kwh: float | None = None  # water use
 
@@ -50,14 +60,13 @@ class _TechnologyEntry(Entry):
     name: str
     low_kw_per_rack: Annotated[float, Field(ge=0)]
     high_kw_per_rack: Positive
-    lead_time_months: tuple[float, float]
+    lead_time_months: tuple[tuple[float, float], str]
     air_ratio: tuple[Share, Share]
     source: str
     water: str = ""
     max_supply_celsius: Positive | None = None
-    approach_kelvin: Positive | None = None
-    usd_per_kw: tuple[Positive, Positive, Positive] | None = None
-    priced_by: str = ""
+    approach_kelvin: tuple[Positive, str] | None = None
+    usd_per_kw: tuple[tuple[Positive, Positive, Positive], str] | None = None
 
 
 class _PueEntry(Entry):
@@ -75,22 +84,32 @@ class _CoolingFile(FileHead):
 
 def _load() -> tuple[tuple[Technology, ...], tuple[PueRow, ...]]:
     file = parsed(_CoolingFile, shipped(FILE), FILE)
-    technologies = tuple(
-        Technology(
-            **e.model_dump(exclude={"source", "priced_by"}),
-            source=file.source(e.source).title,
-            priced_by=file.source(e.priced_by).title if e.priced_by else "",
-        )
-        for e in file.technologies
-    )
+    technologies = tuple(_technology(file, e) for e in file.technologies)
     rows = tuple(
-        PueRow(**e.model_dump(exclude={"source"}), source=file.source(e.source).title)
-        for e in file.pue
+        PueRow(**e.model_dump(exclude={"source"}), source=file.source(e.source)) for e in file.pue
     )
     return technologies, rows
+
+
+def _technology(file: _CoolingFile, entry: _TechnologyEntry) -> Technology:
+    said = entry.model_dump()
+    figures = {"lead_time_months", "approach_kelvin", "usd_per_kw"}  # each with its own source
+    said |= {name: said[name][0] for name in figures if said[name] is not None}
+    price = entry.usd_per_kw
+    return Technology(
+        **said | {"source": file.source(entry.source)},
+        lead_time_source=file.source(entry.lead_time_months[1]),
+        approach_source=(file.source(entry.approach_kelvin[1]) if entry.approach_kelvin else None),
+        priced_by=file.source(price[1]) if price else None,
+    )
 
 
 TECHNOLOGIES, PUE = _load()
 BY_NAME = {t.name: t for t in TECHNOLOGIES}
 CONTAINED_AIR = BY_NAME["contained air, in-row"]
+LIQUID_OVER_AIR = Measurement(
+    ratio=1.003,
+    source=Source(title="MLPerf Inference v5.1, 8x B200, llama2-70b", as_of="2025-09"),
+)
+"""Speed of GPUs that do not throttle, under liquid over under air."""
 DIRECT_TO_CHIP = BY_NAME["direct-to-chip liquid"]

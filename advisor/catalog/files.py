@@ -1,13 +1,15 @@
 """Reads the catalogue's YAML: ours from the package, the operator's corrections from a file.
 
-A figure in a file is `[value, source]`, where `sources` says what the source is and as of when, or
-a bare number, which then counts as the operator's own. Every error names the field and its value.
+A figure in a file is `[value, source]`, where `sources` says what the source is, as of when and of
+which class (published unless it says otherwise: what is our fit or our guess is not), or a bare
+number, which then counts as the operator's own. Every error names the field and its value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,20 +18,51 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ridgeline.errors import Misconfigured
+from ridgeline.events import Confidence
 
 SETTING = "RIDGELINE_ADVISOR_CATALOG"
 OWN = "operator"
+DATE = r"20\d\d(-\d\d(-\d\d)?)?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where figures come from and as of when."""
+    """Where figures come from, as of when, and how sure that makes them.
+
+    Raises:
+        ValueError: published, but without a title or a date.
+    """
 
     title: str
     as_of: str
+    confidence: Confidence = Confidence.PUBLISHED
+
+    def __post_init__(self) -> None:
+        dated = self.title.strip() and re.fullmatch(DATE, self.as_of)
+        if self.confidence is Confidence.PUBLISHED and not dated:
+            raise ValueError(f"{self}: what is published has a title and a date (2026-11-26)")
+
+    @property
+    def cited(self) -> str:
+        """Title and date on one line."""
+        return f"{self.title} ({self.as_of})"
 
 
-OWN_SOURCE = Source(title=f"{SETTING}, the operator's own file", as_of="not stated")
+OWN_SOURCE = Source(
+    title=f"{SETTING}, the operator's own file",
+    as_of="not stated",
+    confidence=Confidence.MEASURED,  # nobody knows better what it costs or does here
+)
+
+
+def together(sources: Iterable[Source]) -> Source:
+    """One source of several: all titles, the oldest date, the weakest class; one at least."""
+    found = tuple(dict.fromkeys(sources))
+    return Source(
+        title="; ".join(dict.fromkeys(s.title for s in found)),
+        as_of=min(s.as_of for s in found),
+        confidence=max((s.confidence for s in found), key=tuple(Confidence).index),
+    )
 
 
 class Entry(BaseModel):
@@ -41,8 +74,9 @@ class Entry(BaseModel):
 class SourceEntry(Entry):
     """One entry of `sources`."""
 
-    title: str
-    as_of: Annotated[str, BeforeValidator(str)]
+    title: Annotated[str, Field(min_length=1)]
+    as_of: Annotated[str, BeforeValidator(str), Field(pattern=f"^{DATE}$")]
+    confidence: Confidence = Confidence.PUBLISHED
 
 
 class FileHead(Entry):
@@ -54,11 +88,11 @@ class FileHead(Entry):
     def source(self, key: str) -> Source:
         """The source called `key`; an unknown key is an error of the file."""
         if key == OWN:
-            return Source(title=OWN_SOURCE.title, as_of=self.as_of)
+            return replace(OWN_SOURCE, as_of=self.as_of)
         if key not in self.sources:
             known = ", ".join(sorted(self.sources)) or "none"
             raise Misconfigured(SETTING, f"source={key!r}: not in `sources` (known: {known})")
-        return Source(title=self.sources[key].title, as_of=self.sources[key].as_of)
+        return Source(**self.sources[key].model_dump())
 
 
 def _paired(value: Any) -> Any:

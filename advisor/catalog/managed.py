@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from advisor.catalog.files import OWN, Entry, FileHead, Positive, parsed, shipped
+from advisor.catalog.files import OWN, Entry, FileHead, Positive, Source, parsed, shipped
 from advisor.models.managed import TokenPrice
 
 FILE = "managed.yaml"
@@ -26,8 +26,7 @@ class Endpoint:
     model: str
     served_as: str
     price: TokenPrice
-    source: str
-    as_of: str
+    source: Source
 
 
 class _EndpointEntry(Entry):
@@ -51,7 +50,6 @@ def load(own: Mapping[str, Any] | None = None) -> tuple[Endpoint, ...]:
         picked = {k: v for k, v in content.items() if k in _ManagedFile.model_fields}
         file = parsed(_ManagedFile, picked, name)
         for entry in file.managed:
-            source = file.source(entry.source)
             found[entry.provider, entry.model] = Endpoint(
                 provider=entry.provider,
                 model=entry.model,
@@ -61,8 +59,7 @@ def load(own: Mapping[str, Any] | None = None) -> tuple[Endpoint, ...]:
                     usd_per_million_output=entry.usd_per_million_output,
                     usd_per_million_cached=entry.usd_per_million_cached,
                 ),
-                source=source.title,
-                as_of=source.as_of,
+                source=file.source(entry.source),
             )
     return tuple(found.values())
 

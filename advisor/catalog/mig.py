@@ -46,9 +46,9 @@ def _profile(name: str, most: int, slices: int, source: Source) -> Profile:
     )
 
 
-def _load() -> Mapping[str, tuple[Profile, ...]]:
+def _load() -> tuple[Mapping[str, tuple[Profile, ...]], Source]:
     file = parsed(_MigFile, shipped(FILE), FILE)
-    return {
+    profiles = {
         accelerator: tuple(
             _profile(name, most, gpu.slices, file.source(gpu.source))
             for name, most in gpu.instances.items()
@@ -56,7 +56,8 @@ def _load() -> Mapping[str, tuple[Profile, ...]]:
         for gpu in file.gpus
         for accelerator in gpu.accelerators
     }
+    return profiles, file.source("guide")
 
 
-PROFILES = _load()
+PROFILES, MIG_GUIDE = _load()
 """By accelerator, smallest slice first; an accelerator without MIG is not here."""

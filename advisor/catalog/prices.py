@@ -14,7 +14,17 @@ from typing import Any
 
 import structlog
 
-from advisor.catalog.files import OWN, Entry, FileHead, Positive, parsed, shipped
+from advisor.catalog.files import (
+    OWN,
+    OWN_SOURCE,
+    Entry,
+    FileHead,
+    Positive,
+    Source,
+    parsed,
+    shipped,
+    together,
+)
 
 log = structlog.get_logger()
 FILE = "prices.yaml"
@@ -30,8 +40,7 @@ class Price:
     region: str = ""  # empty: the provider's price, whichever its region
     spot_usd_per_hour: float | None = None
     launch_list: bool = False  # a list price of the launch, known to be above what is paid now
-    source: str = "not stated"
-    as_of: str = "not stated"
+    source: Source = OWN_SOURCE
 
 
 def checked(prices: Iterable[Price]) -> tuple[Price, ...]:
@@ -67,9 +76,8 @@ def load(own: Mapping[str, Any] | None = None) -> tuple[Price, ...]:
         picked = {k: v for k, v in content.items() if k in _PriceFile.model_fields}
         file = parsed(_PriceFile, picked, name)
         for entry in file.prices:
-            source = file.source(entry.source)
             found[entry.provider, entry.region, entry.accelerator] = Price(
-                **entry.model_dump(exclude={"source"}), source=source.title, as_of=source.as_of
+                **entry.model_dump(exclude={"source"}), source=file.source(entry.source)
             )
     return checked(found.values())
 
@@ -79,7 +87,15 @@ PRICES = load()
 
 def street(accelerator: str, prices: Iterable[Price] = PRICES) -> tuple[float, float, float] | None:
     """Low, median and high of the prices paid now (launch lists left out) in USD/h, or None."""
-    found = sorted(
-        p.usd_per_hour for p in prices if p.accelerator == accelerator and not p.launch_list
-    )
+    found = sorted(p.usd_per_hour for p in _paid(accelerator, prices))
     return (found[0], median(found), found[-1]) if found else None
+
+
+def street_source(accelerator: str, prices: Iterable[Price] = PRICES) -> Source | None:
+    """Who says what `street` says; None where it says nothing."""
+    found = [p.source for p in _paid(accelerator, prices)]
+    return together(found) if found else None
+
+
+def _paid(accelerator: str, prices: Iterable[Price]) -> list[Price]:
+    return [p for p in prices if p.accelerator == accelerator and not p.launch_list]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from advisor.catalog.files import Entry, FileHead, Source, parsed, shipped
+from ridgeline.events import Confidence
 
 FILE = "software.yaml"
 
@@ -67,7 +68,7 @@ STACKS = _load()
 
 def maturity(stack: str) -> Maturity:
     """What runs on a stack; one nobody described is unknown, which is not runnable."""
-    nothing = Source(title="no evidence found", as_of="2026-11")
+    nothing = Source(title="no evidence found", as_of="2026-11", confidence=Confidence.ASSUMED)
     unknown = Maturity(
         stack=stack,
         support=Support.UNKNOWN,

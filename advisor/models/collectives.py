@@ -19,6 +19,7 @@ from advisor.catalog.accelerators import Accelerator
 from advisor.catalog.fabric import FITS, SAME_LINK, CollectiveFit, Op
 from advisor.catalog.files import Source
 from advisor.models.arrays import Floats, Numbers, floats
+from ridgeline.events import Confidence
 
 VERSION = "collectives/3"
 FEWEST_RANKS = 2
@@ -141,7 +142,11 @@ def wire_of(accelerator: Accelerator, network_gbps: float = 400.0) -> tuple[Wire
     return Wire(link=kind, bytes_per_second=inside_gb_s * 1e9, domain_gpus=domain), outside
 
 
-_WIRES = Source(title="own fit to ai-dynamo/aiconfigurator@095f58a comm tables", as_of="2026-08-21")
+_WIRES = Source(
+    title="own fit to ai-dynamo/aiconfigurator@095f58a comm tables",
+    as_of="2026-08-21",
+    confidence=Confidence.MODELLED,
+)
 
 
 @cache

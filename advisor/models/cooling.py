@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from advisor.catalog.cooling import TECHNOLOGIES, Technology
+from advisor.catalog.files import Source
 from advisor.models.interval import Interval, exactly, of
 from advisor.models.power import Phase
 
@@ -181,8 +182,8 @@ class Retrofit:
     flow_liters_per_minute: float | None  # water of one rack at a rise of 10 K; None for air
     coolant_celsius: float | None  # at the rack, with the facility water there is
     water_warm_enough: bool | None  # None: no facility water known
-    capex_usd: Interval | None  # for all racks; None without a quote where none is published
-    published: bool  # the price is the catalogue's, not a quote
+    capex_usd: Interval | None  # for all racks; None without a quote where nobody citable names one
+    priced_by: Source | None  # None: a quote, or no price
 
 
 WATER_RISE_KELVIN = 10.0
@@ -196,7 +197,7 @@ def retrofits(
 ) -> tuple[Retrofit, ...]:
     """Technologies that carry `rack_kw`, least first; empty when none does or nothing is known.
 
-    `usd_per_kw` is a quote; without one the published price counts where there is one.
+    `usd_per_kw` is a quote; without one the catalogue's price counts where there is one.
     `water_warm_enough` False: the facility's water is warmer than the technology takes (W class),
     so that it needs colder water first.
     """
@@ -238,7 +239,7 @@ def _retrofit(
             None if water_celsius is None or suits is None else water_celsius <= suits
         ),
         capex_usd=None if price is None else price.scaled(rack_kw * racks),
-        published=usd_per_kw is None and price is not None,
+        priced_by=technology.priced_by if usd_per_kw is None else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from advisor.catalog.files import Source
 from advisor.models.interval import Interval
 from ridgeline.events import Confidence
 
@@ -20,6 +21,7 @@ class Fabric(StrEnum):
     EITHER = "either"
 
 
+META = Source(title="Meta, RDMA over Ethernet at scale, SIGCOMM", as_of="2024-08")
 # Collective throughput of tuned RoCE over InfiniBand. Low and middle: 85 to 95 % for 256 to 1,024
 # GPUs (third-party guide of 2026, secondary); high: Meta trained Llama 3 405B on its RoCE cluster
 # of 24k GPUs beside an InfiniBand one and found them equal once tuned (SIGCOMM 2024).
@@ -93,18 +95,17 @@ def decide(
 
 def criteria(gpus: int, *, ethernet_team: bool, sharp: bool) -> tuple[Criterion, ...]:
     """The reasons that are no money."""
-    published = Confidence.PUBLISHED
     size = Criterion(
         name="size",
         favours=Fabric.EITHER,
-        why=f"{gpus:,} GPUs: both are in production at 24,000 (Meta, SIGCOMM 2024)",
-        confidence=published,
+        why=f"{gpus:,} GPUs: both are in production at 24,000 ({META.cited})",
+        confidence=META.confidence,
     )
     team = Criterion(
         name="who tunes it",
         favours=Fabric.ROCE if ethernet_team else Fabric.INFINIBAND,
         why="RoCE needs ECN, PFC and load balancing tuned and watched; credits need no tuning",
-        confidence=published,
+        confidence=Confidence.ASSUMED,
     )
     rows = [size, team]
     if sharp:
@@ -114,7 +115,7 @@ def criteria(gpus: int, *, ethernet_team: bool, sharp: bool) -> tuple[Criterion,
                 name="in-network reduction (SHARP)",
                 favours=Fabric.INFINIBAND,
                 why=text,
-                confidence=published,
+                confidence=Confidence.ASSUMED,
             )
         )
     rows.append(

@@ -9,8 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from advisor.catalog.accelerators import Accelerator
+from advisor.catalog.files import Source
 from advisor.catalog.models import MODELS, Format
-from advisor.catalog.prices import street
+from advisor.catalog.prices import street, street_source
 from advisor.models import accelerators as model
 from advisor.models import carbon, throughput
 from advisor.models.accelerators import Choice, Verdict
@@ -20,7 +21,7 @@ from advisor.plan import accelerator_tables as tables
 from advisor.plan.inputs import Demand, demand, live_facts
 from advisor.plan.options import WorkloadOptions, catalogued
 from advisor.plan.report import Report
-from advisor.rules.pricing import Catalog, estimate
+from advisor.rules.pricing import Catalog, estimate, weaker
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Action, Confidence, Estimate
 from ridgeline.settings import AdvisorSettings
@@ -160,7 +161,14 @@ def _numbers(
             which.usd_per_million_tokens,
         )
         if cost is not None:
-            found[f"{name}: cost"] = _made(cost, "USD per million tokens", "rate and street price")
+            paid = _price_source(which.accelerator, options, catalog)
+            sure = weaker(weaker(Confidence.MODELLED, asked.confidence), paid.confidence)
+            found[f"{name}: cost"] = estimate(
+                *(cost.low, cost.mid, cost.high),
+                "USD per million tokens",
+                sure,
+                f"modelled rate, price: {paid.cited}",
+            )
         if energy is not None:
             found[f"{name}: energy"] = _made(energy, "J/token, server", "power by phase (MLPerf)")
             grams = carbon.grams_per_million_tokens(energy, options.pue, grid)
@@ -168,6 +176,14 @@ def _numbers(
                 grams, "g CO2e per million tokens", f"{grid.region}, {grid.source.title}"
             )
     return found
+
+
+def _price_source(which: Accelerator, options: AcceleratorOptions, catalog: Catalog) -> Source:
+    listed = street_source(which.name, catalog.prices)
+    given = which.name == options.today and options.usd_per_hour is not None
+    if given or listed is None:
+        return Source(title="--usd-per-hour", as_of="given", confidence=Confidence.ASSUMED)
+    return listed
 
 
 def _made(value: Interval, unit: str, source: str) -> Estimate:

@@ -25,7 +25,7 @@ from advisor.plan.burst_tables import plots, tables
 from advisor.plan.gpu_demand import History
 from advisor.plan.inputs import live_facts
 from advisor.plan.report import Report
-from advisor.rules.pricing import estimate
+from advisor.rules.pricing import estimate, weaker
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Action, Confidence, Estimate
 
@@ -175,19 +175,18 @@ def _numbers(found: Found) -> Iterator[tuple[str, Estimate]]:
         yield "time to first token", _estimate(ready, "s", Confidence.ASSUMED, SOURCES[1])
         if found.plan.owning_usd_per_month is not None:
             owning = found.plan.owning_usd_per_month
-            yield "owning the same", _estimate(owning, "USD/month", sure, SOURCES[0])
+            owned = weaker(sure, found.prices.sources["own"].confidence)
+            yield "owning the same", _estimate(owning, "USD/month", owned, SOURCES[0])
     prices = found.prices
     if prices.own is not None and prices.rent is not None:
         even = ownership.break_even_ratio(prices.own, prices.rent)
+        both = weaker(prices.sources["own"].confidence, prices.sources["rent"].confidence)
         source = "owned over rented USD/h; a share of time in use above it pays for owning"
-        yield "break-even", _estimate(even, "ratio of time", Confidence.PUBLISHED, source)
+        yield "break-even", _estimate(even, "ratio of time", both, source)
     for name, usd in (("own", prices.own), ("rent", prices.rent), ("managed", prices.managed)):
         if usd is not None:
-            source = f"{name}: option or catalogue"
-            yield (
-                f"{name}, a busy GPU",
-                _estimate(usd, "USD/h", Confidence.PUBLISHED, source),
-            )
+            by = prices.sources[name]
+            yield f"{name}, a busy GPU", _estimate(usd, "USD/h", by.confidence, by.cited)
     if found.owned is not None:
         yield "GPUs to own", _estimate(found.owned, "1", sure, SOURCES[0])
 

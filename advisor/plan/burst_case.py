@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from advisor.catalog.accelerators import BY_NAME
+from advisor.catalog.files import Source
 from advisor.catalog.models import MODELS
 from advisor.facts import Facts
 from advisor.models import concurrency, hybrid, traffic, workload
@@ -108,6 +110,7 @@ class Prices:
     own: Interval | None
     rent: Interval | None
     managed: Interval | None
+    sources: Mapping[str, Source]  # of those that are not None, by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from advisor.catalog import managed as endpoints
-from advisor.catalog.prices import street
+from advisor.catalog.files import Source, together
+from advisor.catalog.prices import street, street_source
 from advisor.catalog.servers import SERVERS
 from advisor.models.burst_plan import Offer, Policy
 from advisor.models.interval import Interval, exactly, of
 from advisor.plan.burst_case import LOAD_RATIO, BurstOptions, Load, Prices
 from advisor.rules.offers import offers
-from advisor.rules.pricing import Catalog
+from advisor.rules.pricing import OWNING, Catalog, weaker
+from ridgeline.events import Confidence
 from ridgeline.settings import AdvisorSettings
 
 
@@ -47,13 +51,29 @@ def prices_of(options: BurstOptions, load: Load | None, catalog: Catalog) -> Pri
     settings = AdvisorSettings.load()
     server = SERVERS.get(options.accelerator)
     own = server.usd_per_gpu_hour(settings.power_usd_per_kwh, settings.pue) if server else None
+    said = {"own": OWNING}
     if options.own_usd_per_hour is not None:
         own = exactly(options.own_usd_per_hour)
+        said["own"] = _option("--own-usd-per-hour")
     known = street(options.accelerator, catalog.prices)
     rent = of(*known) if known else None
+    if (listed := street_source(options.accelerator, catalog.prices)) is not None:
+        said["rent"] = listed
     if options.rent_usd_per_hour is not None:
         rent = exactly(options.rent_usd_per_hour)
-    return Prices(own=own, rent=rent, managed=_managed(options, load, catalog))
+        said["rent"] = _option("--rent-usd-per-hour")
+    priced = [e.source for e in catalog.endpoints if e.model == options.model]
+    if load is not None and priced:
+        listed = together(priced)
+        sure = weaker(Confidence.MODELLED, weaker(listed.confidence, load.asked.confidence))
+        said["managed"] = replace(
+            listed, title=f"queries of a busy GPU, modelled; {listed.title}", confidence=sure
+        )
+    return Prices(own=own, rent=rent, managed=_managed(options, load, catalog), sources=said)
+
+
+def _option(name: str) -> Source:
+    return Source(title=f"option {name}", as_of="given", confidence=Confidence.ASSUMED)
 
 
 def _managed(options: BurstOptions, load: Load | None, catalog: Catalog) -> Interval | None:

@@ -168,8 +168,8 @@ def _numbers(case: Case) -> dict[str, Estimate]:
             usd.mid * case.price.mid,
             usd.high * case.price.high,
             "USD/h",
-            weaker(sure, Confidence.PUBLISHED),
-            "GPUs times price of a GPU-hour: option or catalogue",
+            weaker(sure, case.price.confidence),
+            f"GPUs times price of a GPU-hour: {case.price.source}",
         ),
         "sequences at once": estimate(
             *(likely.sequences,) * 3, "1", sure, "Little's law at the likely size"

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from advisor.catalog.prices import street
+from advisor.catalog.prices import street, street_source
 from advisor.models import scenarios, token_fits
 from advisor.models.interval import Interval, of
 from advisor.models.sizing import Objectives, Service
@@ -18,7 +18,9 @@ from advisor.models.traffic import Kind
 from advisor.plan.engine import ServedModel, engine_of
 from advisor.plan.inputs import Demand
 from advisor.plan.options import AcceleratorName, WorkloadOptions
+from advisor.rules.pricing import estimate, sourced
 from ridgeline.errors import Misconfigured
+from ridgeline.events import Confidence, Estimate
 
 WINDOW_SECONDS = 60.0
 BUSY_SHARE = 0.95
@@ -81,7 +83,7 @@ class Case:
     asked: Demand
     kind: Kind
     service: Service
-    price: Interval
+    price: Estimate
     rate: Interval
     found: scenarios.Range
 
@@ -94,7 +96,7 @@ def answer_lengths(asked: Demand, options: CapacityOptions) -> Histogram:
     return token_fits.histogram_of(law)
 
 
-def service_of(options: CapacityOptions, asked: Demand, price: Interval) -> Service:
+def service_of(options: CapacityOptions, asked: Demand, price: Estimate) -> Service:
     """The engine of the options at its price, under arrivals as bursty as they are."""
     engine = engine_of(
         options.model, options.accelerator, options.gpus_per_engine, options.max_sequences
@@ -122,15 +124,16 @@ def kind_of(options: CapacityOptions, asked: Demand, answers: Histogram) -> Kind
     )
 
 
-def gpu_price(options: CapacityOptions) -> Interval:
+def gpu_price(options: CapacityOptions) -> Estimate:
     """USD per GPU-hour: given, or what the street pays; Misconfigured without either."""
     if options.gpu_usd_per_hour is not None:
-        return of(*(options.gpu_usd_per_hour,) * 3)
-    known = street(options.accelerator)
-    if known is None:
+        given = (options.gpu_usd_per_hour,) * 3
+        return estimate(*given, "USD/h", Confidence.ASSUMED, "option --gpu-usd-per-hour")
+    known, source = street(options.accelerator), street_source(options.accelerator)
+    if known is None or source is None:
         problem = f"is needed: no price of {options.accelerator} is in the catalogue"
         raise Misconfigured("--gpu-usd-per-hour", problem)
-    return of(*known)
+    return sourced(*known, "USD/h", source)
 
 
 def busy_rate(asked: Demand) -> Interval:

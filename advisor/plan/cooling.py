@@ -227,11 +227,11 @@ def _prices(offers: tuple[model.Retrofit, ...]) -> dict[str, Estimate]:
             o.capex_usd.mid,
             o.capex_usd.high,
             "USD",
-            Confidence.PUBLISHED,
-            o.technology.priced_by,
+            o.priced_by.confidence,
+            o.priced_by.cited,
         )
         for o in offers
-        if o.published and o.capex_usd is not None
+        if o.priced_by is not None and o.capex_usd is not None
     }
 
 

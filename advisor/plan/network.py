@@ -268,7 +268,7 @@ def _numbers(seconds: float, decision: fabric_choice.Decision) -> dict[str, Esti
             expected.low, expected.mid, expected.high, "ms", modelled, SOURCES[0]
         ),
         "step on RoCE against InfiniBand": estimate(
-            slower.low, slower.mid, slower.high, "ratio longer", Confidence.PUBLISHED, SOURCES[2]
+            slower.low, slower.mid, slower.high, "ratio longer", modelled, SOURCES[2]
         ),
         "worth of that": estimate(
             lost.low, lost.mid, lost.high, "USD a GPU in 4 years", modelled, SOURCES[2]

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from advisor.catalog.files import together
+from advisor.catalog.prices import Price
 from advisor.catalog.software import maturity
 from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import accelerators as model
 from advisor.models import power
 from advisor.rules.accelerator_basis import Basis, by_bound, by_workload
-from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, monthly, seen
+from advisor.rules.pricing import (
+    Catalog,
+    Draft,
+    accelerator_of,
+    estimate,
+    gpu_hour,
+    monthly,
+    seen,
+    sourced,
+    weaker,
+)
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
@@ -46,25 +58,27 @@ def _judge(
     return _draft(pool, facts.serving_of(pool.group), basis, best, found, catalog)
 
 
-Found = tuple[model.Comparison, float, float]
+Found = tuple[model.Comparison, Estimate, Estimate]
+"""With the price of a GPU-hour today and then."""
 
 
 def _candidates(basis: Basis, catalog: Catalog, settings: AdvisorSettings) -> Iterator[Found]:
     """Candidates with verified speed, priced at the same provider: like for like."""
     allowed, own, today = settings.regions, settings.gpu_usd_per_hour, basis.today
     sold = [p for p in catalog.prices if not p.launch_list]
-    here = {p.provider: p.usd_per_hour for p in sold if p.accelerator == today.name}
+    here = {p.provider: _usd(p) for p in sold if p.accelerator == today.name}
+    set_here = gpu_hour(today, catalog, settings) if own > 0 else None
     for price in sold:
-        now = own or here.get(price.provider, 0.0)
+        now = set_here or here.get(price.provider)
         candidate = next((a for a in catalog.accelerators if a.name == price.accelerator), None)
         forbidden = allowed and price.provider not in allowed and own == 0
-        if not now or candidate is None or candidate.name == today.name or forbidden:
+        if now is None or candidate is None or candidate.name == today.name or forbidden:
             continue
         if candidate.stack != today.stack or candidate.memory_gb < today.memory_gb:
             continue
-        compared = basis.compare(candidate, now, price.usd_per_hour)
+        compared = basis.compare(candidate, now.mid, price.usd_per_hour)
         if compared is not None:
-            yield compared, now, price.usd_per_hour
+            yield compared, now, _usd(price)
 
 
 def _draft(  # noqa: PLR0917 - private, called once
@@ -75,12 +89,11 @@ def _draft(  # noqa: PLR0917 - private, called once
     found: list[Found],
     catalog: Catalog,
 ) -> Draft:
-    best, now_usd, then_usd = best_found
+    best, now, then = best_found
     name, saving, spread = best.candidate.name, 1 - best.cost_ratio, basis.spread_ratio
     low = 1 - best.cost_ratio * (1 + spread)
     high = 1 - best.cost_ratio * (1 - spread)
-    source = f"{basis.source}; {now_usd:g} against {then_usd:g} USD/h"
-    price = _usd(now_usd)
+    source = f"{basis.source}; {now.mid:g} against {then.mid:g} USD/h by {then.source}"
     idle = basis.reached_ratio is not None and basis.reached_ratio < LOADED_RATIO
     pays = low >= MARGIN_RATIO and not idle
     where = f"{pool.group} pool ({pool.gpus} x {basis.today.name})"
@@ -94,17 +107,28 @@ def _draft(  # noqa: PLR0917 - private, called once
             if pays
             else f"Keep {basis.today.name} ({where})"
         ),
-        reason=_reason(basis, best, now_usd, then_usd, where, pays=pays, idle=idle),
+        reason=_reason(basis, best, now.mid, then.mid, where, pays=pays, idle=idle),
         evidence=(
             *seen("HBM bandwidth in use", pool.dram_ratio, "ratio", model.BANDWIDTH_BOUND_RATIO),
             *seen("tensor cores active", pool.tensor_ratio, "ratio", model.COMPUTE_BOUND_RATIO),
             *seen("power", pool.power_watts, "W a GPU"),
-            *seen("tokens made over what the pool could make", basis.reached_ratio, "ratio"),
+            *seen(
+                "tokens made over what the pool could make",
+                basis.reached_ratio,
+                "ratio",
+                confidence=Confidence.MODELLED,
+            ),
             *_energy(pool, load),
         ),
         counter_evidence=_against(basis, found, catalog),
-        cost_today=monthly(pool.gpus, (1, 1, 1), price, Confidence.MEASURED, "GPU count"),
-        gain=monthly(pool.gpus, (low, saving, high), price, Confidence.MODELLED, source)
+        cost_today=monthly(pool.gpus, (1, 1, 1), now, Confidence.MEASURED, "GPU count"),
+        gain=monthly(
+            pool.gpus,
+            (low, saving, high),
+            now,
+            weaker(Confidence.MODELLED, then.confidence),
+            source,
+        )
         if pays
         else None,
         effects=_effects(best, spread, source),
@@ -155,8 +179,8 @@ def _reason(
     return f"{text} It would pay below {tipping:.2f} USD/h."
 
 
-def _usd(price: float) -> Estimate:
-    return estimate(price, price, price, "USD/h", Confidence.PUBLISHED, "price catalogue")
+def _usd(price: Price) -> Estimate:
+    return sourced(*(price.usd_per_hour,) * 3, "USD/h", price.source)
 
 
 def _effects(best: model.Comparison, spread: float, source: str) -> tuple[Estimate, ...]:
@@ -183,20 +207,21 @@ def _against(basis: Basis, found: list[Found], catalog: Catalog) -> tuple[Eviden
         a.name for a in catalog.accelerators if a.name not in judged and a.serving_ratio is None
     ]
     closed = [a.name for a in catalog.accelerators if not maturity(a.stack).runnable]
+    described = together(maturity(a.stack).source for a in catalog.accelerators)
     return (
         Evidence(
             name="unverified accelerators",
-            confidence=Confidence.PUBLISHED,
+            confidence=Confidence.ASSUMED,
             value=float(len(unverified)),
             unit="1",
-            note="no measured efficiency to cite: " + ", ".join(unverified),
+            note="no measured efficiency found to cite: " + ", ".join(unverified),
         ),
         Evidence(
             name="other software stacks",
-            confidence=Confidence.PUBLISHED,
+            confidence=described.confidence,
             value=float(len(others)),
             unit="1",
             note="not compared: moving the serving stack is a project of its own; no engine to "
-            "install at all: " + ", ".join(closed),
+            f"install at all: {', '.join(closed)} ({described.cited})",
         ),
     )

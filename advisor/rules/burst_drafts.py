@@ -9,7 +9,7 @@ from advisor.facts import GpuActivity, ServingLoad
 from advisor.models import burst_plan, cost
 from advisor.models.burst_plan import BurstPlan, Need, No, Policy, Reason
 from advisor.models.interval import Interval
-from advisor.rules.pricing import USD_PER_MONTH, Draft, estimate, seen
+from advisor.rules.pricing import OWNING, USD_PER_MONTH, Draft, estimate, seen, weaker
 from ridgeline.events import Action, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
@@ -61,12 +61,10 @@ def rent(peak: Peak, found: BurstPlan, settings: AdvisorSettings) -> Draft:
             f"{peak.need.hours_per_peak.mid:.1f} h a peak cost "
             f"{best.usd_per_month.mid:,.0f} USD a month{ahead}. {_tipping(peak, found)}"
         ),
-        gain=None
-        if owning is None
-        else _money(owning.minus(best.usd_per_month), peak, rent.source),
+        gain=None if owning is None else _owning(owning.minus(best.usd_per_month), peak),
         effects=(rent.model_copy(update={"unit": "USD/month of rent"}),),
         needs=Needs(note="an account and the weights near the rented GPUs"),
-        more=(*_unknown(found), *_dearer(found)),
+        more=(*_unknown(found), *_dearer(peak, found)),
     )
 
 
@@ -76,7 +74,6 @@ def own(peak: Peak, settings: AdvisorSettings) -> Draft:
     hours = cost.HOURS_PER_MONTH
     paid = None if owned is None else owned.scaled(gpus * hours)
     capex = SERVER.capex_usd.mid * gpus / SERVER.gpus if owned is not None else 0.0
-    source = "owned server 250 to 400 thousand USD (secondary)"
     return _draft(
         peak,
         settings,
@@ -89,7 +86,7 @@ def own(peak: Peak, settings: AdvisorSettings) -> Draft:
         gain=None,
         effects=()
         if paid is None
-        else (_money(paid, peak, source).model_copy(update={"unit": "USD/month of owning"}),),
+        else (_owning(paid, peak).model_copy(update={"unit": "USD/month of owning"}),),
         needs=Needs(lead_time_days=PROCUREMENT_DAYS, capex_usd=capex, note="procurement"),
         more=(),
     )
@@ -182,6 +179,11 @@ def _money(usd: Interval, peak: Peak, source: str) -> Estimate:
     return estimate(usd.low, usd.mid, usd.high, USD_PER_MONTH, _confidence(peak), source)
 
 
+def _owning(usd: Interval, peak: Peak) -> Estimate:
+    sure = weaker(_confidence(peak), OWNING.confidence)
+    return estimate(usd.low, usd.mid, usd.high, USD_PER_MONTH, sure, OWNING.cited)
+
+
 def _tipping(peak: Peak, found: BurstPlan) -> str:
     if peak.owned is None:
         return "What owning more would cost is not in the catalogue."
@@ -196,7 +198,7 @@ def _unknown(found: BurstPlan) -> tuple[Evidence, ...]:
     )
 
 
-def _dearer(found: BurstPlan) -> tuple[Evidence, ...]:
+def _dearer(peak: Peak, found: BurstPlan) -> tuple[Evidence, ...]:
     if not found.alternatives:
         return ()
     said = ", ".join(
@@ -210,7 +212,7 @@ def _dearer(found: BurstPlan) -> tuple[Evidence, ...]:
             value=count,
             unit="1",
             note=f"USD a month: {said}",
-            confidence=Confidence.PUBLISHED,
+            confidence=_confidence(peak),
         ),
     )
 

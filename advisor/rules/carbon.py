@@ -81,9 +81,8 @@ def _draft(saving: _Saving, catalog: Catalog, settings: AdvisorSettings) -> Draf
     pool, grid = saving.pool.group, saving.grid
     hours = grid.hourly_grams_per_kwh
     clean, dirty = hours.index(min(hours)), hours.index(max(hours))
-    source = (
-        f"power by hour of the last week; grid by hour: {grid.source.title}, {grid.source.as_of}"
-    )
+    source = f"power by hour of the last week; grid by hour: {grid.source.cited}"
+    by = grid.source
     return Draft(
         rule=RULE,
         action=Action.SHIFT_LOAD,
@@ -96,8 +95,8 @@ def _draft(saving: _Saving, catalog: Catalog, settings: AdvisorSettings) -> Draf
             f"a day can wait up to {saving.delay_hours} hours."
         ),
         evidence=(
-            *seen("dirtiest hour", max(hours), "g/kWh", confidence=Confidence.PUBLISHED),
-            *seen("cleanest hour", min(hours), "g/kWh", confidence=Confidence.PUBLISHED),
+            *seen("dirtiest hour", max(hours), "g/kWh", note=by.cited, confidence=by.confidence),
+            *seen("cleanest hour", min(hours), "g/kWh", note=by.cited, confidence=by.confidence),
             *seen("carbon saved", saving.saved_ratio, "ratio", LEAST_SAVED_RATIO, "likely", _MODEL),
             *seen("carbon today", saving.located_tonnes, "t CO2e/month", confidence=_MODEL),
         ),
@@ -153,7 +152,8 @@ def _against(saving: _Saving, catalog: Catalog, settings: AdvisorSettings) -> tu
         name=f"the same work in {best.region}",
         value=best.grams_per_kwh,
         unit="g/kWh",
-        note=f"here {saving.grid.grams_per_kwh:.0f}: another place would bring more than waiting",
-        confidence=Confidence.PUBLISHED,
+        note=f"here {saving.grid.grams_per_kwh:.0f}: another place would bring more than waiting; "
+        + best.source.cited,
+        confidence=best.source.confidence,
     )
     return (waits, there)

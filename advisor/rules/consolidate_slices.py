@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 from advisor.catalog.accelerators import Accelerator
-from advisor.catalog.mig import PROFILES, Profile
+from advisor.catalog.mig import MIG_GUIDE, PROFILES, Profile
 from advisor.facts import IdleGpus, SmallJob
 from advisor.models import slicing
 from advisor.models.collectives import PCIE_GB_S
 from advisor.rules.pricing import seen
-from ridgeline.events import Confidence, Evidence
+from ridgeline.events import Evidence
 
 LEAST_RATIO = 0.10  # of the pool that slices must leave over
 QUIET_NVLINK_BYTES_PER_SECOND = 1e6  # health checks; a job over several GPUs moves gigabytes
@@ -20,9 +20,9 @@ ISOLATION = (
         name="jobs that would share a GPU",
         value=0.0,
         unit="1",
-        note="whether they bear it is not seen: a slice has no NVLink (RAPIDS deployment guide), "
-        "its memory is fixed, and MIG mode wants the GPU drained (MIG user guide)",
-        confidence=Confidence.PUBLISHED,
+        note="whether they bear it is not seen: a slice has no NVLink, its memory is fixed, and "
+        f"MIG mode wants the GPU drained ({MIG_GUIDE.cited})",
+        confidence=MIG_GUIDE.confidence,
     ),
 )
 
@@ -53,7 +53,7 @@ class Slices:
     @property
     def evidence(self) -> tuple[Evidence, ...]:
         """Share of the pool, with the source of the profiles."""
-        source = next(iter(self.counts)).source.title
+        source = next(iter(self.counts)).source.cited
         share = self.small / self.pool_gpus
         return seen("GPUs with a job of a slice", share, "ratio", LEAST_RATIO, note=source)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advisor.catalog.cooling import CONTAINED_AIR, DIRECT_TO_CHIP
+from advisor.catalog.cooling import CONTAINED_AIR, DIRECT_TO_CHIP, LIQUID_OVER_AIR
 from advisor.facts import Facts, Found, GpuActivity, LoopHeat, RackLoad
 from advisor.models import cooling as model
 from advisor.models.interval import Interval
@@ -125,9 +125,9 @@ def _needs(first: model.Remedy, racks: list[RackLoad], settings: AdvisorSettings
     capex = first_offer.capex_usd if first_offer else None
     if first_offer is None or capex is None:
         said = "no price known: set RIDGELINE_ADVISOR_RETROFIT_USD_PER_KW"
-    elif first_offer.published:
+    elif (by := first_offer.priced_by) is not None:
         said = (
-            f"{capex.low:,.0f} to {capex.high:,.0f} USD by {first_offer.technology.priced_by}; "
+            f"{capex.low:,.0f} to {capex.high:,.0f} USD ({by.confidence}: {by.cited}); "
             "a quote is better: RIDGELINE_ADVISOR_RETROFIT_USD_PER_KW"
         )
     else:
@@ -136,6 +136,7 @@ def _needs(first: model.Remedy, racks: list[RackLoad], settings: AdvisorSettings
         lead_time_days=_LEAD_DAYS[first],
         capex_usd=0.0 if capex is None else capex.mid,
         note=f"18 to 36 months for a retrofit; {said}",
+        confidence=Confidence.ASSUMED,  # the time at least, whoever named the price
     )
 
 
@@ -186,7 +187,12 @@ def _evidence(gpus: GpuActivity, loop: LoopHeat | None) -> tuple[Evidence, ...]:
         *own,
         *seen("coolant flow", loop.flow_liters_per_minute, "L/min", note=usual),
         *seen("coolant supply", loop.supply_celsius, "degC", note=usual_supply),
-        *seen("heat carried away (rho*cp*Q*dT)", None if heat is None else heat / 1000, "kW"),
+        *seen(
+            "heat carried away (rho*cp*Q*dT)",
+            None if heat is None else heat / 1000,
+            "kW",
+            confidence=Confidence.MODELLED,
+        ),
     )
 
 
@@ -194,9 +200,9 @@ def _against(gpus: GpuActivity) -> tuple[Evidence, ...]:
     power = gpus.power_throttled_ratio
     liquid = Evidence(
         name="liquid over air on healthy GPUs",
-        confidence=Confidence.PUBLISHED,
-        value=1.003,
+        confidence=LIQUID_OVER_AIR.source.confidence,
+        value=LIQUID_OVER_AIR.ratio,
         unit="ratio",
-        note="MLPerf Inference v5.1, 8x B200, llama2-70b: cooling brings back only what heat took",
+        note=f"{LIQUID_OVER_AIR.source.cited}: cooling brings back only what heat took",
     )
     return (*seen("time held by the power cap", power, "ratio"), liquid)

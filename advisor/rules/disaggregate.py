@@ -321,7 +321,7 @@ def _tipping_evidence(tips: Sequence[decision.Tipping]) -> tuple[Evidence, ...]:
 def _counter_evidence(case: _Case) -> tuple[Evidence, ...]:
     caveat = Evidence(
         name="token cost",
-        confidence=Confidence.PUBLISHED,
+        confidence=Confidence.MODELLED,
         value=0.0,
         unit="ratio",
         note="the arrangement does not raise raw throughput; it moves where the objectives break",
@@ -333,8 +333,9 @@ def _counter_evidence(case: _Case) -> tuple[Evidence, ...]:
                 "error of the phase model",
                 decision.SPREAD_RATIO,
                 "ratio",
-                note="a prior: no pool here does one phase alone, so nothing was fitted",
-                confidence=Confidence.PUBLISHED,
+                note="a prior, of runs that others published (docs/models.md): no pool here does "
+                "one phase alone, so nothing was fitted",
+                confidence=Confidence.MODELLED,
             ),
         )
     found = (("decode", case.replica.decode), ("prefill", case.replica.prefill))

@@ -22,7 +22,7 @@ def offers(
             egress_usd_per_gb=egress_usd_per_gb,
             interruptions_per_hour=interruptions_per_hour,
             grid_gco2_per_kwh=_grid(catalog, f"{price.provider}/{price.region}"),
-            source=f"{price.source}, {price.as_of}",
+            source=price.source.cited,
         )
         for price in catalog.prices
         if not price.launch_list

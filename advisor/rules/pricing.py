@@ -10,8 +10,9 @@ from typing import Literal
 from advisor.catalog import accelerators, carbon, files, managed, prices
 from advisor.catalog.accelerators import ACCELERATORS, Accelerator, by_device_name
 from advisor.catalog.carbon import GRIDS, Grid
+from advisor.catalog.files import Source
 from advisor.catalog.managed import ENDPOINTS, Endpoint
-from advisor.catalog.prices import PRICES, Price, street
+from advisor.catalog.prices import PRICES, Price, street, street_source
 from advisor.facts import Facts, GpuActivity
 from advisor.lifecycle import advice_id
 from advisor.models.cost import HOURS_PER_MONTH
@@ -31,6 +32,13 @@ USD_PER_MONTH = "USD/month"
 SECTIONS = frozenset({"as_of", "sources", "accelerators", "prices", "grids", "managed"})
 VERSIONS = dict.fromkeys(("accelerators", "prices", "grids", "managed"), "2026-11")
 ScopeKind = Literal["cluster", "pool", "rack", "cooling_loop", "node", "device"]
+OWNING = Source(
+    title="a server of 8 H100 at 250 to 400 thousand USD by vendor guides, 4 years of life and 5 % "
+    "upkeep assumed",
+    as_of="2025",
+    confidence=Confidence.ASSUMED,
+)
+"""Of what `advisor.catalog.servers` holds."""
 _ORDER = tuple(Confidence)
 
 
@@ -73,6 +81,11 @@ def estimate(  # noqa: PLR0917 - reads as one line of a table
     return Estimate(low=a, mid=b, high=c, unit=unit, confidence=confidence, source=source)
 
 
+def sourced(low: float, mid: float, high: float, unit: str, source: Source) -> Estimate:
+    """A figure of the catalogue, as sure as its source."""
+    return estimate(low, mid, high, unit, source.confidence, source.cited)
+
+
 def weaker(one: Confidence, other: Confidence) -> Confidence:
     """The weaker of two confidences: a product is no surer than its factors."""
     return max(one, other, key=_ORDER.index)
@@ -107,12 +120,13 @@ def gpu_hour(
     """USD per GPU-hour here: the operator's own figure, else what the street pays; else None."""
     own = settings.gpu_usd_per_hour
     if own > 0:
-        source = "setting RIDGELINE_ADVISOR_GPU_USD_PER_HOUR"
-        return estimate(own, own, own, "USD/h", Confidence.MEASURED, source)
-    prices = street(accelerator.name, catalog.prices) if accelerator else None
-    if prices is None:
+        setting = "setting RIDGELINE_ADVISOR_GPU_USD_PER_HOUR"
+        return estimate(own, own, own, "USD/h", Confidence.MEASURED, setting)
+    if accelerator is None:
         return None
-    return estimate(*prices, "USD/h", Confidence.PUBLISHED, "public price lists, see catalogue")
+    paid = street(accelerator.name, catalog.prices)
+    source = street_source(accelerator.name, catalog.prices)
+    return None if paid is None or source is None else sourced(*paid, "USD/h", source)
 
 
 def accelerator_of(gpus: GpuActivity, catalog: Catalog | None = None) -> Accelerator | None:

@@ -338,7 +338,7 @@ def test_managed_catalogue() -> None:
     """Every row has a source and a model we know; the operator's rows win; no row is no price."""
     known = {*MODELS, "deepseek-r1"}
     assert {e.model for e in endpoints.ENDPOINTS} <= known
-    assert all("genai-prices" in e.source and e.as_of for e in endpoints.ENDPOINTS)
+    assert all("genai-prices" in e.source.title for e in endpoints.ENDPOINTS)
     own = endpoints.load(
         {
             "managed": [

@@ -11,6 +11,7 @@ import yaml
 from advisor.catalog import accelerators, carbon, files, prices
 from advisor.catalog.accelerators import ACCELERATORS, BY_NAME, by_device_name
 from ridgeline.errors import Misconfigured
+from ridgeline.events import Confidence
 
 NAMED_IN_THE_MISSION = [
     "H100-SXM",
@@ -120,7 +121,8 @@ def test_operators_file_corrects_and_extends() -> None:
     assert found["NPU-1"].bf16_tflops is None
     assert found["H100-SXM"] == BY_NAME["H100-SXM"]
     assert sold["verda", "H100-SXM"].usd_per_hour == 1.99
-    assert files.SETTING in sold["own hall", "NPU-1"].source
+    assert files.SETTING in sold["own hall", "NPU-1"].source.title
+    assert Confidence.MEASURED is sold["own hall", "NPU-1"].source.confidence
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from advisor.models.cooling import Cause, Loop, Remedy
 from advisor.models.interval import Interval, exactly
 from advisor.models.power import Phase
 from ridgeline.errors import Misconfigured
+from ridgeline.events import Confidence
 from tests import published
 
 
@@ -101,13 +102,14 @@ def test_retrofits_by_density() -> None:
     assert chip.flow_liters_per_minute == pytest.approx(152, rel=0.01)
     assert [False, True] == [r.water_warm_enough for r in dense]
     assert chip.coolant_celsius == 47
-    assert chip.published
-    assert "STL Partners" in chip.technology.priced_by
+    assert chip.priced_by is not None
+    assert "STL Partners" in chip.priced_by.title
+    assert Confidence.ASSUMED is chip.priced_by.confidence  # half and twice are nobody's
     assert chip.capex_usd == Interval(low=1000, mid=2000, high=4000).scaled(132 * 18)
     assert all(r.capex_usd is None for r in dense[1:])
     priced = cooling.retrofits(60, 10, usd_per_kw=Interval(low=1000, mid=2000, high=3000))
     assert all(r.capex_usd == Interval(low=6e5, mid=12e5, high=18e5) for r in priced)
-    assert not any(r.published for r in priced)
+    assert not any(r.priced_by for r in priced)
 
 
 @pytest.mark.parametrize(("kw", "racks"), [(0.0, 1), (-5.0, 1), (math.nan, 1), (50.0, 0)])
