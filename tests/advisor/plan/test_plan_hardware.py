@@ -175,7 +175,7 @@ def test_tensor_parallelism_over_pcie_is_nearly_all_waiting(
 def test_retrofits_have_the_price_of_the_study_or_the_quoted_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Direct to chip, 60 kW x 10 racks: 1.2 million by a study, its range assumed; no other price but yours."""
+    """Direct to chip, 60 kW x 10 racks: 1.2 million by a study, its range assumed."""
     free = answered(capsys, "cooling", "--rack-kw=60", "--racks=10")
     quoted = answered(capsys, "cooling", "--rack-kw=60", "--racks=10", "--retrofit-usd-per-kw=3000")
 
