@@ -129,7 +129,7 @@ def decide(
         if enough and Refusal.SLO_MET not in blocked:
             blocked.append(Refusal.SLO_MET)
     if apart is None:
-        return _decision(together, apart, (0.0,), (*blocked, Refusal.IMPOSSIBLE))
+        return _decision(together, apart, (gain(together, apart),), (*blocked, Refusal.IMPOSSIBLE))
     corners = (corner.arrangements(fleet, work) for corner in shapes.corners(spread_ratio))
     gains = [gain(together, apart), *(gain(*pair) for pair in corners)]
     return _decision(together, apart, gains, tuple(blocked))

@@ -20,6 +20,9 @@ VERSION = "rates/3"
 CHUNKS = (256, 512, 1024, 2048, 4096, 8192, 16384)
 PROMPTS_AT_ONCE = (1, 2, 4, 8)
 MOST_TOKENS_AT_ONCE = 16_384
+SHORT_PROMPTS = (2, 4, 8, 16, 32, 64, 128)
+"""As many whole prompts in one step where they are short, together and in a prefill pool."""
+MOST_SHORT_TOKENS = 2048  # of them: more fill no GPU better
 MOST_BATCH = 2048
 _LOADS = 1 - np.geomspace(0.001, 0.98, 48)[::-1]  # 0.02 to 0.999, denser near full load
 
@@ -62,7 +65,9 @@ def prefill_rate(
 
     Each data rank takes as many prompts at once as the others: all wait for the busiest.
     """
-    a_rank = [k for k in PROMPTS_AT_ONCE if k * work.computed_tokens <= _most(work)]
+    prompt = work.computed_tokens
+    short = {k for k in SHORT_PROMPTS if k * prompt <= MOST_SHORT_TOKENS}
+    a_rank = sorted({k for k in PROMPTS_AT_ONCE if k * prompt <= _most(work)} | short)
     at_once = np.array(a_rank) * replica.layout.data
     nodes, shares = work.prompt_nodes, np.array(work.prompt_shape.shares)
     hit = work.cached_tokens / work.prompt_tokens
@@ -129,7 +134,8 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     """Most requests/s of one of `engines` engines that prefill and decode, chunk size chosen.
 
     In steady state a share u of time goes into steps that carry a chunk; batch b and u follow from
-    one another (Little's law), so the whole curve is evaluated at once for every chunk size.
+    one another (Little's law), so the whole curve is evaluated at once for every chunk size. A
+    prompt whose answer is one token has it from its own prefill: nothing is decoded.
     """
     nothing = SharedRate(
         rate_per_second=0.0, batch=0.0, chunk_tokens=0, ttft_seconds=np.inf, tpot_seconds=np.inf
@@ -138,7 +144,17 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     if room < 1:
         return nothing
     prompt, output = work.computed_tokens, work.output_tokens
-    chunks = np.array([c for c in CHUNKS if c < prompt] + [prompt])[:, None]
+    if output <= 1:
+        alone = prefill_rate(replica, work, engines)
+        return SharedRate(
+            rate_per_second=alone.rate_per_second,
+            batch=0.0,
+            chunk_tokens=int(alone.prompts_at_once * prompt),
+            ttft_seconds=alone.ttft_seconds,
+            tpot_seconds=0.0,
+        )
+    several = [k * prompt for k in SHORT_PROMPTS if k * prompt <= MOST_SHORT_TOKENS]
+    chunks = np.array([c for c in CHUNKS if c < prompt] + [prompt, *several])[:, None]
     spread = batch_spread(work)
     batches = np.geomspace(0.05, min(room, MOST_BATCH), 56)[None, :]
     plain = decode_step_seconds(replica, batches, work.context_tokens)
@@ -159,6 +175,7 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     tail = slower / (busy / mixed + (1 - busy) / plain)
     # own time of a prompt of each length, behind the queue of those before
     own = ranks * each[..., None] * work.prompt_nodes / work.prompt_tokens
+    own = np.maximum(own, np.where(chunks > prompt, mixed, 0.0)[..., None])
     if own.shape[-1] > 1:
         twice = mixed_step_seconds(replica, batches, work.context_tokens, chunks, 2 * before + 1)
         own = own * _dearer(work, mixed, twice, before, chunks)
@@ -172,7 +189,7 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
         rate_per_second=float(rate[i, j]),
         batch=float(batches[0, j]),
         chunk_tokens=int(chunks[i, 0]),
-        ttft_seconds=float(ranks * each[i, j]),
+        ttft_seconds=float(max(1.0, chunks[i, 0] / prompt) * ranks * each[i, j]),
         tpot_seconds=float(tpot[i, j]),
     )
 

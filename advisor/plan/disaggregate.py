@@ -143,12 +143,22 @@ def _answer(found: dc.Decision, options: DisaggregateOptions) -> str:
             f"{apart.decodes} decode ({apart.decode.layout}) engines carry "
             f"{apart.rate_per_second:.3g} requests/s within the objectives, {more}."
         )
-    if together is None:
+    if together is None and apart is None:
         return "Neither arrangement of these GPUs holds the objectives at any rate."
+    if together is None:
+        return (
+            "Engines doing both hold the objectives at no rate; apart the model would, but it is "
+            "not advised here."
+        )
+    then = (
+        "no split of them does"
+        if apart is None
+        else f"apart would change that by {found.gain_ratio:+.0%}"
+    )
     return (
         f"Keep prefill and decode together: {together.engines} engines ({together.replica.layout}, "
         f"chunks of {together.chunk_tokens:,} tokens) carry {together.rate_per_second:.3g} "
-        f"requests/s within the objectives; apart would change that by {found.gain_ratio:+.0%}."
+        f"requests/s within the objectives; {then}."
     )
 
 
