@@ -211,8 +211,9 @@ def grouped_experts(replica: Replica, all_tokens: Floats, kernel: Kernel) -> Flo
     cut = e.hidden / (layout.tensor * layout.data / layout.expert)
     touched = experts_touched(e.count, e.active, all_tokens) / layout.expert
     rows = all_tokens * e.active / layout.expert
+    busiest = layout.expert**ceilings.EXPERT_SKEW
     mats = model.ffn_matrices
-    flops = 2 * rows * mats * width * cut
+    flops = 2 * rows * busiest * mats * width * cut
     traffic = touched * mats * width * cut * kernel.weight_bytes + rows * (
         2 * width * kernel.activation_bytes + mats * cut * ACTIVATION_BYTES
     )

@@ -29,9 +29,9 @@ def off(chosen: list[Point]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         ("amd", 11, 0.18, 0.35),
         ("oracle", 9, 0.33, 0.35),
         ("jetstream", 2, 0.08, 0.1),
-        ("trtllm09", 79, 0.12, 0.55),
-        ("trtllm10", 46, 0.12, 0.4),
-        ("lambda", 6, 0.16, 0.4),
+        ("trtllm09", 79, 0.12, 0.45),
+        ("trtllm10", 46, 0.11, 0.3),
+        ("lambda", 6, 0.18, 0.4),
     ],
 )
 def test_speed_by_source(source: str, least: int, median: float, ninth: float) -> None:
@@ -79,3 +79,12 @@ def test_what_stays_far_is_software_of_its_day() -> None:
     far = {(p.source, p.accelerator) for p in FOUND if off([p])[0] > 1.5}
 
     assert far <= {("alcf", "MI300X"), ("argonne", "MI300X"), ("inferencex", "Gaudi3")}
+
+
+def test_wide_experts_on_a100() -> None:
+    """Mixtral in 16 bit over 4 A100, 12 points that came after the model: 20 % off, worst 1.3x."""
+    found = [p for p in FOUND if p.model == "mixtral-8x7b" and p.accelerator == "A100-SXM-40G"]
+
+    assert len(found) == 12
+    assert np.median(off(found)) <= 0.22
+    assert off(found).max() <= 0.32
