@@ -22,15 +22,8 @@ from advisor.models.phases import (
     prefill_work,
 )
 
-VERSION = "closed-loop/3"
+VERSION = "closed-loop/4"
 CHUNK_TOKENS = 8192.0  # prompt tokens a step takes at most: the engines' common setting
-# Seconds of client, HTTP, tokenizer and scheduler before a prompt runs, and the share of requests
-# that come at once: all do at the start, and answers end in waves. Fitted to mean TTFT of 1,328
-# runs of vLLM; each of five sources left out gives the same two
-ENTRY_SECONDS, IN_STEP_RATIO = 0.05, 0.15
-# Where prompts go before decoding, requests that began together end together and all come at once
-# again: that share is 1, no fit. The entry is fitted to 933 runs of SGLang
-PREFILL_FIRST_ENTRY_SECONDS, PREFILL_FIRST_IN_STEP_RATIO = 0.15, 1.0
 
 
 def running_sequences(
@@ -87,22 +80,23 @@ def ttft_seconds(
 ) -> Floats:
     """Mean time to first token: entry, own chunks, prompts that came with it, wait for the cache.
 
-    Requests beyond what the cache holds wait for an answer to end: by Little's law the time that
-    `concurrency` minus running ones take to be served at the engine's rate.
+    A data rank that waits for a prompt on every other one waits as long as each takes to get one
+    (an output over its sequences, in steps), at most what its stack allows. Requests beyond what
+    the cache holds wait for an answer to end: by Little's law the time that `concurrency` minus
+    running ones take to be served at the engine's rate.
     """
     asked, prompt, output = floats(concurrency), floats(prompt_tokens), floats(output_tokens)
     steps = _steps(replica, asked, prompt, output, chunk_tokens)
     at_once = np.maximum(1.0, np.floor(chunk_tokens / prompt))
     each = prefill_service_seconds(replica, prompt, prompts=at_once * steps.ranks) / at_once
-    entry, in_step = (
-        (PREFILL_FIRST_ENTRY_SECONDS, PREFILL_FIRST_IN_STEP_RATIO)
-        if replica.stack.prefill_first
-        else (ENTRY_SECONDS, IN_STEP_RATIO)
-    )
-    ahead = in_step * np.maximum(0.0, steps.batch / steps.ranks - 1) / 2
-    queue = np.maximum(0.0, asked - steps.batch) / steps.batch * output * steps.tpot(prompt, output)
+    stack, tpot, running = replica.stack, steps.tpot(prompt, output), steps.batch / steps.ranks
+    ahead = stack.in_step_ratio * np.maximum(0.0, running - 1) / 2
+    queue = np.maximum(0.0, asked - steps.batch) / steps.batch * output * tpot
     own = steps.mixed * prompt / steps.chunk + steps.decode / 2
-    return entry + own + ahead * each + queue
+    found = stack.entry_seconds + own + ahead * each + queue
+    if steps.ranks == 1:
+        return found
+    return found + np.minimum(stack.rank_wait_steps, output / running) * tpot
 
 
 def tokens_per_second(

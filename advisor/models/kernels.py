@@ -143,7 +143,8 @@ def _cache_attention_over(replica: Replica, b: Floats, context: Floats) -> Float
     heads = model.heads / replica.layout.tensor
     size = replica.cache.bytes_per_element
     if model.latent is None:
-        width = 2 * max(model.kv_heads / replica.layout.tensor, 1.0) * model.head_dim
+        grouped = max(model.kv_heads / replica.layout.tensor, 1.0)
+        width = 2 * (grouped if replica.stack.grouped_caches else heads) * model.head_dim
         work = 4 * heads * model.head_dim
         query = 2 * heads * model.head_dim
     else:
@@ -156,7 +157,7 @@ def _cache_attention_over(replica: Replica, b: Floats, context: Floats) -> Float
     own = family.latent_decode if model.latent is not None else None
     t = (own or family.decode_attention).seconds(
         b * context * work / peak,
-        traffic / ceilings.peak_bytes_per_second(accelerator),
+        traffic / replica.stack.cache_bandwidth_ratio / ceilings.peak_bytes_per_second(accelerator),
         replica.stack.launch_ratio,
     )
     return np.where(b > 0, t, 0.0)

@@ -58,11 +58,18 @@ class Stack:
     narrow_experts_seconds: float = 0.0  # what a layer of experts in 8 bits or fewer costs more
     layer_floor_seconds: float = 0.0  # host launches of one layer without a captured graph
     prefill_layer_floor_seconds: float = 0.0  # prefill is rarely captured
-    prefill_first: bool = False  # nothing decodes while prompts wait: requests stay in step
+    entry_seconds: float = 0.05  # client, HTTP, tokenizer and scheduler before a prompt runs
+    in_step_ratio: float = 0.15  # share of requests that come at once: answers end in waves
+    rank_wait_steps: float = 0.0  # a data rank holds a prompt back for the others' at most so long
+    collective_seconds: float = 0.0  # an all-reduce starts so much later than a captured custom one
+    grouped_caches: bool = True  # False: every query head reads the keys and values by itself
+    cache_bandwidth_ratio: float = 1.0  # of what attention over caches reaches elsewhere
 
 
 # Fitted to 3,268 end-to-end points of aiconfigurator 0.12.0's silicon samples: what is left of a
-# launch in a captured graph, and what asynchronous scheduling leaves of the host's work
+# launch in a captured graph, and what asynchronous scheduling leaves of the host's work. Entry and
+# share in step are fitted to mean TTFT of 1,328 runs of vLLM; each of five sources left out gives
+# the same two
 MODERN = Stack(
     name="CUDA graphs (vLLM, SGLang, TensorRT-LLM of 2025)",
     step_seconds=0.5e-3,
@@ -70,9 +77,23 @@ MODERN = Stack(
     launch_ratio=0.75,
     prefill_layer_floor_seconds=60e-6,
 )
-# SGLang computes all waiting prompts before it decodes on (unless told to mix them)
+# SGLang computes all waiting prompts before it decodes on (unless told to mix them), so that those
+# which began together end together and all come at once again: that share is 1, no fit. The entry
+# is fitted to 933 runs
 PREFILL_FIRST = replace(
-    MODERN, name="CUDA graphs, prompts before decoding (SGLang)", prefill_first=True
+    MODERN,
+    name="CUDA graphs, prompts before decoding (SGLang)",
+    entry_seconds=0.15,
+    in_step_ratio=1.0,
+)
+# TensorRT-LLM with attention in data ranks and its balance on holds prompts back until every rank
+# has one, 60 steps at most (`timeout_iters` of InferenceX's configurations; 50 is the default), no
+# fit. The entry is fitted to 1,177 runs without data ranks (0.08 and 0.14 s by source)
+BALANCED_RANKS = replace(
+    MODERN,
+    name="CUDA graphs, balanced data ranks (TensorRT-LLM)",
+    entry_seconds=0.12,
+    rank_wait_steps=60,
 )
 # vLLM before asynchronous scheduling: the host prepares and collects between steps, longer for more
 # sequences; fitted to the ml-energy leaderboard's dense models on H100. Its FP8 experts are slower
@@ -91,6 +112,16 @@ EARLY_GRAPHS = replace(
     name="CUDA graphs, scheduling in one process (vLLM of 2024)",
     step_seconds=1.5e-3,
     parallel_seconds=1.5e-3,
+)
+# vLLM before 0.6.2 on ROCm: graphs as on CUDA, but RCCL for each all-reduce and a paged attention
+# that reads keys and values once a query head (vllm-project/vllm pull request 8310; AMD's own fork
+# had kernels for both since May 2024). Two figures, fitted to llama2-70b on 2 and 4 MI300X
+EARLY_ROCM = replace(
+    EARLY_GRAPHS,
+    name="HIP graphs, RCCL, attention by query heads (vLLM of 2024)",
+    collective_seconds=85e-6,
+    grouped_caches=False,
+    cache_bandwidth_ratio=0.4,
 )
 # Fitted to Splitwise's table (splitwise-sim@8f99e7d)
 EAGER = Stack(

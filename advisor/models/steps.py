@@ -45,10 +45,11 @@ class FeedForward(StrEnum):
 def reduce_seconds(replica: Replica, gpus: int, message_bytes: Floats) -> Floats:
     """All-reduce among neighbours; past the node's domain in two steps, inside and between."""
     inside, outside = replica.wires
+    later = replica.stack.collective_seconds if gpus > 1 else 0.0
     if gpus <= inside.domain_gpus:
-        return all_reduce_seconds(inside, gpus, message_bytes)
+        return later + all_reduce_seconds(inside, gpus, message_bytes)
     local = inside.domain_gpus
-    within = all_reduce_seconds(inside, local, message_bytes)
+    within = later + all_reduce_seconds(inside, local, message_bytes)
     return within + all_reduce_seconds(outside, gpus // local, message_bytes / local)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from advisor.catalog import stacks
 from advisor.catalog.prices import street, street_source
 from advisor.models import scenarios, token_fits
 from advisor.models.interval import Interval, of
@@ -17,7 +18,7 @@ from advisor.models.tokens import Histogram
 from advisor.models.traffic import Kind
 from advisor.plan.engine import ServedModel, engine_of
 from advisor.plan.inputs import Demand
-from advisor.plan.options import AcceleratorName, WorkloadOptions
+from advisor.plan.options import AcceleratorName, EngineName, WorkloadOptions
 from advisor.rules.pricing import estimate, sourced
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence, Estimate
@@ -35,6 +36,9 @@ class CapacityOptions(WorkloadOptions):
     accelerator: AcceleratorName = Field("H100-SXM", description="accelerator of every engine")
     gpus_per_engine: Annotated[int, Field(ge=1, le=1024)] = Field(
         8, description="GPUs of one engine, tensor-parallel"
+    )
+    engine: EngineName | None = Field(
+        None, description=f"serving software: {', '.join(stacks.BY_NAME)}; default: by platform"
     )
     max_sequences: Annotated[int, Field(ge=1, le=100_000)] = Field(
         256, description="sequences an engine runs at once (max_num_seqs)"
@@ -99,7 +103,11 @@ def answer_lengths(asked: Demand, options: CapacityOptions) -> Histogram:
 def service_of(options: CapacityOptions, asked: Demand, price: Estimate) -> Service:
     """The engine of the options at its price, under arrivals as bursty as they are."""
     engine = engine_of(
-        options.model, options.accelerator, options.gpus_per_engine, options.max_sequences
+        options.model,
+        options.accelerator,
+        options.gpus_per_engine,
+        options.max_sequences,
+        options.engine,
     )
     return Service(
         engine=engine,

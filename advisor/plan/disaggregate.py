@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from advisor.catalog import stacks
 from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Format
 from advisor.catalog.prices import street
@@ -20,7 +21,7 @@ from advisor.models.roofline import attainable_flops, ridge_point_flops_per_byte
 from advisor.models.slo import Workload
 from advisor.plan.disaggregate_check import Attained, checks, simulated
 from advisor.plan.inputs import Demand, demand
-from advisor.plan.options import AcceleratorName, ModelName, WorkloadOptions
+from advisor.plan.options import AcceleratorName, EngineName, ModelName, WorkloadOptions
 from advisor.plan.report import Cell, Mark, Plot, PlotKind, Report, Series, Table
 from advisor.rules.pricing import estimate
 from ridgeline.errors import Misconfigured
@@ -48,6 +49,9 @@ class DisaggregateOptions(WorkloadOptions):
         8, description="GPUs of one engine; smaller ones are compared too"
     )
     engines: Annotated[int, Field(ge=1, le=100_000)] = Field(4, description="engines in all")
+    engine: EngineName | None = Field(
+        None, description=f"serving software: {', '.join(stacks.BY_NAME)}; default: by platform"
+    )
     ttft_seconds: Annotated[float, Field(gt=0)] = Field(
         2.0, description="objective: time to first token"
     )
@@ -121,11 +125,13 @@ def _replica(accelerator: Accelerator, options: DisaggregateOptions) -> Replica:
             "--accelerator", f"{accelerator.name}: peak or memory bandwidth unknown"
         )
     tensor = min(8, 1 << (options.gpus_per_engine.bit_length() - 1))
+    model = MODELS[options.model]
     return Replica(
-        model=MODELS[options.model],
+        model=model,
         accelerator=accelerator,
         layout=Layout(tensor=tensor, pipeline=max(1, options.gpus_per_engine // 8)),
         weights=options.weights,
+        stack=stacks.of(options.engine, accelerator, model),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from advisor.catalog import stacks
 from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.models import MODELS
 from advisor.models.concurrency import Engine, of_replica
@@ -17,7 +18,9 @@ ServedModel = Annotated[str, AfterValidator(lambda v: catalogued(v, MODELS, "mod
 """A model whose shape the catalogue has (`advisor/catalog/models.py`)."""
 
 
-def engine_of(model: str, accelerator: str, gpus: int, max_sequences: int) -> Engine:
+def engine_of(
+    model: str, accelerator: str, gpus: int, max_sequences: int, engine: str | None = None
+) -> Engine:
     """By layers over PCIe, experts whole where there are any, else tensor-parallel."""
     shape, device = MODELS[model], BY_NAME[accelerator]
     if (device.link_gb_s or 0.0) <= SLOW_LINK_GB_S:
@@ -26,5 +29,6 @@ def engine_of(model: str, accelerator: str, gpus: int, max_sequences: int) -> En
         layout = Layout(data=gpus, expert=gpus)
     else:
         layout = Layout(tensor=gpus)
-    replica = Replica(model=shape, accelerator=device, layout=layout)
+    stack = stacks.of(engine, device, shape)
+    replica = Replica(model=shape, accelerator=device, layout=layout, stack=stack)
     return of_replica(replica, max_sequences)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from advisor.catalog import stacks
 from advisor.catalog.accelerators import BY_NAME, by_device_name
 from advisor.catalog.models import MODELS
 from ridgeline.errors import Misconfigured
@@ -72,6 +73,10 @@ ModelName = Annotated[str, AfterValidator(lambda v: catalogued(v, MODELS, "model
 
 AcceleratorName = Annotated[str, AfterValidator(_accelerator)]
 """An accelerator of the catalogue, by its name there or by the driver's."""
+
+
+EngineName = Annotated[str, AfterValidator(lambda v: catalogued(v, stacks.BY_NAME, "engine"))]
+"""Serving software of the catalogue (`advisor/catalog/stacks.py`)."""
 
 
 class WorkloadOptions(Options):

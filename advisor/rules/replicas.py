@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from advisor.catalog import stacks
 from advisor.catalog.accelerators import Accelerator
 from advisor.catalog.models import Model
 from advisor.models import phases
@@ -21,7 +22,8 @@ def replica_of(
     if not accelerator.bandwidth_tb_s or not accelerator.bf16_tflops:
         return None
     layout = _layout(max(1, round(gpus / engines)))
-    replica = Replica(model=model, accelerator=accelerator, layout=layout)
+    stack = stacks.default(accelerator, model).stack
+    replica = Replica(model=model, accelerator=accelerator, layout=layout, stack=stack)
     return replica if phases.fits(replica) else None
 
 

@@ -24,7 +24,15 @@ import numpy as np
 from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Format, by_name
 from advisor.models import closed_loop, energy, kv, phases
-from advisor.models.replica import EAGER, MODERN, PREFILL_FIRST, SYNCHRONOUS, Layout, Replica
+from advisor.models.replica import (
+    BALANCED_RANKS,
+    EAGER,
+    MODERN,
+    PREFILL_FIRST,
+    SYNCHRONOUS,
+    Layout,
+    Replica,
+)
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[2] / "shared" / "data"
@@ -35,6 +43,7 @@ SYSTEMS = {
     "b300_sxm": "B300-SXM",
 }
 POOL_SYSTEMS = SYSTEMS | {"gb200": "GB200", "gb300": "GB300"}
+STACKS = {"sglang": PREFILL_FIRST, "trtllm": BALANCED_RANKS}
 FORMATS = {"fp8": Format.FP8, "fp4": Format.FP4, "bf16": Format.BF16, "int4": Format.INT4}
 
 Point = tuple[str, float]
@@ -67,7 +76,7 @@ def silicon(path: Path) -> Iterator[Point]:
             layout=Layout(tensor=tp, pipeline=pp, data=dp, expert=ep),
             weights=weights,
             cache=Format.FP8 if fp8_cache else Format.BF16,
-            stack=PREFILL_FIRST if row["backend"] == "sglang" else MODERN,
+            stack=STACKS.get(row["backend"], MODERN),
         )
         prompt, output = float(row["isl"]), float(row["osl"])
         batch = int(float(row["batch_size"])) * dp

@@ -14,10 +14,22 @@ from pydantic import BaseModel, ConfigDict
 from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Format
 from advisor.models import closed_loop, energy, phases, throughput
-from advisor.models.replica import EARLY_GRAPHS, MODERN, Layout, Replica
+from advisor.models.replica import (
+    EAGER,
+    EARLY_GRAPHS,
+    EARLY_ROCM,
+    MODERN,
+    Layout,
+    Replica,
+)
 
 FILE = Path(__file__).with_name("points.yaml")
-STACKS = {"modern": MODERN, "early": EARLY_GRAPHS}
+STACKS = {
+    "modern": MODERN,
+    "early": EARLY_GRAPHS,
+    "early_rocm": EARLY_ROCM,
+    "eager": EAGER,
+}
 QUANTITIES = {"itl": "TPOT", "most": "rate", "first": "TTFT"}
 MOST_PASS_TOKENS = 8192.0  # prompts that start together are computed this many tokens at a time
 
@@ -46,7 +58,7 @@ class _Table(_Strict):
     accelerator: str
     tensor: int = 1
     weights: Format
-    stack: Literal["modern", "early"] = "modern"
+    stack: Literal["modern", "early", "early_rocm", "eager"] = "modern"
     kind: Kind
     rows: tuple[tuple[float, float, float, float] | tuple[float, float, float, float, float], ...]
 

@@ -23,8 +23,8 @@ def off(chosen: list[Point]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 @pytest.mark.parametrize(
     ("source", "least", "median", "ninth"),
     [
-        ("alcf", 276, 0.16, 0.4),
-        ("argonne", 80, 0.12, 1.0),
+        ("alcf", 276, 0.15, 0.35),
+        ("argonne", 80, 0.11, 0.25),
         ("gaudi", 40, 0.16, 0.5),
         ("amd", 11, 0.18, 0.35),
         ("oracle", 9, 0.33, 0.35),
@@ -75,10 +75,10 @@ def test_power() -> None:
 
 
 def test_what_stays_far_is_software_of_its_day() -> None:
-    """Beyond a factor of 2.5 only vLLM on MI300X in 2024 and experts on Gaudi 3."""
-    far = {(p.source, p.accelerator) for p in FOUND if off([p])[0] > 1.5}
+    """Beyond twice only first tokens of vLLM on MI300X in 2024 and experts on Gaudi 3."""
+    far = {(p.source, p.accelerator, p.quantity) for p in FOUND if off([p])[0] > 1.0}
 
-    assert far <= {("alcf", "MI300X"), ("argonne", "MI300X"), ("inferencex", "Gaudi3")}
+    assert far == {("alcf", "MI300X", "TTFT"), ("inferencex", "Gaudi3", "TPOT")}
 
 
 def test_wide_experts_on_a100() -> None:

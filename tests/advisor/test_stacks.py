@@ -1,0 +1,108 @@
+"""Serving software by name, and what its mechanisms do to a step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from advisor.catalog import stacks
+from advisor.catalog.accelerators import ACCELERATORS, BY_NAME
+from advisor.catalog.models import MODELS
+from advisor.models import closed_loop, phases
+from advisor.models.replica import BALANCED_RANKS, EARLY_ROCM, MODERN, Layout, Replica
+from advisor.plan.disaggregate import DisaggregateOptions, disaggregate
+from advisor.plan.report import Report
+from ridgeline.errors import Misconfigured
+
+MI300X = BY_NAME["MI300X"]
+ASKED = {"requests_per_second": 2, "prompt_tokens": 2000, "output_tokens": 300}
+
+
+def test_every_release_has_a_name_and_a_source() -> None:
+    """Names are unique; only the eager one goes without captured graphs."""
+    assert len(stacks.RELEASES) == len(stacks.BY_NAME)
+    assert {"eager"} == {r.name for r in stacks.RELEASES if not r.captured_graphs}
+    assert all(r.source.cited and r.versions for r in stacks.RELEASES)
+
+
+def test_the_default_is_eager_only_where_measurements_say_so() -> None:
+    """Experts on Gaudi; everything else has captured graphs."""
+    found = {
+        (a.stack, model): stacks.default(a, MODELS[model]).name
+        for a in ACCELERATORS
+        for model in ("llama3-70b", "glm-4.5")
+    }
+
+    assert {("SynapseAI", "glm-4.5")} == {key for key, name in found.items() if name == "eager"}
+
+
+def test_a_plan_takes_the_engine_by_name() -> None:
+    """Without graphs the same engines carry less; an unknown name is answered with those known."""
+    new, old = (
+        disaggregate(DisaggregateOptions.checked(ASKED | {"engine": name}))
+        for name in ("vllm", "eager")
+    )
+
+    def carried(report: Report) -> float:
+        table = report.tables[0]
+        return float(table.rows[0][table.columns.index("requests/s in objectives")] or 0)
+
+    assert carried(old) < 0.9 * carried(new)
+    with pytest.raises(Misconfigured, match="did you mean vllm"):
+        DisaggregateOptions.checked(ASKED | {"engine": "vlm"})
+
+
+def test_attention_by_query_heads_knows_no_groups() -> None:
+    """On MI300X vLLM 0.6.1 was no faster for 8B (4 heads a group) than for 7B (ungrouped).
+
+    Argonne's runs of 16 x 1,024/1,024 took 14.9 and 14.6 s there, 11.0 and 13.2 s on H100.
+    """
+
+    def step(model: str, grouped: bool) -> float:  # noqa: FBT001 - a parameter
+        stack = replace(EARLY_ROCM, grouped_caches=grouped)
+        one = Replica(model=MODELS[model], accelerator=MI300X, stack=stack)
+        return float(phases.decode_step_seconds(one, 16, 1536))
+
+    assert step("llama3-8b", grouped=False) == pytest.approx(step("llama2-7b", False), rel=0.05)
+    assert step("llama3-8b", grouped=True) < 0.8 * step("llama2-7b", True)
+
+
+@pytest.mark.parametrize(("batch", "gain"), [(8, 1.08), (16, 1.35), (32, 1.55)])
+def test_a_paged_attention_for_rocm(batch: int, gain: float) -> None:
+    """Pull request 8310 of vLLM, llama2-70b, 512/512: what its kernel brought, within 13 %."""
+
+    def seconds(kernel: bool) -> float:  # noqa: FBT001 - a parameter
+        new = replace(EARLY_ROCM, grouped_caches=True, cache_bandwidth_ratio=1.0)
+        stack = new if kernel else EARLY_ROCM
+        one = Replica(
+            model=MODELS["llama2-70b"], accelerator=MI300X, layout=Layout(tensor=2), stack=stack
+        )
+        prompts = phases.prefill_seconds(one, 512, prompts=batch)
+        return float(prompts + 512 * phases.decode_step_seconds(one, batch, 768))
+
+    assert gain == pytest.approx(seconds(kernel=False) / seconds(kernel=True), rel=0.13)
+
+
+def test_balanced_ranks_hold_prompts_back() -> None:
+    """A prompt waits for one on every rank: 60 steps in a quiet engine, less in a busy one."""
+    one = Replica(
+        model=MODELS["deepseek-v3"],
+        accelerator=BY_NAME["B200-SXM"],
+        layout=Layout(data=8, expert=8),
+    )
+    held = replace(one, stack=BALANCED_RANKS)
+
+    def extra(batch: float) -> float:
+        first = closed_loop.ttft_seconds(held, batch, 1024, 1024)
+        entry = BALANCED_RANKS.entry_seconds - MODERN.entry_seconds
+        wait = first - closed_loop.ttft_seconds(one, batch, 1024, 1024) - entry
+        return float(wait / closed_loop.tpot_seconds(held, batch, 1024, 1024))
+
+    assert extra(16) == pytest.approx(60, rel=1e-6)
+    assert extra(512) == pytest.approx(16, rel=1e-6)
+    single = replace(held, layout=Layout(tensor=8, expert=8))
+    plain = replace(single, stack=replace(BALANCED_RANKS, rank_wait_steps=0.0))
+    assert closed_loop.ttft_seconds(single, 16, 1024, 1024) == closed_loop.ttft_seconds(
+        plain, 16, 1024, 1024
+    )
