@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings
 from ridgeline.metrics import REGISTRY
 from ridgeline.schema import EXACT, SCHEMAS, Column, Kind
 from ridgeline.settings import SETTINGS
+from ridgeline.store.derived import DERIVED
 from ridgeline.topics import TOPICS, Topic
 
 
@@ -41,6 +42,9 @@ def telemetry() -> str:
         "so an hour's is within one and a half steps of what its samples say. Increases, states,",
         "flags, counts and times are exact, and so are raw rows; detectors see samples as they",
         "came.\n",
+        "Minutes of places, pools and loops keep more, of which facts are made: the columns named",
+        "last under a family, how many `devices` and `nodes` they stand for, and how many windows",
+        "were folded, of the device with the most (`windows`) and of all (`device_windows`).\n",
     ]
     parts.append(_table(("unit", "resolution of windows", "why nothing is lost"), _resolutions()))
     for schema in SCHEMAS.values():
@@ -49,6 +53,10 @@ def telemetry() -> str:
             (f"`{c.name}`", c.kind.value, c.unit, _resolution(c), c.doc) for c in schema.columns
         ]
         parts.append(_table(("column", "kind", "unit", "resolution", "meaning"), rows))
+        if derived := [one.field for one in DERIVED[schema.family]]:
+            parts.append("Of all devices of a place, a mean or an increase of the mean device:\n")
+            more = [(f"`{f.name}`", f.unit, str(f.resolution), f.doc) for f in derived]
+            parts.append(_table(("in minutes of places", "unit", "resolution", "meaning"), more))
     return "\n".join(parts)
 
 

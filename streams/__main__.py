@@ -131,6 +131,7 @@ async def _work(
         lambda events: publish(sender, events),
         lambda topic, partition, offset: app.consumer.release(TP(topic, partition), offset),
         rollup_seconds=settings.rollup_seconds,
+        window_ms=settings.window_seconds * 1000,
     )
     processor = Processor(
         settings,

@@ -42,8 +42,8 @@ class WindowStore(Protocol):
     def insert_events(self, events: Sequence[Event]) -> None:
         """Insert or replace events."""
 
-    def roll_up(self, schema: Schema, start_ms: int, end_ms: int) -> None:
-        """Rebuild minutes and hours of a span."""
+    def roll_up(self, schema: Schema, start_ms: int, end_ms: int, window_ms: int) -> None:
+        """Rebuild minutes and hours of a span, of windows of a length."""
 
     def roll_up_reports(self, start_ms: int, end_ms: int) -> None:
         """Rebuild minutes of collectors' reports."""
@@ -84,6 +84,7 @@ class Sink:
         release: Told topic, partition and offset that may be committed.
         pause_seconds: Time to collect a batch.
         rollup_seconds: Longest that a minute which has not ended waits for its end.
+        window_ms: Length of base windows.
     """
 
     def __init__(
@@ -93,9 +94,12 @@ class Sink:
         release: Release,
         pause_seconds: float = 1.0,
         rollup_seconds: float = 60.0,
+        *,
+        window_ms: int = 10_000,
     ) -> None:
         self._store, self._publish, self._release = store, publish, release
         self._pause, self._rollup = pause_seconds, rollup_seconds
+        self._window = window_ms
         self._pending: list[Output] = []
         self._rows = 0
         self._more = asyncio.Event()
@@ -266,7 +270,8 @@ class Sink:
             if ends[tp] == rolled_ms:
                 del self._unrolled[tp]
         if start < until:
-            await self._durable("rollup", self._store.roll_up, schema, start - MINUTE_MS, until)
+            span = start - MINUTE_MS, until
+            await self._durable("rollup", self._store.roll_up, schema, *span, self._window)
         for (topic, partition), rolled_ms in done.items():
             name = ROLLED + topic
             await self._durable("rolled", self._store.save_progress, name, partition, rolled_ms)

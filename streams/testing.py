@@ -46,8 +46,9 @@ class MemoryStore:
         self._write()
         self.events += events
 
-    def roll_up(self, schema: Schema, start_ms: int, end_ms: int) -> None:
+    def roll_up(self, schema: Schema, start_ms: int, end_ms: int, window_ms: int) -> None:
         """Remember the span."""
+        del window_ms
         self._write()
         self.rolled.append((schema.family, start_ms, end_ms))
 

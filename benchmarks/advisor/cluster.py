@@ -152,7 +152,7 @@ def _serving(item: InventoryItem, longer: float) -> Mapping[str, Value]:
         "requests_running_avg": (48.0, 6.0),
         "requests_waiting_avg": (6.0, 4.0),
         "kv_cache_usage_ratio_avg": (0.7, 0.05),
-        "max_batch_requests_max": 64.0,
+        "max_batch_requests_avg": 64.0,
         "ttft_p99_seconds_avg": (1.2, 0.2),
         "tpot_p50_seconds_avg": (0.03, 0.002),
         "tpot_p99_seconds_avg": (0.06, 0.005),
@@ -234,10 +234,13 @@ def fill(store: Store, gpus: int, now_ms: int, hours: float) -> int:
         for chunk in rows(schema, found[schema.family], day, minutes, MINUTE_MS):
             store._insert_rows(f"{schema.family}_1m", chunk, schema.window_dtype)  # noqa: SLF001 - a rollup of a day of windows would take an hour here
             written += len(chunk)
-        span = {"start": day - minutes * MINUTE_MS, "end": day}
+        span = {"start": day - minutes * MINUTE_MS, "end": day, "window_s": WINDOW_MS / 1000}
         for text, asked in (
             (rollup.places_sql(schema), {}),
-            *((rollup.fold_places_sql(schema, level, "1m"), span) for level in LEVELS),
+            *(
+                (rollup.fold_places_sql(schema, level, "1m"), span)
+                for level in LEVELS[schema.family]
+            ),
         ):
             store._connection.command(text, "places", asked)  # noqa: SLF001 - as above
     week = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -25,7 +25,10 @@ from ridgeline.schema import (
     Kind,
     Resolution,
     Schema,
+    WindowField,
 )
+from ridgeline.store.derived import DERIVED
+from ridgeline.store.tables import KIND, LEVELS, PLACES
 from streams.batches import APPEND_TIME, Batch, Fetched
 from streams.episodes import Policy
 from streams.facts import Facts
@@ -167,6 +170,7 @@ def rolled(schema: Schema, rows: Mapping[Key, Row], step_ms: int) -> Rows:
 
 def _fold(schema: Schema, rows: list[Row]) -> Row:
     out: Row = {"node": rows[-1]["node"], "samples": sum(r["samples"] for r in rows)}
+    out["windows"] = sum(r.get("windows", 1) for r in rows)
     for f in schema.window_fields:
         missing = math.nan if f.numpy.startswith("<f") else float(MISSING_STATE)
         known = [r for r in rows if not math.isnan(r[f.name]) and r[f.name] != MISSING_STATE]
@@ -183,6 +187,138 @@ def _fold(schema: Schema, rows: list[Row]) -> Row:
             folds: dict[str, Any] = {"min": min, "max": max, "inc": math.fsum}
             out[f.name] = values[-1] if f.how == "last" else folds[f.how](values)
     return out
+
+
+Place = tuple[str, ...]
+"""Pool, rack, cooling loop, rail and model; those that a level does not tell apart are empty."""
+_TOLD = {
+    "places": (True, True, True, True, True),
+    "pools": (True, False, False, True, True),
+    "loops": (False, False, True, False, True),
+}
+
+
+def placed(
+    schema: Schema, minutes: Mapping[Key, Row], items: Iterable[InventoryItem], window_ms: int
+) -> dict[str, dict[tuple[Place, int], Row]]:
+    """By level, minutes of devices summed up to places, and those to pools and loops."""
+    of_level: dict[str, dict[tuple[Place, int], Row]] = {}
+    where = {
+        i.device: (i.pool.value, i.rack, i.cooling_loop, i.rail, i.model)
+        for i in items
+        if i.kind.value == KIND[schema.family]
+    }
+    fields = [*schema.window_fields, *(d.field for d in DERIVED[schema.family])]
+    devices = [
+        ((where[device], start), _device(schema, row, window_ms))
+        for (device, start), row in minutes.items()
+        if device in where
+    ]
+    for level in LEVELS[schema.family]:
+        groups: dict[tuple[Place, int], list[Row]] = defaultdict(list)
+        for (place, start), row in devices if level == PLACES else of_level[PLACES].items():
+            told = tuple(n if t else "" for n, t in zip(place, _TOLD[level], strict=True))
+            groups[told, start].append(row)
+        of_level[level] = {key: _sum_up(fields, rows) for key, rows in groups.items()}
+        if level == PLACES:
+            for key, rows in groups.items():
+                of_level[level][key]["nodes"] = len({row["node"] for row in rows})
+    return of_level
+
+
+def _device(schema: Schema, row: Row, window_ms: int) -> Row:
+    """A device's minute as a place of its own."""
+    one: Row = {**row, "devices": 1, "nodes": 1, "device_windows": row["windows"]}
+    values = _DERIVED[schema.family](row, row["windows"] * window_ms / 1000)
+    for derived in DERIVED[schema.family]:
+        value = values[derived.field.name]
+        average = derived.field.how == "avg"
+        one[derived.field.name] = rounded(value, derived.field.resolution) if average else value
+    return one
+
+
+def _sum_up(fields: Sequence[WindowField], rows: Sequence[Row]) -> Row:
+    """One place of several; no node is in two of them."""
+    counts = ("samples", "devices", "nodes", "device_windows")
+    out: Row = {name: sum(r[name] for r in rows) for name in counts}
+    out["windows"] = max(r["windows"] for r in rows)
+    for f in fields:
+        known = [r for r in rows if not math.isnan(r[f.name]) and r[f.name] != MISSING_STATE]
+        values = [r[f.name] for r in known]
+        if f.how == "last":
+            out[f.name] = MISSING_STATE
+        elif not values:
+            out[f.name] = math.nan if f.numpy.startswith("<f") else MISSING_STATE
+        elif f.how in ("avg", "inc"):
+            weight = {"avg": "samples", "inc": "devices"}[f.how]
+            total = math.fsum(r[f.name] * r[weight] for r in known)
+            value = total / sum(r[weight] for r in known)
+            out[f.name] = rounded(value, f.resolution) if f.how == "avg" else value
+        elif f.how == "or":
+            out[f.name] = float(np.bitwise_or.reduce([int(v) for v in values]))
+        else:
+            out[f.name] = {"min": min, "max": max}[f.how](values)
+    return out
+
+
+def _worst(row: Row, seconds: float, *columns: str) -> float:
+    """Share of time in the worst of several throttle counters."""
+    known = [row[f"throttle_{c}_ns_inc"] for c in columns]
+    known = [value for value in known if not math.isnan(value)]
+    return min(1.0, max(known) / (seconds * 1e9)) if known else math.nan
+
+
+def _larger(row: Row, a: str, b: str) -> float:
+    return float(np.fmax(row[a], row[b]))
+
+
+def _over(a: float, b: float) -> float:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.float64(a) / np.float64(b))
+
+
+def _gpu(row: Row, seconds: float) -> Row:
+    heat = _worst(row, seconds, "thermal", "sw_thermal", "hw_thermal")
+    clock = _over(row["sm_clock_mhz_avg"], row["sm_clock_max_mhz_avg"])
+    known = math.isfinite(heat) and math.isfinite(clock)
+    rates = "_bytes_per_second_avg"
+    return {
+        "heat_ratio": heat,
+        "power_ratio": _worst(row, seconds, "power", "power_brake"),
+        "hot_ratio": float(heat > 0.01) if known else math.nan,
+        "hot_clock_ratio": (clock if heat > 0.01 else 0.0) if known else math.nan,
+        "memory_used_ratio": _over(row["memory_used_bytes_avg"], row["memory_total_bytes_avg"]),
+        **{
+            f"{link}_busier_bytes_per_second": _larger(
+                row, f"{link}_tx{rates}", f"{link}_rx{rates}"
+            )
+            for link in ("pcie", "nvlink")
+        },
+    }
+
+
+def _port(row: Row, seconds: float) -> Row:
+    del seconds
+    carried = _larger(row, "tx_bytes_inc", "rx_bytes_inc")
+    took = _over(carried * 8, row["link_rate_bits_per_second_avg"])
+    return {"carried_bytes_inc": carried, "carried_seconds_inc": took}
+
+
+def _engine(row: Row, seconds: float) -> Row:
+    del seconds
+    waiting, running = row["requests_waiting_avg"], row["requests_running_avg"]
+    known = math.isfinite(waiting + running)
+    overloaded = float(waiting > max(1, 0.1 * running)) if known else math.nan
+    return {"overloaded_ratio": overloaded}
+
+
+_DERIVED: Mapping[str, Callable[[Row, float], Row]] = {
+    "gpu": _gpu,
+    "fabric": _port,
+    "facility": lambda _row, _seconds: {},
+    "serving": _engine,
+}
+"""By family, what `ridgeline.store.derived` says of a device's row of so many seconds."""
 
 
 class _AllKept(Board):
@@ -219,7 +355,7 @@ def detections(
     return out
 
 
-def differences(want: Mapping[Key, Row], found: Mapping[Key, Row]) -> list[str]:
+def differences(want: Mapping[Any, Row], found: Mapping[Any, Row]) -> list[str]:
     """How two sets of rows differ, to the last bit but for increases above 2^53."""
     out = [f"missing {key}" for key in sorted(want.keys() - found.keys())]
     out += [f"not wanted {key}" for key in sorted(found.keys() - want.keys())]

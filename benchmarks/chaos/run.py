@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
@@ -27,6 +27,7 @@ from ridgeline.ids import node_key
 from ridgeline.kafka import ensure_topics, producer
 from ridgeline.schema import SCHEMAS, Schema
 from ridgeline.store import Store
+from ridgeline.store.derived import DERIVED
 from ridgeline.topics import BY_NAME, DETECTIONS, INVENTORY
 from streams.batches import Fetched
 from streams.episodes import Policy
@@ -270,7 +271,7 @@ async def _read(parts: Parts, topics: Sequence[str]) -> Logs:
     return out
 
 
-Rows = dict[str, offline.Rows]
+Rows = dict[str, Mapping[Any, offline.Row]]
 """By table."""
 Letters = set[tuple[str, int, int]]
 """Topic, partition and offset."""
@@ -288,6 +289,8 @@ def _wanted(logs: Logs, items: Sequence[InventoryItem]) -> tuple[Rows, list[Dete
             f"{schema.family}_1m": minutes,
             f"{schema.family}_1h": offline.rolled(schema, minutes, 3_600_000),
         }
+        places = offline.placed(schema, minutes, items, CLOCK.window)
+        want |= {f"{schema.family}_{level}_1m": summed for level, summed in places.items()}
     letters = {
         (topic, number, m.offset)
         for topic, log in logs.items()
@@ -343,7 +346,7 @@ def _differences(
     store: Store, want: Rows, said: Sequence[Detection], letters: Letters
 ) -> Iterator[str]:
     for table, rows in want.items():
-        found = _stored(store, table, SCHEMAS[table.split("_")[0]])
+        found = stored(store, table, SCHEMAS[table.split("_")[0]])
         yield from (f"{table}: {line}" for line in offline.differences(rows, found))
     bodies = store.query("SELECT body FROM detections")
     yield from _episodes(said, [Detection.model_validate_json(row["body"]) for row in bodies])
@@ -353,13 +356,28 @@ def _differences(
         yield f"dead letters: want {sorted(letters)}, found {sorted(found_letters)}"
 
 
-def _stored(store: Store, table: str, schema: Schema) -> offline.Rows:
-    names = ("node", "samples", *(f.name for f in schema.window_fields))
+def stored(store: Store, table: str, schema: Schema) -> Mapping[Any, offline.Row]:
+    """Rows by device, or by the names of a place, and start in ms."""
+    fields = ("samples", "windows", *(f.name for f in schema.window_fields))
+    if table.count("_") == 1:
+        key: tuple[str, ...] = ("w.device",)
+        names = (*fields, "node")
+        source = f"{table} AS w"
+    else:  # of places, by what they are called
+        key = tuple(f"toString(i.{n})" for n in ("pool", "rack", "cooling_loop", "rail", "model"))
+        derived = (d.field.name for d in DERIVED[schema.family])
+        names = (*fields, *derived, "devices", "nodes", "device_windows")
+        source = f"{table} AS w INNER JOIN places AS i ON w.device = i.device WHERE w.devices > 0"
     rows = store.query(
-        f"SELECT device, toUnixTimestamp64Milli(window_start) AS at, {', '.join(names)}"
-        f" FROM {table}"
+        f"SELECT ({', '.join(key)}) AS key, toUnixTimestamp64Milli(w.window_start) AS at,"
+        f" {', '.join(f'w.{name} AS {name}' for name in names)} FROM {source}"
     )
-    return {(r["device"], r["at"]): {name: float(r[name]) for name in names} for r in rows}
+    return {
+        (row["key"] if len(key) == 1 else tuple(row["key"]), row["at"]): {
+            name: float(row[name]) for name in names
+        }
+        for row in rows
+    }
 
 
 def _episodes(said: Sequence[Detection], found: Sequence[Detection]) -> list[str]:

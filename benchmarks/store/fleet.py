@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from ridgeline import events, ids
 from ridgeline.schema import MISSING_STATE, SCHEMAS, Schema
-from ridgeline.store import Store, rollup
-from ridgeline.store.tables import KIND
+from ridgeline.store import Store, rollup, tables
+from ridgeline.store.derived import DERIVED
+from ridgeline.store.tables import KIND, LEVELS
 
 HOUR_S, DAY_S = 3600, 86_400
 GPUS_PER_NODE = 8
@@ -25,6 +26,12 @@ RECENT_STEPS = {10: 30, 60: 15, HOUR_S: 24}
 COLLECTORS = ("infiniband", "netdev", "nvml", "serving", "sensors")
 TOPICS = tuple(f"telemetry.{family}.v1" for family in SCHEMAS)
 WORKERS = 8
+_OF_LEVEL = {
+    tables.PLACES: "NOT (rack = '' AND (cooling_loop = '' OR pool = ''))",
+    tables.POOLS: "rack = '' AND cooling_loop = '' AND pool != ''",
+    tables.LOOPS: "rack = '' AND cooling_loop != '' AND pool = ''",
+}
+"""SQL: which places a table of this fleet has rows of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +86,8 @@ def fill(store: Store, fleet: Fleet, spans: Mapping[str, int], used: frozenset[s
     for schema in SCHEMAS.values():
         store._connection.command(rollup.places_sql(schema), "places")  # noqa: SLF001 - a benchmark
         for suffix, span in spans.items():
+            if "_" in suffix and suffix.split("_")[0] not in LEVELS[schema.family]:
+                continue
             start = time.perf_counter()
             _fill(store, schema, suffix, fleet.now_s, span, used)
             print(f"  {schema.family}_{suffix}: {time.perf_counter() - start:.1f} s", flush=True)
@@ -172,28 +181,32 @@ def _fill(  # noqa: PLR0917 - private
     *level, rows_of = suffix.split("_")
     step, place = {"windows": 10, "1m": 60, "1h": HOUR_S}[rows_of], bool(level)
     devices = f"SELECT device, node FROM inventory FINAL WHERE kind = '{KIND[schema.family]}'"
+    fields, counted = [*schema.window_fields], {}
     if place:
-        of_pool = f"(rack = '' AND cooling_loop = '') = {level == ['pools']}"
         devices = (
             "SELECT device, 0 AS node FROM places FINAL"
-            f" WHERE kind = '{KIND[schema.family]}' AND {of_pool}"
+            f" WHERE kind = '{KIND[schema.family]}' AND {_OF_LEVEL[level[0]]}"
         )
-    fields = [f.name for f in schema.window_fields]
+        counted = {"devices": 8}
+        if rows_of == "1m":
+            fields += [d.field for d in DERIVED[schema.family]]
+            counted |= {"nodes": 1, "windows": 6, "device_windows": 48}
     values = []
-    for number, f in enumerate(schema.window_fields):
+    for number, f in enumerate(fields):
         if f.numpy == "<u4":
             values.append(str(MISSING_STATE) if f.how == "last" else "0")
         elif f.name in used:
             values.append(f"rand32({number}) / 4294967296")
         else:
             values.append("0")
-    names = ["window_start", "node", "device", "samples", *fields, *(["devices"] if place else [])]
+    values += [str(number) for number in counted.values()]
+    names = ["window_start", "node", "device", "samples", *(f.name for f in fields), *counted]
     last = now_s // step * step
     for start, length in cuts(step, last, span):
         store._connection.command(  # noqa: SLF001 - a benchmark
             f"INSERT INTO {schema.family}_{suffix} ({', '.join(names)})\n"
             f"SELECT toDateTime64({start} + {step} * t.number, 3, 'UTC'), node, device,"
-            f" {step}, {', '.join(values)}{', 8' if place else ''}\n"
+            f" {step}, {', '.join(values)}\n"
             f"FROM numbers({length // step}) AS t CROSS JOIN ({devices}) AS d\n"
             "SETTINGS max_partitions_per_insert_block = 0",
             suffix,

@@ -39,9 +39,11 @@ SPANS = {
     "1h": 30 * DAY_S,
     "places_1h": 30 * DAY_S,
     "pools_1h": 30 * DAY_S,
+    "loops_1h": 30 * DAY_S,
     "1m": DAY_S,
     "places_1m": DAY_S,
     "pools_1m": DAY_S,
+    "loops_1m": DAY_S,
     "windows": HOUR_S,
 }
 CHOSEN: tuple[dict[str, str], ...] = ({}, {"node": "node00100"}, {"rack": "rack0025"})

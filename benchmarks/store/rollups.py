@@ -47,7 +47,7 @@ def minute(
 def hour(store: Store, start_ms: int) -> None:
     """Fold the hour that goes on, which a large fleet does when it is over."""
     span = {"start": start_ms, "end": start_ms + rollup.HOUR_MS}
-    levels = (rollup.fold_places_sql(GPU, level, "1h") for level in LEVELS)
+    levels = (rollup.fold_places_sql(GPU, level, "1h") for level in LEVELS["gpu"])
     for sql in (rollup.fold_sql(GPU, rollup.HOUR), *levels):
         store._connection.command(sql, "hour", span)  # noqa: SLF001 - a benchmark
 

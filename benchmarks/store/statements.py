@@ -55,7 +55,7 @@ def rendered(
     def text(raw: str) -> str:
         return sql.render(raw, now_s - span_s, now_s, picked, step)
 
-    for table in ("resolution", "detail", "fleet"):
+    for table in ("resolution", "detail", "fleet", "loops"):
         picked[table] = ask(text(getattr(sql, table.upper())))[0][table]
     for uid, document in documents().items():
         name = uid.removeprefix("ridgeline-")
@@ -115,4 +115,4 @@ def words(now_s: int) -> frozenset[str]:
 
 
 def _no_tables(_sql: str) -> list[dict[str, Any]]:
-    return [dict.fromkeys(("resolution", "detail", "fleet"), "1m")]
+    return [dict.fromkeys(("resolution", "detail", "fleet", "loops"), "1m")]

@@ -217,7 +217,7 @@ def kept(settings: StoreSettings) -> dict[str, tuple[str, int]]:
     for family in SCHEMAS:
         out[f"{family}_raw"] = ("ts", settings.raw_days)
         out[f"{family}_windows"] = ("window_start", settings.window_days)
-        for prefix in (family, *(f"{family}_{level}" for level in tables.LEVELS)):
+        for prefix in (family, *(f"{family}_{level}" for level in tables.LEVELS[family])):
             out[f"{prefix}_1m"] = ("window_start", settings.minute_days)
             out[f"{prefix}_1h"] = ("window_start", settings.hour_days)
     out["collector_health"] = ("ts", settings.window_days)

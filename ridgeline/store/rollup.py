@@ -6,7 +6,8 @@ several workers at once. A missing value is skipped; where all are missing the r
 A *place* stands for all devices of one model that share pool, rack, cooling loop and rail. Its row
 is that of its mean device, with the number of devices beside it; as they are of one model a column
 is known for all of them or for none, and one that misses a reading counts like the mean. A *pool*
-is such a place whatever the rack and the loop: a few rows for a fleet of any size.
+is such a place whatever the rack and the loop, a *loop* one whatever the pool, the rack and the
+rail: a few rows for a fleet of any size. Their minutes have what `derived` says as well.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ridgeline.schema import EXACT, MISSING_STATE, Resolution, Schema, WindowField
-from ridgeline.store.tables import KIND, LEVELS, PLACES
+from ridgeline.store.derived import DERIVED
+from ridgeline.store.tables import KIND, LEVELS, LOOPS, PLACES, POOLS
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -24,7 +26,11 @@ MOST_ROWS = 500_000
 RUNNING_ROWS = 100_000
 """Minute rows up to which an hour is rebuilt each time while it goes on: 1,700 devices."""
 _PLACE_KEY = "pool, rack, cooling_loop, rail, model"
-_POOL_KEY = "pool, '' AS rack, '' AS cooling_loop, rail, model"
+_KEY = {
+    PLACES: _PLACE_KEY,
+    POOLS: "pool, '' AS rack, '' AS cooling_loop, rail, model",
+    LOOPS: "'' AS pool, '' AS rack, cooling_loop, '' AS rail, model",
+}
 _PARTS = ", ".join(f"toString({part})" for part in _PLACE_KEY.split(", "))
 
 
@@ -125,7 +131,7 @@ def stale_sql(schema: Schema, step: Step) -> str:
     Places and pools are asked too: a worker may have died between two of them.
     """
     family, interval = schema.family, _interval(step)
-    targets = (step.target, *(f"{level}_{step.target}" for level in LEVELS))
+    targets = (step.target, *(f"{level}_{step.target}" for level in LEVELS[family]))
 
     def seen(table: str, number: int) -> str:
         counts = ["sum(samples)" if n == number else "0" for n in range(len(targets) + 1)]
@@ -160,19 +166,60 @@ def fold_sql(schema: Schema, step: Step) -> str:
 def places_sql(schema: Schema) -> str:
     """INSERT ... SELECT of the places of a family's devices that `places` does not have yet."""
     kind = KIND[schema.family]
+    each = "    UNION ALL\n".join(
+        f"    SELECT {_KEY[level]} FROM inventory FINAL WHERE kind = '{kind}'\n"
+        for level in LEVELS[schema.family]
+    )
     return (
         f"INSERT INTO {PLACES} (device, kind, {_PLACE_KEY})\n"
-        f"SELECT {place_id(kind)} AS place, '{kind}', {_PLACE_KEY}\nFROM (\n"
-        f"    SELECT {_PLACE_KEY} FROM inventory FINAL WHERE kind = '{kind}'\n"
-        "    UNION ALL\n"
-        f"    SELECT {_POOL_KEY} FROM inventory FINAL WHERE kind = '{kind}'\n"
+        f"SELECT {place_id(kind)} AS place, '{kind}', {_PLACE_KEY}\nFROM (\n{each}"
         f") WHERE place NOT IN (SELECT device FROM {PLACES})\n"
         f"GROUP BY {_PLACE_KEY}"
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _PlaceColumn:
+    """A column of places: its value in a row of the source `w`, of one without devices, its fold.
+
+    A row without devices adds nothing.
+    """
+
+    name: str
+    value: str
+    nothing: str
+    fold: str
+
+
+def _place_columns(schema: Schema, level: str, target: str) -> list[_PlaceColumn]:
+    def column(f: WindowField, value: str) -> _PlaceColumn:
+        bits = "32" if f.numpy.endswith("4") else "64"
+        floating = f.numpy.startswith("<f")
+        nothing = f"toFloat{bits}(nan)" if floating else f"toUInt32({MISSING_STATE})"
+        return _PlaceColumn(f.name, value, nothing, _fold_place(f))
+
+    out = [column(f, f.name) for f in schema.window_fields]
+    if target != MINUTE.target:
+        return out
+    of_devices = level == PLACES
+    for one in DERIVED[schema.family]:
+        f, value = one.field, one.field.name
+        if of_devices:
+            value = f"toFloat64({one.sql})"
+            value = rounded(value, f.resolution) if f.how == "avg" else value
+        out.append(column(f, value))
+    nodes = ("node", "uniqExactIf(nodes, devices > 0)") if of_devices else ("nodes", "sum(nodes)")
+    counted = "windows" if of_devices else "device_windows"
+    return [
+        *out,
+        _PlaceColumn("nodes", nodes[0], "toUInt64(0)", nodes[1]),
+        _PlaceColumn("windows", "windows", "toUInt32(0)", "max(windows)"),
+        _PlaceColumn("device_windows", counted, "toUInt64(0)", "sum(device_windows)"),
+    ]
+
+
 def fold_places_sql(schema: Schema, level: str, target: str) -> str:
-    """INSERT ... SELECT of the rows of one level's `target` table; parameters `start` and `end`.
+    """INSERT ... SELECT of one level's `target` table; parameters `start`, `end`, `window_s`.
 
     A place that had devices when it was folded before, and has none now, gets a row without any:
     else a device that moved would be counted in both.
@@ -183,26 +230,20 @@ def fold_places_sql(schema: Schema, level: str, target: str) -> str:
         where = f"SELECT device, {_PLACE_KEY} FROM inventory FINAL WHERE kind = '{kind}'"
     else:
         source = f"{family}_{PLACES}_{target}"
-        where = f"SELECT device, {_POOL_KEY} FROM {PLACES} FINAL WHERE kind = '{kind}'"
-    fields = [f.name for f in schema.window_fields]
-    nothing = ", ".join(
-        f"toFloat{'32' if f.numpy == '<f4' else '64'}(nan)"
-        if f.numpy.startswith("<f")
-        else f"toUInt32({MISSING_STATE})"
-        for f in schema.window_fields
-    )
-    names = ["window_start", "node", "device", "samples", *fields, "devices", "rebuilt"]
-    folds = ",\n    ".join(_fold_place(f) for f in schema.window_fields)
+        where = f"SELECT device, {_KEY[level]} FROM {PLACES} FINAL WHERE kind = '{kind}'"
+    columns = _place_columns(schema, level, target)
+    names = ["window_start", "node", "device", "samples", *(c.name for c in columns)]
+    values = ", ".join(c.value if c.value == c.name else f"{c.value} AS {c.name}" for c in columns)
+    folds = ",\n    ".join(c.fold for c in columns)
     return (
-        f"INSERT INTO {family}_{level}_{target} ({', '.join(names)})\n"
+        f"INSERT INTO {family}_{level}_{target} ({', '.join(names)}, devices, rebuilt)\n"
         f"SELECT window_start, 0, place, sum(samples),\n    {folds},\n"
         "    sum(devices), now64(6, 'UTC')\nFROM (\n"
-        f"    SELECT window_start, {place_id(kind)} AS place, devices, samples,"
-        f" {', '.join(fields)}\n"
+        f"    SELECT window_start, {place_id(kind)} AS place, devices, samples, {values}\n"
         f"    FROM (SELECT *, devices FROM {source} FINAL WHERE {_between()}) AS w\n"
         f"    LEFT JOIN ({where}) AS i USING (device)\n"
         "    UNION ALL\n"
-        f"    SELECT window_start, device, 0, 0, {nothing}\n"
+        f"    SELECT window_start, device, 0, 0, {', '.join(c.nothing for c in columns)}\n"
         f"    FROM {family}_{level}_{target} FINAL WHERE {_between()} AND devices > 0\n"
         ") GROUP BY window_start, place"
     )

@@ -20,6 +20,8 @@ from ridgeline.store.tables import LEVELS
 
 MIGRATION_SECONDS = 6 * 3600.0
 """Longest a statement of a migration may take: moving the rows of a large table."""
+WINDOW_MS = 10_000
+"""Length of base windows unless another is named."""
 # rows that replace each other always share a partition: merging within one is enough
 # and subqueries of Distributed tables are asked once, not by every shard
 _FINAL = {
@@ -72,15 +74,19 @@ class Store:
         """Insert rows of `schema.dtype`. Inserting twice stores twice."""
         self._insert_rows(f"{schema.family}_raw", rows, schema.dtype)
 
-    def roll_up(self, schema: Schema, start_ms: int, end_ms: int) -> None:
+    def roll_up(
+        self, schema: Schema, start_ms: int, end_ms: int, window_ms: int = WINDOW_MS
+    ) -> None:
         """Rebuild what has not seen all of its rows in [start, end), in ms since the epoch.
+
+        Base windows are `window_ms` long.
 
         That is minutes, and hours that have ended: one that ended unseen is made up for by the next
         call. The hour that goes on is rebuilt too while it is small (`rollup.RUNNING_ROWS`). Any
         number of workers may call it for the same span at once, and as often as they like: what is
         complete is not read again.
         """
-        self._fold(schema, rollup.MINUTE, *rollup.MINUTE.span(start_ms, end_ms))
+        self._fold(schema, rollup.MINUTE, *rollup.MINUTE.span(start_ms, end_ms), window_ms)
         now_ms, next_ms = self._hours(schema)
         start, end = rollup.HOUR.span(start_ms, end_ms)
         self._fold(schema, rollup.HOUR, start, min(end, now_ms))
@@ -113,7 +119,14 @@ class Store:
         )
         return int(row["rows"])
 
-    def _fold(self, schema: Schema, step: rollup.Step, start_ms: int, end_ms: int) -> None:
+    def _fold(
+        self,
+        schema: Schema,
+        step: rollup.Step,
+        start_ms: int,
+        end_ms: int,
+        window_ms: int = WINDOW_MS,
+    ) -> None:
         if start_ms >= end_ms:
             return
         span = {"start": start_ms, "end": end_ms}
@@ -122,10 +135,11 @@ class Store:
         if stale:
             self._connection.command(rollup.places_sql(schema), subject, settings=_FOLD)
         for start, end in rollup.runs([(r["start_ms"], r["rows"]) for r in stale], step):
-            one = {"start": start, "end": end}
+            one = {"start": start, "end": end, "window_s": window_ms / 1000}
+            levels = LEVELS[schema.family]
             for sql in (
                 rollup.fold_sql(schema, step),
-                *(rollup.fold_places_sql(schema, level, step.target) for level in LEVELS),
+                *(rollup.fold_places_sql(schema, level, step.target) for level in levels),
             ):
                 self._connection.command(sql, subject, one, _FOLD)
 

@@ -7,7 +7,7 @@ Rows lie by a stretch of time, then by node and device: a question about the las
 last stretch, and within a stretch each device's values still lie side by side, which is what makes
 them small (docs/decisions/004-codecs-and-sort-order.md), and those of a node too, which are asked
 for together. Hours lie by node and device. Minutes, hours and places, of which a few devices are
-picked out of many, have small granules. Pools are few and always read whole:
+picked out of many, have small granules. Pools and loops are few and always read whole:
 theirs lie by time, so that a new hour never has to be merged with the old ones to be read.
 
 A device's id is made of its host's name (`ridgeline.ids`), so it never changes its node, and rows
@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ridgeline.schema import SCHEMAS, Schema
+from ridgeline.schema import SCHEMAS, Schema, WindowField
+from ridgeline.store.derived import DERIVED
 
 KIND: Mapping[str, str] = MappingProxyType(
     {"gpu": "gpu", "fabric": "port", "facility": "facility", "serving": "serving"}
@@ -36,8 +37,18 @@ MERGE_SETTINGS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Settings of every telemetry table, as the server prints them; an older server may lack some."""
-LEVELS = (PLACES, "pools")
-"""Tables of summed-up devices, fine to coarse: a pool is a place whose rack and loop are empty."""
+POOLS = "pools"
+LOOPS = "loops"
+LEVELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "gpu": (PLACES, POOLS, LOOPS),
+        "fabric": (PLACES, POOLS),
+        "facility": (PLACES, POOLS, LOOPS),
+        "serving": (PLACES, POOLS),
+    }
+)
+"""By family, tables of summed-up devices, the finest first, of which the others are made: a pool is
+a place whose rack and loop are empty, a loop one of which only loop and model are named."""
 _DAY, _MONTH = "toDate({t})", "toYYYYMM({t})"
 _STRETCH = "toStartOfInterval(window_start, toIntervalSecond({}))"
 # the primary index takes a condition on the time for its last column and leaves nothing out
@@ -45,6 +56,12 @@ _BY_TIME = ("INDEX by_time window_start TYPE minmax GRANULARITY 1",)
 _PICKED_FROM = ("1m", "1h", "places_1m", "places_1h")
 _DEVICE_COUNT = "devices UInt32 ALIAS 1"  # so that a device is read like a place of one
 _FOLDED = "windows UInt32 DEFAULT {} CODEC(T64, ZSTD(1))"
+# of the device that has most of them, and of all together; 0: folded before they were counted
+_COUNTED = (
+    "nodes UInt32 DEFAULT 0 CODEC(T64, ZSTD(1))",
+    "windows UInt32 DEFAULT 0 CODEC(T64, ZSTD(1))",
+    "device_windows UInt64 DEFAULT 0 CODEC(T64, ZSTD(1))",
+)
 _PLACE_COLUMNS = (
     "devices UInt32 DEFAULT 0 CODEC(T64, ZSTD(1))",
     "rebuilt DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC') CODEC(Delta(8), ZSTD(1))",
@@ -86,6 +103,7 @@ def telemetry(schemas: Mapping[str, Schema] = SCHEMAS) -> tuple[Table, ...]:
 def _family(schema: Schema) -> tuple[Table, ...]:
     window, raw = (_lines(sql) for sql in (schema.window_columns_sql(), schema.raw_columns_sql()))
     place = (*window, *_PLACE_COLUMNS)
+    place_minute = (*place, *(_derived(d.field) for d in DERIVED[schema.family]), *_COUNTED)
     base = (*window, _DEVICE_COUNT, "windows UInt32 ALIAS 1")
     # how many windows of 10 s were folded: the time that an increase was counted over
     minute, hour = ((*window, _DEVICE_COUNT, _FOLDED.format(n)) for n in (6, 360))
@@ -107,16 +125,28 @@ def _family(schema: Schema) -> tuple[Table, ...]:
         )
 
     day, month = _DAY.format(t=start), _MONTH.format(t=start)
+    coarse = (
+        one
+        for level in LEVELS[schema.family][1:]
+        for one in (
+            table(f"{level}_1m", place_minute, newer, day, start, "device"),
+            table(f"{level}_1h", place, newer, month, start, "device"),
+        )
+    )
     return (
         table("windows", base, "ReplacingMergeTree", day, ten_minutes, "node", "device", start),
         table("1m", minute, more, day, ten_minutes, "node", "device", start),
         table("1h", hour, more, month, "node", "device", start),
-        table("places_1m", place, newer, day, six_hours, "device", start),
+        table("places_1m", place_minute, newer, day, six_hours, "device", start),
         table("places_1h", place, newer, month, "device", start),
-        table("pools_1m", place, newer, day, start, "device"),
-        table("pools_1h", place, newer, month, start, "device"),
+        *coarse,
         table("raw", raw, "MergeTree", _DAY.format(t="ts"), "device", "ts"),
     )
+
+
+def _derived(field: WindowField) -> str:
+    kind = "Float64" if field.numpy == "<f8" else "Float32"
+    return f"{field.name} {kind} DEFAULT nan {field.codec} COMMENT '{field.doc} [{field.unit}]'"
 
 
 def reports() -> tuple[Table, ...]:

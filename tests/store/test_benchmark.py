@@ -93,7 +93,7 @@ def test_every_statement_of_the_dashboards_is_measured() -> None:
     assert not [sql for _, sql in got if "$" in sql]
 
 
-TABLES = ("resolution", "detail", "fleet")
+TABLES = ("resolution", "detail", "fleet", "loops")
 
 
 def test_columns_that_are_read_hold_something() -> None:

@@ -181,6 +181,40 @@ def test_pools_of_the_places_of_an_earlier_database(connection: Connection) -> N
     assert (200, 40) == (got["watts"], got["joules"])  # weighted by samples, by devices
 
 
+@pytest.mark.parametrize("step", ["1m", "1h"])
+def test_loops_of_the_places_of_an_earlier_database(connection: Connection, step: str) -> None:
+    """Two pools' racks on one loop make one row of it, which facts do not take for one of today."""
+    release(connection, 8)
+    for device, names in ((1, "'decode', 'a', 'x', '', 'm'"), (2, "'prefill', 'b', 'x', '', 'm'")):
+        connection.command(
+            "INSERT INTO places (device, kind, pool, rack, cooling_loop, rail, model)"
+            f" VALUES ({device}, 'facility', {names})",
+            "test",
+        )
+    for device, samples, devices, watts, joules in ((1, 30, 1, 100, 10), (2, 10, 3, 500, 50)):
+        connection.command(
+            f"INSERT INTO facility_places_{step} (window_start, device, samples, devices,"
+            " power_watts_avg, energy_joules_inc)"
+            f" VALUES ({T0 / 1000:.3f}, {device}, {samples}, {devices}, {watts}, {joules})",
+            "test",
+        )
+    store = Store(connection)
+    store.migrate()
+
+    asked = (
+        "SELECT p.pool AS pool, p.rack AS rack, p.cooling_loop AS loop, w.samples AS samples,"
+        " w.devices AS devices, w.power_watts_avg AS watts, w.energy_joules_inc AS joules"
+        f" FROM facility_loops_{step} AS w INNER JOIN places AS p ON w.device = p.device"
+    )
+    (got,) = store.query(asked)
+    assert ("", "", "x", 40, 4, 200, 40) == tuple(got.values())
+    if step == "1m":
+        assert [{"n": 0}] == store.query("SELECT sum(device_windows) AS n FROM facility_loops_1m")
+    for statement in EVERY[8].statements:  # whoever died after one of them runs it again
+        connection.command(statement, "test")
+    assert [got] == store.query(asked)
+
+
 def test_reports_of_an_earlier_database(connection: Connection) -> None:
     """All of them are there, the newest of each collector, and their minutes."""
     release(connection, 7)
