@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders import timeseries as timeseries_builders
 from grafana_foundation_sdk.models import common, dashboard
 
 from dashboards.query import DATASOURCE, Query, QueryBuilder
-from dashboards.sql import ALL, DETAIL, FLEET, RESOLUTION, chosen
+from dashboards.sql import ALL, DETAIL, FLEET, LOOPS, RESOLUTION, chosen
 
 HEIGHT = 8
 _MIN_INTERVAL = "10s"  # a base window; finer would leave gaps
@@ -139,6 +139,7 @@ def variables() -> tuple[builders.QueryVariable | builders.CustomVariable, ...]:
         .current(dashboard.VariableOption(selected=True, text="auto", value="auto")),
         _table("resolution", RESOLUTION),
         _table("detail", DETAIL),
+        _table("loops", LOOPS),
         _table("fleet", FLEET),
     )
 

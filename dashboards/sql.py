@@ -4,8 +4,8 @@ Window rows hold averages over known readings, NaN where nothing is known; a cou
 the increase within the row. `${resolution}` is the table that fits the time range and the choice:
 rows of devices, or of pools (all devices of one model in a pool and on a rail), or, where racks are
 chosen, of places (likewise within a rack and a loop): the mean device with `devices` beside it. The
-same SQL reads all. `${detail}` is the same table for panels that tell racks or loops apart,
-`${fleet}` the one of pools whatever is chosen.
+same SQL reads all. `${detail}` is the same table for panels that tell racks apart, `${loops}` for
+those that tell cooling loops apart, `${fleet}` the one of pools whatever is chosen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from ridgeline.settings import StreamsSettings
 ALL = "__all"
 _WINDOW_SECONDS = StreamsSettings.model_fields["window_seconds"].default
 _ROLLED = (
-    "['1m', 'places_1m', 'pools_1m', '1h', 'places_1h', 'pools_1h'], [60, 60, 60, 3600, 3600, 3600]"
+    "['1m', 'places_1m', 'pools_1m', 'loops_1m', '1h', 'places_1h', 'pools_1h', 'loops_1h'],"
+    " [60, 60, 60, 60, 3600, 3600, 3600, 3600]"
 )
 ROW_SECONDS = f"transform('${{resolution}}', {_ROLLED}, {_WINDOW_SECONDS})"
 """Seconds that one row of the chosen table covers."""
@@ -93,8 +94,15 @@ RESOLUTION = (
 )
 """The table for a time range: enough rows for a chart, summed up unless nodes are chosen."""
 DETAIL = "SELECT replaceOne('${resolution}', 'pools', 'places') AS detail"
+LOOPS = "SELECT replaceOne('${resolution}', 'pools', 'loops') AS loops"
 FLEET = "SELECT if(endsWith('${resolution}', '1h'), 'pools_1h', 'pools_1m') AS fleet"
-_DETAILED = ("rack", "cooling_loop")
+
+
+def _table(kind: str, label: str) -> str:
+    """The variable that names the table of a chart of one kind with a line a label."""
+    if label == "cooling_loop" and kind == "facility":  # which serves every pool, as loops do
+        return "loops"
+    return "detail" if label in ("rack", "cooling_loop") else "resolution"
 
 
 def picked(kind: str, *, pool: str = "", table: str = "resolution") -> str:
@@ -147,7 +155,7 @@ def by_time(
         lowest: Only the `MOST_SERIES` labels where this column is smallest in the whole range.
     """
     lines = ",\n    ".join(f'{expression} AS "{name}"' for name, expression in values.items())
-    table = "detail" if label in _DETAILED else "resolution"
+    table = _table(kind, label)
     head = picked(kind, pool=pool, table=table)
     if not label:
         source = telemetry(family, table)
@@ -159,12 +167,14 @@ def by_time(
         " series,\n        cityHash64(series) AS number\n    FROM picked\n)\n"
     )
     source = telemetry(family, table, "(SELECT device, number FROM named) AS n")
-    if lowest:  # devices are folded before they meet their labels: a join of every row costs more
+    if lowest:
+        # devices are folded before they meet their labels: a join of every row costs more; a row
+        # that another one replaced held fewer samples, so without FINAL no minimum gets smaller
         head = (
             f"{head.rstrip()},\nlowest AS (\n    SELECT node, device FROM picked\n"
             f"    WHERE {label} IN (\n        SELECT {label} FROM (\n"
             f"            SELECT device, {smallest(lowest)} AS least\n"
-            f"            FROM {family}_${{{table}}} AS w FINAL\n            {_where()}\n"
+            f"            FROM {family}_${{{table}}} AS w\n            {_where()}\n"
             "            GROUP BY device\n        ) AS d INNER JOIN picked USING (device)\n"
             f"        WHERE isFinite(least) GROUP BY {label}\n"
             f"        ORDER BY min(least) LIMIT {MOST_SERIES}\n    )\n)\n"
