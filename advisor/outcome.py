@@ -6,12 +6,13 @@ from dataclasses import replace
 from functools import partial
 
 from advisor import places
-from advisor.facts.gpus import HEAT_SHARE, IDLE_SM_RATIO
+from advisor.facts.gpus import IDLE_SM_RATIO
 from advisor.facts.history import Measure, Scope, device_count, samples
 from advisor.facts.span import DAY_MS, HEAT_MS, MINUTE_MS, Reader, Span
 from advisor.lifecycle import BY_HAND
 from advisor.verification import NotComparable, compared, not_measurable, of_devices, verdict_of
 from ridgeline.events import Action, Advice, MetricChange, Verification
+from ridgeline.store.derived import HEAT_SHARE
 
 _GIVE_UP_MS = DAY_MS
 _BY = {"pool": "pool", "rack": "rack", "cooling_loop": "cooling_loop", "node": "host"}

@@ -36,7 +36,7 @@ def loop_heat(store: Reader, span: Span) -> tuple[LoopHeat, ...]:
         ),
     }
     extra = {"since": span.now_ms - 6 * HOUR_MS, "recent": span.now_ms - 60_000 - span.lateness_ms}
-    known = "isFinite(w.supply_celsius_avg)"
+    where = "isFinite(w.supply_celsius_avg)"
     needed = (
         "window_start, node, device, windows, supply_celsius_avg, return_celsius_avg,"
         " flow_liters_per_minute_avg, heat_removed_watts_avg, pump_speed_ratio_avg"
@@ -48,7 +48,7 @@ def loop_heat(store: Reader, span: Span) -> tuple[LoopHeat, ...]:
         f" SELECT {needed} FROM facility_windows WHERE {begins.format('>=')})"
     )
     rows = grouped(
-        store, span, "facility", "cooling_loop", columns, source=both, known=known, extra=extra
+        store, span, "facility", "cooling_loop", columns, source=both, where=where, extra=extra
     )
     return tuple(LoopHeat(loop=group, **without(row, "seconds")) for group, row in rows)
 

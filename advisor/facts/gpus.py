@@ -6,23 +6,25 @@ from collections.abc import Mapping, Sequence
 
 from advisor.facts.span import (
     DAY_MS,
-    DEVICES,
     HOUR_MS,
     IN_SPAN,
-    NODES,
-    SECONDS,
-    Column,
     Reader,
     Span,
     clean,
-    grouped,
+    newest_windows,
+)
+from advisor.facts.summed import (
+    DEVICES,
+    MODEL,
+    NODES,
     largest,
     least,
     mean,
-    mean_of,
-    newest_windows,
+    mean_where,
+    summed,
 )
 from advisor.facts.values import GpuActivity, IdleGpus, SmallJob
+from ridgeline.store.derived import SECONDS
 
 IDLE_SM_RATIO = 0.02
 SMALL_RATIO = 0.5
@@ -32,50 +34,28 @@ LEAST_DAYS = 2
 """Days on which every hour must have been read before a day counts as known."""
 
 
-def _throttled(columns: tuple[str, ...]) -> str:
-    """Share of a row's time in the worst of several throttle counters, which may overlap."""
-    known = " OR ".join(f"isFinite(w.{c})" for c in columns)
-    worst = ", ".join(f"ifNotFinite(w.{c}, 0)" for c in columns)
-    share = f"least(1, greatest({worst}) / ({SECONDS} * 1e9))"
-    return f"if({known}, {share}, nan)"
-
-
-HEAT_SHARE = _throttled(
-    ("throttle_thermal_ns_inc", "throttle_sw_thermal_ns_inc", "throttle_hw_thermal_ns_inc")
-)
-"""SQL: share of a row's time in which heat held the clocks down."""
-_POWER_SHARE = _throttled(("throttle_power_ns_inc", "throttle_power_brake_ns_inc"))
-
-
 def gpu_activity(store: Reader, span: Span, by: str) -> tuple[GpuActivity, ...]:
-    """Activity of the GPUs by an inventory column: pool, rack or cooling_loop."""
-    hot = f"{HEAT_SHARE} > 0.01"
+    """Activity of the GPUs by pool or cooling_loop."""
     columns = {
         "gpus": DEVICES,
         "nodes": NODES,
-        "model": Column("if(uniqExact(i.model) = 1, any(i.model), '')"),
+        "model": MODEL,
         "dram_ratio": mean("dram_util_ratio_avg"),
         "tensor_ratio": mean("tensor_util_ratio_avg"),
         "sm_ratio": mean("sm_util_ratio_avg"),
         "power_watts": mean("power_watts_avg"),
         "power_limit_watts": mean("power_limit_watts_avg"),
-        "thermal_ratio": mean_of(HEAT_SHARE),
-        "power_throttled_ratio": mean_of(_POWER_SHARE),
-        "clock_ratio": mean_of("w.sm_clock_mhz_avg / w.sm_clock_max_mhz_avg", when=hot),
+        "thermal_ratio": mean("heat_ratio"),
+        "power_throttled_ratio": mean("power_ratio"),
+        "clock_ratio": mean_where("hot_clock_ratio", "hot_ratio"),
         "hottest_celsius": largest("temperature_celsius_max"),
         "least_margin_celsius": least("tlimit_margin_celsius_min"),
-        "memory_used_ratio": mean_of("w.memory_used_bytes_avg / w.memory_total_bytes_avg"),
-        "pcie_bytes_per_second": mean_of(_busier("pcie")),
-        "nvlink_bytes_per_second": mean_of(_busier("nvlink")),
+        "memory_used_ratio": mean("memory_used_ratio"),
+        "pcie_bytes_per_second": mean("pcie_busier_bytes_per_second"),
+        "nvlink_bytes_per_second": mean("nvlink_busier_bytes_per_second"),
     }
-    rows = grouped(store, span, "gpu", by, columns)
+    rows = summed(store, span, "gpu", by, columns)
     return tuple(GpuActivity(group=group, **row) for group, row in rows)
-
-
-def _busier(link: str) -> str:
-    """The busier direction of a link, in bytes per second."""
-    tx, rx = (f"w.{link}_{way}_bytes_per_second_avg" for way in ("tx", "rx"))
-    return f"greatest({tx}, {rx})"
 
 
 def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
@@ -83,8 +63,7 @@ def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
 
     A GPU in MIG mode has no reading of its SMs as a whole and is neither.
     """
-    busy = "isFinite(w.sm_util_ratio_avg)"
-    nvlink = _busier("nvlink")
+    nvlink = "greatest(w.nvlink_tx_bytes_per_second_avg, w.nvlink_rx_bytes_per_second_avg)"
     sql = f"""
         SELECT toString(i.pool) AS pool, count() AS gpus,
             countIf(d.busiest < {IDLE_SM_RATIO}) AS idle,
@@ -97,7 +76,7 @@ def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
                 AND d.dram BETWEEN 0 AND {SMALL_RATIO}
                 AND d.memory BETWEEN 0 AND {SMALL_RATIO} * d.memory_total) AS small
         FROM (
-            SELECT w.device AS device, maxIf(w.sm_util_ratio_avg, {busy}) AS busiest,
+            SELECT w.device AS device, {_most("w.sm_util_ratio_avg")} AS busiest,
                 avgIf(w.power_watts_avg, isFinite(w.power_watts_avg)) AS power,
                 {_most("w.memory_used_bytes_max")} AS memory,
                 {_most("w.memory_total_bytes_avg")} AS memory_total,
@@ -107,7 +86,7 @@ def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
             FROM gpu_1m AS w WHERE {IN_SPAN}
             GROUP BY device
             HAVING max(w.window_start) >= fromUnixTimestamp64Milli({{rolled:Int64}})
-                AND countIf({busy}) > 0
+                AND busiest >= 0
         ) AS d INNER JOIN inventory AS i ON d.device = i.device
         INNER JOIN ({newest_windows("gpu")}) AS f ON d.device = f.device
         GROUP BY pool ORDER BY pool
@@ -118,8 +97,7 @@ def idle_gpus(store: Reader, span: Span) -> tuple[IdleGpus, ...]:
 
 def _most(expression: str) -> str:
     """A device's largest known value; -1 where none is, as nothing here is negative."""
-    known = f"isFinite({expression})"
-    return f"maxIf(toFloat64({expression}), {known}) - (countIf({known}) = 0)"
+    return f"max(ifNotFinite(toFloat64({expression}), -1))"
 
 
 def _small(rows: Sequence[Sequence[float]]) -> tuple[SmallJob, ...]:

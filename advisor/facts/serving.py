@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from advisor.facts.span import (
-    DAY_MS,
-    DEVICES,
-    IN_SPAN,
-    Reader,
-    Span,
-    clean,
-    grouped,
-    mean,
-    mean_of,
-    per,
-    rate,
-    total,
-)
+from advisor.facts.span import DAY_MS, IN_SPAN, Reader, Span, clean
+from advisor.facts.summed import DEVICES, mean, per, rate, summed, total
 from advisor.facts.values import ServingLoad
 
 LEAST_ARRIVAL_WINDOWS = 18
@@ -26,16 +14,15 @@ LEAST_ARRIVAL_WINDOWS = 18
 
 def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
     """Load of each serving pool."""
-    waiting, running = "requests_waiting_avg", "requests_running_avg"
     columns = {
         "engines": DEVICES,
-        "prompt_tokens_per_second": rate("prompt_tokens_inc"),
-        "generation_tokens_per_second": rate("generation_tokens_inc"),
-        "requests_per_second": rate("requests_finished_inc"),
-        "running": total(running),
-        "waiting": total(waiting),
+        "prompt_tokens_per_second": rate("prompt_tokens_inc", span),
+        "generation_tokens_per_second": rate("generation_tokens_inc", span),
+        "requests_per_second": rate("requests_finished_inc", span),
+        "running": total("requests_running_avg"),
+        "waiting": total("requests_waiting_avg"),
         "kv_usage_ratio": mean("kv_cache_usage_ratio_avg"),
-        "max_batch": total("max_batch_requests_max"),
+        "max_batch": total("max_batch_requests_avg"),
         "ttft_p99_seconds": mean("ttft_p99_seconds_avg"),
         "tpot_p50_seconds": mean("tpot_p50_seconds_avg"),
         "tpot_p99_seconds": mean("tpot_p99_seconds_avg"),
@@ -43,17 +30,14 @@ def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
         "prompt_tokens_p99": mean("prompt_tokens_p99_avg"),
         "output_tokens_p50": mean("output_tokens_p50_avg"),
         "output_tokens_p99": mean("output_tokens_p99_avg"),
-        "preemptions_per_second": rate("preemptions_inc"),
+        "preemptions_per_second": rate("preemptions_inc", span),
         "prefill_seconds_mean": per("prefill_us_inc", "requests_finished_inc", 1e-6),
         "queue_seconds_mean": per("queue_us_inc", "requests_finished_inc", 1e-6),
-        "overload_ratio": mean_of(
-            f"if(isFinite(w.{waiting} + w.{running}),"
-            f" w.{waiting} > greatest(1, 0.1 * w.{running}), nan)"
-        ),
-        "kv_transfer_bytes_per_second": rate("kv_transfer_bytes_inc"),
+        "overload_ratio": mean("overloaded_ratio"),
+        "kv_transfer_bytes_per_second": rate("kv_transfer_bytes_inc", span),
         "prefix_hit_ratio": per("prefix_cache_hits_inc", "prefix_cache_queries_inc", 1),
     }
-    rows = grouped(store, span, "serving", "pool", columns)
+    rows = summed(store, span, "serving", "pool", columns)
     bursts = _arrival_dispersion(store, span)
     return tuple(
         ServingLoad(pool=group, arrival_dispersion=bursts.get(group), **row) for group, row in rows

@@ -85,18 +85,19 @@ IN_SPAN = (
     "w.window_start >= fromUnixTimestamp64Milli({since:Int64})"
     " AND w.window_start <= fromUnixTimestamp64Milli({until:Int64})"
 )
-SECONDS = "(w.windows * {window_s:Float64})"
-"""SQL: what a row's increases were counted over."""
 
 
 def newest_windows(family: str) -> str:
-    """SQL: the newest window of every device that is fresh; two columns of the last windows."""
+    """SQL: the newest window of every device that is fresh; two columns of the last windows.
+
+    A row that is replaced by another of the same window changes nothing: both may be read.
+    """
     return f"""
         SELECT device, toUnixTimestamp64Milli(max(window_start)) AS newest
         FROM {family}_windows
         WHERE window_start >= fromUnixTimestamp64Milli({{fresh:Int64}})
             AND window_start <= fromUnixTimestamp64Milli({{until:Int64}})
-        GROUP BY device
+        GROUP BY device SETTINGS final = 0
     """
 
 
@@ -128,7 +129,7 @@ def grouped(
     columns: Mapping[str, Column],
     *,
     source: str | None = None,
-    known: str = "1",
+    where: str = "1",
     extra: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, dict[str, Any]]]:
     """One row a group (an inventory column) of devices, of groups whose newest window is fresh.
@@ -143,9 +144,9 @@ def grouped(
         SELECT toString(i.{by}) AS group_name, max(f.newest) AS newest_ms,
             max(d.windows) * {{window_s:Float64}} AS seconds, {selected}
         FROM (
-            SELECT w.device AS device, any(w.node) AS node, sum(w.windows) AS windows,
+            SELECT w.device AS device, sum(w.windows) AS windows,
                 toUnixTimestamp64Milli(max(w.window_start)) AS rolled, {folded}
-            FROM {source or f"{family}_1m"} AS w WHERE {IN_SPAN} AND {known} GROUP BY device
+            FROM {source or f"{family}_1m"} AS w WHERE {IN_SPAN} AND {where} GROUP BY device
         ) AS d INNER JOIN inventory AS i ON d.device = i.device
         LEFT JOIN ({newest_windows(family)}) AS f ON d.device = f.device
         WHERE i.{by} != ''
@@ -157,59 +158,22 @@ def grouped(
     return [(str(row.pop("group_name")), clean(row)) for row in rows]
 
 
-DEVICES = Column("count()")
-NODES = Column("uniqExact(d.node)")
-_SUM = "sumIf({0}, isFinite({0})) + if(countIf(isFinite({0})) = 0, nan, 0)"
-
-
 def _known(column: str) -> str:
+    """SQL: whether a row says something of a column."""
     return f"isFinite(w.{column})"
 
 
-def _mean(expression: str, known: str) -> str:
-    """Mean over a device's windows; NaN where nothing is known."""
-    weight = "toFloat64(w.windows)"  # the engine takes the value in the type of the weight
-    return f"avgWeightedIf({expression}, {weight}, {known})"
-
-
-def mean_of(expression: str, when: str = "1") -> Column:
-    """Mean over devices of an expression's mean where it is known."""
-    device = _mean(expression, f"isFinite({expression}) AND {when}")
-    return Column("avgIf({0}, isFinite({0}))", (device,))
-
-
 def mean(column: str, when: str = "1") -> Column:
-    """Mean over devices of a column's mean where it is known."""
-    return mean_of(f"w.{column}", when)
-
-
-def total(column: str) -> Column:
-    """Sum over devices of a column's mean: a gap in one device is no dip."""
-    return Column(_SUM, (_mean(f"w.{column}", _known(column)),))
-
-
-def rate(column: str) -> Column:
-    """Sum over devices of a counter's mean increase a second."""
-    known = _known(column)
-    return Column(_SUM, (f"sumIf(w.{column}, {known}) / sumIf({SECONDS}, {known})",))
+    """Mean over devices of a column's mean over a device's windows, where it is known."""
+    weight = "toFloat64(w.windows)"  # the engine takes the value in the type of the weight
+    device = f"avgWeightedIf(w.{column}, {weight}, {_known(column)} AND {when})"
+    return Column("avgIf({0}, isFinite({0}))", (device,))
 
 
 def largest(column: str) -> Column:
     """Largest known value; `maxIf` over no row is 0, which would be a value."""
     most = f"if(countIf({_known(column)}) = 0, -inf, maxIf(w.{column}, {_known(column)}))"
     return Column("max({0})", (most,))
-
-
-def least(column: str) -> Column:
-    """Least known value."""
-    low = f"if(countIf({_known(column)}) = 0, inf, minIf(w.{column}, {_known(column)}))"
-    return Column("min({0})", (low,))
-
-
-def per(counter: str, events: str, scale: float) -> Column:
-    """Sum of one counter over the sum of another, scaled; null when there was nothing."""
-    sums = (f"sumIf(w.{column}, {_known(column)})" for column in (counter, events))
-    return Column(f"sum({{0}}) * {scale} / nullIf(sum({{1}}), 0)", tuple(sums))
 
 
 def clean(row: Mapping[str, Any]) -> dict[str, Any]:

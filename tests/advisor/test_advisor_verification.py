@@ -7,7 +7,6 @@ import pytest
 
 from advisor import facts, verification
 from advisor.facts import history
-from advisor.facts.gpus import HEAT_SHARE
 from advisor.facts.history import Measure, Sample
 from advisor.notify import message
 from advisor.outcome import IDLE, PAUSED, QUEUE, Verifier, measures
@@ -22,6 +21,7 @@ from ridgeline.events import (
 )
 from ridgeline.schema import FABRIC, GPU, SERVING
 from ridgeline.store import Store
+from ridgeline.store.derived import HEAT_SHARE
 from tests.advisor.test_advisor_engine import piece
 from tests.advisor.test_advisor_facts import NOW_MS, item, store, windows  # noqa: F401 - a fixture
 
