@@ -66,7 +66,7 @@ def windows(schema: Schema) -> np.ndarray:
     rows["node"] = np.tile([n // 2 for n in DEVICES], 24)
     rows["samples"] = rng.integers(1, 6, len(rows))
     for f in schema.window_fields:
-        scale = 4e9 if f.name.startswith("throttle") else 100.0
+        scale = 2e10 if f.name.startswith("throttle") else 100.0
         values = (rng.random(len(rows)) * scale).astype(f.numpy)
         if f.kind is Kind.GAUGE:
             values = np.array([offline.rounded(v, f.resolution) for v in values], dtype=f.numpy)
