@@ -18,13 +18,14 @@ from advisor.models import normal
 from advisor.models.normal import Floats
 from advisor.models.tokens import Histogram
 
-VERSION = "drift/2"
+VERSION = "drift/3"
 CUTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 PSI_MATERIAL = 0.10
 """Credit scoring's convention: below 0.1 no shift, above 0.25 a large one."""
 KS_MATERIAL = 0.10
 FALSE_ALARM = 1e-4
 LEAST_QUERIES = 50.0
+_MARGIN = 7.0  # by how much a day must pass the one furthest out: 1 + this over the days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,10 @@ def against_days(days: Sequence[Histogram], now: Histogram) -> Drift:
     """Compare with several days, each of which differs from the others already.
 
     Traffic is never twice the same: what is called drift must also pass what any one of the days
-    differed from the rest by. `days` are of counts, at least two.
+    differed from the rest by, and by a margin. A day like the others is the one furthest out in
+    one of `n + 1` cases; at `1 + 7/n` times the PSI, and the root of that times the gap, it is in
+    one of 9 (two days) to 22 (seven; deviations normal and of one kind).
+    `days` are of counts, at least two.
 
     Raises:
         ValueError: there are fewer than two days.
@@ -93,10 +97,11 @@ def against_days(days: Sequence[Histogram], now: Histogram) -> Drift:
         raise ValueError(f"days={len(days)}: need two or more to know what is usual")
     found = compare(together(days), now)
     usual = [compare(together([*days[:n], *days[n + 1 :]]), day) for n, day in enumerate(days)]
+    margin = 1 + _MARGIN / len(days)
     return replace(
         found,
-        psi_threshold=max(found.psi_threshold, *(day.psi for day in usual)),
-        ks_threshold=max(found.ks_threshold, *(day.ks for day in usual)),
+        psi_threshold=max(found.psi_threshold, margin * max(day.psi for day in usual)),
+        ks_threshold=max(found.ks_threshold, math.sqrt(margin) * max(day.ks for day in usual)),
     )
 
 
