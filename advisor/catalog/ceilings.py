@@ -142,7 +142,7 @@ B200 = Ceilings(
         Format.FP4: _c(8.0, 0.44, 0.80, 1.5),
     },
     experts={
-        Format.BF16: _c(24, 0.40, 0.97, 1.3),
+        Format.BF16: _c(34, 0.40, 0.97, 1.3),
         Format.FP8: _c(42, 0.17, 0.97, 1.0),
         Format.FP4: _c(26, 0.32, 0.95, 1.0),
     },
@@ -248,15 +248,30 @@ def gemm(accelerator: Accelerator, computed: Format) -> Ceiling:
     """Ceiling of dense matrix products."""
     own = of(accelerator)
     found = own.gemm.get(computed) or GENERIC.gemm.get(computed) or GENERIC.gemm[Format.FP8]
-    measured = accelerator.measured_bf16_tflops
-    if own.measured or not measured or not accelerator.bf16_tflops or computed is not Format.BF16:
+    if own.measured or computed is not Format.BF16:
         return found
-    # someone measured its best matrix product: no more than that (STAS, "MAMF")
-    best = measured / accelerator.bf16_tflops
-    return Ceiling(found.launch_seconds, best, found.bandwidth_ratio, found.sharpness)
+    measured = accelerator.measured_bf16_tflops
+    if measured and accelerator.bf16_tflops:
+        # someone measured its best matrix product: no more than that (STAS, "MAMF")
+        found = replace(found, compute_ratio=measured / accelerator.bf16_tflops)
+    return _no_more_than_narrow(accelerator, found, GENERIC.gemm[Format.FP8])
 
 
 def experts(accelerator: Accelerator, computed: Format) -> Ceiling:
     """Ceiling of grouped matrix products over experts, routing and permutation included."""
     own = of(accelerator)
-    return own.experts.get(computed) or GENERIC.experts.get(computed) or GENERIC.experts[Format.FP8]
+    found = own.experts.get(computed)
+    if found is not None:
+        return found
+    found = GENERIC.experts.get(computed) or GENERIC.experts[Format.FP8]
+    if own.measured or computed is not Format.BF16:
+        return found
+    return _no_more_than_narrow(accelerator, found, GENERIC.experts[Format.FP8])
+
+
+def _no_more_than_narrow(accelerator: Accelerator, wide: Ceiling, narrow: Ceiling) -> Ceiling:
+    """16 bit does no more operations than 8 bit: Gaudi 3 has one peak for both."""
+    if not accelerator.fp8_tflops or not accelerator.bf16_tflops:
+        return wide
+    most = narrow.compute_ratio * accelerator.fp8_tflops / accelerator.bf16_tflops
+    return replace(wide, compute_ratio=min(wide.compute_ratio, most))
