@@ -21,7 +21,7 @@ from advisor.catalog.files import Source
 from advisor.models.arrays import Floats, Numbers, floats
 from ridgeline.events import Confidence
 
-VERSION = "collectives/3"
+VERSION = "collectives/4"
 FEWEST_RANKS = 2
 PCIE_GB_S = 64.0  # PCIe 5.0 x16, one direction
 SOCKET_GPUS = 4  # with PCIe 4, whose eight GPUs hang on two sockets
@@ -93,6 +93,7 @@ class Wire:
     link: Link
     bytes_per_second: float
     domain_gpus: int = 8
+    peer_access: bool | None = None  # over PCIe: GPUs reach one another's memory; None: not known
 
     def latency_seconds(self, gpus: int) -> float:
         """Fixed time of one collective among `gpus`.
@@ -111,27 +112,38 @@ class Wire:
         """Bus bandwidth of an all-reduce of megabytes.
 
         NVLink: 0.55 of the link at 2 GPUs, 0.62 at 4, 0.70 at 8 (H100: 248, 304, 359 GB/s fitted
-        over all sizes, 445 at 512 MB). PCIe: 0.60 at 2, 0.40 at 4 (RTX PRO 6000 over PCIe 5: 38.6,
-        26.4 GB/s; 24.7 at 8; L40S over PCIe 4: 20.1 at 2), where GPUs reach one another directly.
-        Eight over PCIe 4 cross the sockets: 1.95 GB/s in vLLM and SGLang, 2.1 in TensorRT-LLM, 1.4
-        to 2.1 in NCCL 2.27, on one host with L40S. Through the memory of that host 4 GPUs reach 3.7
-        to 5.1 GB/s; what TensorRT-LLM published of 4 L40S cannot have been so slow.
+        over all sizes, 445 at 512 MB). PCIe at 2: 0.60 (RTX PRO 6000 over PCIe 5: 38.6 GB/s; L40S
+        over PCIe 4: 20.1); past it 0.40 of PCIe 5 (RTX PRO 6000: 26.4 GB/s at 4, 24.7 at 8). Two
+        hosts with L40S tell what peer access is worth (`comm` tables of aiconfigurator-core 0.12.0,
+        8 MB): with it, SGLang 0.5.12, 19.5 GB/s at 4 and 18.5 at 8; through the host's memory, all
+        other tables, 3.8 and 1.8. Where it is not known, 4 GPUs are taken to have it (those of
+        TensorRT-LLM had) and 8 over PCIe 4, which cross the sockets, not.
         """
         doublings = max(1.0, np.log2(max(gpus, 2)))
         if self.link is Link.NVLINK:
             return float(self.bytes_per_second * min(0.80, 0.48 + 0.07 * doublings))
         if self.link is Link.NETWORK:
             return 0.80 * self.bytes_per_second
-        if gpus > SOCKET_GPUS and self.bytes_per_second < PCIE_GB_S * 1e9:
-            return float(0.0625 * self.bytes_per_second)
-        return (0.60 if gpus <= 2 else 0.40) * self.bytes_per_second
+        if gpus <= FEWEST_RANKS:
+            return 0.60 * self.bytes_per_second
+        if self.peer_access is False or (
+            self.peer_access is None and self._is_pcie_4 and gpus > SOCKET_GPUS
+        ):
+            return (0.0625 if gpus > SOCKET_GPUS else 0.12) * self.bytes_per_second
+        return (0.55 if self._is_pcie_4 else 0.40) * self.bytes_per_second
+
+    @property
+    def _is_pcie_4(self) -> bool:
+        return self.bytes_per_second < PCIE_GB_S * 1e9
 
     def fit(self, op: Op, gpus: int) -> CollectiveFit:
         """The figures of a collective among `gpus` of them, at least two."""
         return _fit(self, op, gpus)
 
 
-def wire_of(accelerator: Accelerator, network_gbps: float = 400.0) -> tuple[Wire, Wire]:
+def wire_of(
+    accelerator: Accelerator, network_gbps: float = 400.0, *, peer_access: bool | None = None
+) -> tuple[Wire, Wire]:
     """An accelerator's way inside its node and its way out (`network_gbps` a GPU)."""
     outside = Wire(link=Link.NETWORK, bytes_per_second=network_gbps / 8 * 1e9, domain_gpus=1 << 20)
     inside_gb_s = accelerator.link_gb_s
@@ -139,7 +151,13 @@ def wire_of(accelerator: Accelerator, network_gbps: float = 400.0) -> tuple[Wire
         return outside, outside
     kind = Link.PCIE if inside_gb_s <= PCIE_GB_S else Link.NVLINK
     domain = 72 if accelerator.name in {"GB200", "GB300"} else 8
-    return Wire(link=kind, bytes_per_second=inside_gb_s * 1e9, domain_gpus=domain), outside
+    inside = Wire(
+        link=kind,
+        bytes_per_second=inside_gb_s * 1e9,
+        domain_gpus=domain,
+        peer_access=peer_access if kind is Link.PCIE else None,
+    )
+    return inside, outside
 
 
 _WIRES = Source(

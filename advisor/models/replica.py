@@ -162,6 +162,7 @@ class Replica:
     cache: Format = Format.BF16
     stack: Stack = MODERN
     network_gbps: float = 400.0  # a GPU, out of its node
+    peer_access: bool | None = None  # GPUs over PCIe reach one another's memory; None: not known
     prefill: Calibration = field(default_factory=Calibration)
     decode: Calibration = field(default_factory=Calibration)
     speculation: Speculation | None = None
@@ -196,4 +197,4 @@ class Replica:
     @property
     def wires(self) -> tuple[Wire, Wire]:
         """A GPU's way inside its node, and out of it."""
-        return wire_of(self.accelerator, self.network_gbps)
+        return wire_of(self.accelerator, self.network_gbps, peer_access=self.peer_access)

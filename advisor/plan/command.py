@@ -94,12 +94,14 @@ def _parameters(options: type[Options]) -> list[inspect.Parameter]:
 
 def _parameter(options: type[Options], name: str, field: FieldInfo) -> inspect.Parameter:
     silent = field.is_required() or field.default in (None, False)
+    kind = _plain(field.annotation) | None  # what was not typed is not given to the options
+    typed = option_name(field.alias or name)
+    either = field.default is None and _plain(field.annotation) is bool  # yes, no, or not known
     option = typer.Option(
-        option_name(field.alias or name),
+        f"{typed}/--no-{typed.removeprefix('--')}" if either else typed,
         help=f"{field.description}" + ("" if silent else f"; default {field.default}"),
         rich_help_panel=_panel(options, name),
     )
-    kind = _plain(field.annotation) | None  # what was not typed is not given to the options
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
     )

@@ -52,6 +52,11 @@ class DisaggregateOptions(WorkloadOptions):
     engine: EngineName | None = Field(
         None, description=f"serving software: {', '.join(stacks.BY_NAME)}; default: by platform"
     )
+    peer_access: bool | None = Field(
+        None,
+        description="GPUs over PCIe reach one another's memory (nvidia-smi topo -p2p r); "
+        "default: up to 4 of PCIe 4",
+    )
     ttft_seconds: Annotated[float, Field(gt=0)] = Field(
         2.0, description="objective: time to first token"
     )
@@ -132,6 +137,7 @@ def _replica(accelerator: Accelerator, options: DisaggregateOptions) -> Replica:
         layout=Layout(tensor=tensor, pipeline=max(1, options.gpus_per_engine // 8)),
         weights=options.weights,
         stack=stacks.of(options.engine, accelerator, model),
+        peer_access=options.peer_access,
     )
 
 

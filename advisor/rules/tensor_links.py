@@ -55,8 +55,8 @@ def _draft(
     likely = min(0.95, used / reached.bus_bytes_per_second) if reached else least
     share = (least, max(least, 0.5 * likely), max(least, likely))
     source = (
-        "PCIe traffic measured; all-reduces over PCIe 4 reach 20 GB/s at 2 GPUs, 13 at 4 of one "
-        "socket, 2 at 8 of two (L40S, RTX PRO 6000)"
+        "PCIe traffic measured; all-reduces over PCIe 4 reach 20 GB/s at 2 GPUs, 18 at 4 of one "
+        "socket, 2 at 8 of two (L40S)"
     )
     gain = monthly(pool.gpus, share, price, Confidence.MODELLED, source) if price else None
     remedy = (

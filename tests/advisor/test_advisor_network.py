@@ -147,8 +147,8 @@ def test_tensor_parallelism_over_pcie_is_all_communication() -> None:
 def test_pcie_has_one_set_of_figures() -> None:
     """Engines and NCCL's best known agree over PCIe 4 within 5 %; the socket link is what is slow.
 
-    L40S: 20.1 GB/s at 2 GPUs, 1.95 (vLLM, SGLang) to 2.1 (TensorRT-LLM) at 8. At 4 the share of
-    PCIe 5 (RTX PRO 6000: 26.4 of 64 GB/s) is taken: four GPUs fit one socket.
+    L40S: 20.1 GB/s at 2 GPUs, 1.95 (vLLM, SGLang) to 2.1 (TensorRT-LLM) at 8, and at 4, on a host
+    with peer access, 19.5: four GPUs fit one socket. Of PCIe 5 RTX PRO 6000 reaches less.
     """
     four, five = (collectives.wire_of(BY_NAME[n])[0] for n in ("L40S", "RTX-PRO-6000"))
     bus = {n: four.bus_bytes_per_second(n) for n in (2, 4, 8)}
@@ -160,7 +160,7 @@ def test_pcie_has_one_set_of_figures() -> None:
     assert 1.95e9 <= bus[8] <= 2.1e9
     assert five.bus_bytes_per_second(4) == pytest.approx(26.4e9, rel=0.05)
     assert five.bus_bytes_per_second(8) == pytest.approx(24.7e9, rel=0.05)
-    assert bus[4] / 32 == pytest.approx(five.bus_bytes_per_second(4) / 64)
+    assert 19.5e9 == pytest.approx(bus[4], rel=0.12)
 
 
 def test_between_nodes_small_messages_want_few_hops_and_large_ones_bandwidth() -> None:

@@ -53,8 +53,8 @@ def test_speed_by_source(source: str, least: int, median: float, ninth: float) -
         ("A100-SXM-80G", 0.12),
         ("B200-SXM", 0.15),
         ("Gaudi2", 0.25),
-        ("L40S", 0.25),
-        ("RTX-PRO-6000", 0.16),
+        ("L40S", 0.16),
+        ("RTX-PRO-6000", 0.14),
         ("TPU-v5e", 0.08),
     ],
 )
