@@ -18,8 +18,7 @@ from ridgeline.settings import StreamsSettings
 ALL = "__all"
 _WINDOW_SECONDS = StreamsSettings.model_fields["window_seconds"].default
 _ROLLED = (
-    "['1m', 'places_1m', 'pools_1m', 'loops_1m', '1h', 'places_1h', 'pools_1h', 'loops_1h'],"
-    " [60, 60, 60, 60, 3600, 3600, 3600, 3600]"
+    "['1m', 'places_1m', 'pools_1m', '1h', 'places_1h', 'pools_1h'], [60, 60, 60, 3600, 3600, 3600]"
 )
 ROW_SECONDS = f"transform('${{resolution}}', {_ROLLED}, {_WINDOW_SECONDS})"
 """Seconds that one row of the chosen table covers."""
@@ -94,13 +93,16 @@ RESOLUTION = (
 )
 """The table for a time range: enough rows for a chart, summed up unless nodes are chosen."""
 DETAIL = "SELECT replaceOne('${resolution}', 'pools', 'places') AS detail"
-LOOPS = "SELECT replaceOne('${resolution}', 'pools', 'loops') AS loops"
+LOOPS = (
+    "SELECT if('${resolution}' = 'windows', 'windows',"
+    " concat('loops_', right('${resolution}', 2))) AS loops"
+)
 FLEET = "SELECT if(endsWith('${resolution}', '1h'), 'pools_1h', 'pools_1m') AS fleet"
 
 
 def _table(kind: str, label: str) -> str:
     """The variable that names the table of a chart of one kind with a line a label."""
-    if label == "cooling_loop" and kind == "facility":  # which serves every pool, as loops do
+    if label == "cooling_loop" and kind == "facility":  # drawn whole, whatever is chosen
         return "loops"
     return "detail" if label in ("rack", "cooling_loop") else "resolution"
 

@@ -36,7 +36,7 @@ ALL: dict[str, Any] = {
     "loops": "windows",
     "fleet": "pools_1m",
 }
-PLACES = ALL | {"resolution": "places_1m", "detail": "places_1m", "loops": "places_1m"}
+PLACES = ALL | {"resolution": "places_1m", "detail": "places_1m", "loops": "loops_1m"}
 POOLS = ALL | {"resolution": "pools_1m", "detail": "places_1m", "loops": "loops_1m"}
 ONE: dict[str, Any] = {
     "pool": ["decode", "it's"],
@@ -45,7 +45,7 @@ ONE: dict[str, Any] = {
     "rows": "auto",
     "resolution": "1m",
     "detail": "1m",
-    "loops": "1m",
+    "loops": "loops_1m",
     "fleet": "pools_1m",
 }
 DEVICES = {"gpu": 1, "port": 2, "facility": 3, "serving": 4, "prefill": 5, "silent": 6}
@@ -365,12 +365,16 @@ def test_a_large_fleet_is_drawn_from_minutes_of_pools(
     assert [[{"resolution": "pools_1m"}], [{"resolution": "windows"}]] == [fleet, node]
     pools = ALL | {"resolution": "pools_1m"}
     detail = store.query(sql.render(sql.DETAIL, 1, 2, pools))
-    loops = store.query(sql.render(sql.LOOPS, 1, 2, pools))
+    loops = [
+        store.query(sql.render(sql.LOOPS, 1, 2, ALL | {"resolution": resolution}))
+        for resolution in ("pools_1m", "places_1h", "1m", "windows")
+    ]
 
     whole = store.query(sql.render(sql.FLEET, 1, 2, ALL | {"resolution": "1h"}))
 
     assert [{"detail": "places_1m"}] == detail
-    assert [{"loops": "loops_1m"}] == loops
+    drawn = ("loops_1m", "loops_1h", "loops_1m", "windows")
+    assert [[{"loops": table}] for table in drawn] == loops
     assert [{"fleet": "pools_1h"}] == whole
 
 
