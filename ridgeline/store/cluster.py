@@ -42,8 +42,11 @@ def statements(settings: StoreSettings, cluster: str) -> list[str]:
     for table, (column, days) in migrations.kept(settings).items():
         ttl = migrations.ttl_sql(column, days)
         out.append(f"ALTER TABLE `{settings.database}`.{table}_local {on} MODIFY TTL {ttl}")
-    for table, columns in migrations.telemetry_columns().items():
-        if changed := migrations.codecs(columns):  # of tables that an earlier release has made
+    for table, columns in migrations.telemetry_columns().items():  # of tables made earlier
+        parts = ", ".join(f"ADD COLUMN IF NOT EXISTS {line}" for line in columns.values())
+        for name in (f"{table}_local", table):
+            out.append(f"ALTER TABLE `{settings.database}`.{name} {on} {parts}")
+        if changed := migrations.codecs(columns):
             local = f"`{settings.database}`.{table}_local"
             out.append(migrations.codecs_sql(local, changed, f" {on}"))
     size = "max_bytes_to_merge_at_max_space_in_pool"  # every server knows it
