@@ -44,6 +44,8 @@ class Conflict:
     why: str
     itself: bool = False
     """Whether the same action twice, for two reasons, is one too many as well."""
+    across: bool = False
+    """Whether what belongs to the whole cluster (a rail) is in the way of every pool's."""
 
     def between(self, a: Action, b: Action) -> bool:
         """Whether it is about these two, in either order."""
@@ -81,6 +83,46 @@ CONFLICTS: tuple[Conflict, ...] = (
         why="heat that is put right needs no cap",
     ),
     Conflict(
+        one=frozenset({Action.FIX_COOLING, Action.FIX_FABRIC}),
+        other=_MORE | {Action.CHANGE_ACCELERATOR},
+        why="speed that a fault takes comes back for nothing before more is paid for",
+    ),
+    Conflict(
+        one=frozenset({Action.FIX_FABRIC}),
+        other=frozenset({Action.DISAGGREGATE}),
+        why="the cache would be handed over through the network that is to be put right",
+        across=True,
+    ),
+    Conflict(
+        one=frozenset({Action.CONSOLIDATE}),
+        other=_ARRANGE,
+        why="one gives away the GPUs that the other counts on",
+    ),
+    Conflict(
+        one=frozenset({Action.CHANGE_ACCELERATOR}),
+        other=_ARRANGE,
+        why="the arrangement is made for GPUs that are about to be replaced",
+    ),
+    Conflict(
+        one=frozenset({Action.RETROFIT_COOLING}),
+        other=frozenset({Action.ADD_CAPACITY, Action.CHANGE_ACCELERATOR, Action.CONSOLIDATE}),
+        why="new cooling is made for the heat of these racks, which the other changes",
+    ),
+    *(
+        Conflict(
+            one=frozenset({twice}),
+            other=frozenset({twice}),
+            why="the same GPUs would have it done to them twice",
+            itself=True,
+        )
+        for twice in (Action.CAP_POWER, Action.RETROFIT_COOLING, Action.CHANGE_ACCELERATOR)
+    ),
+    Conflict(
+        one=frozenset({Action.SHIFT_LOAD}),
+        other=frozenset({Action.FIX_COOLING}),
+        why="more work in fewer hours is more heat where heat already takes speed",
+    ),
+    Conflict(
         one=frozenset({Action.SHIFT_LOAD}),
         other=_MORE | {Action.CONSOLIDATE, Action.CAP_POWER},
         why="work in fewer hours needs the speed and the room that the other takes or pays for",
@@ -104,17 +146,28 @@ KEPT_BY: Mapping[str, frozenset[Action]] = MappingProxyType(
 
 def contradiction(one: Advice, other: Advice, cluster: Sequence[Place] = ()) -> str:
     """Why both cannot be followed; empty when they can."""
-    why = _clash(one, other)
-    return why if why and places.overlap(one, other, cluster) else ""
+    said = _kept(one, other)
+    if said and places.overlap(one, other, cluster):
+        return said
+    touching = (
+        c.why
+        for c in CONFLICTS
+        if c.between(one.action, other.action)
+        and ((c.across and _of_cluster(one, other)) or places.overlap(one, other, cluster))
+    )
+    return next(touching, "")
 
 
-def _clash(one: Advice, other: Advice) -> str:
+def _of_cluster(one: Advice, other: Advice) -> bool:
+    return "cluster" in (one.scope_kind, other.scope_kind)
+
+
+def _kept(one: Advice, other: Advice) -> str:
     for keep, change in ((one, other), (other, one)):
         domain = keep.rule.partition(".")[0]
         if keep.action is Action.KEEP and change.action in KEPT_BY.get(domain, frozenset()):
             return "one says change nothing where the other says change"
-    found = (c.why for c in CONFLICTS if c.between(one.action, other.action))
-    return next(found, "")
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

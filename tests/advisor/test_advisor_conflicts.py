@@ -123,6 +123,20 @@ def test_advice_that_contradicts_nothing_is_always_said(found: list[Advice]) -> 
         (Action.CAP_POWER, Action.ADD_CAPACITY),
         (Action.BURST_TO_CLOUD, Action.ADD_CAPACITY),
         (Action.CHANGE_ACCELERATOR, Action.ADD_CAPACITY),
+        (Action.FIX_COOLING, Action.ADD_CAPACITY),
+        (Action.FIX_COOLING, Action.BURST_TO_CLOUD),
+        (Action.FIX_COOLING, Action.CHANGE_ACCELERATOR),
+        (Action.FIX_FABRIC, Action.ADD_CAPACITY),
+        (Action.FIX_FABRIC, Action.BURST_TO_CLOUD),
+        (Action.FIX_FABRIC, Action.CHANGE_ACCELERATOR),
+        (Action.FIX_FABRIC, Action.DISAGGREGATE),
+        (Action.CONSOLIDATE, Action.DISAGGREGATE),
+        (Action.CONSOLIDATE, Action.REBALANCE_POOLS),
+        (Action.CONSOLIDATE, Action.RETROFIT_COOLING),
+        (Action.DISAGGREGATE, Action.CHANGE_ACCELERATOR),
+        (Action.RETROFIT_COOLING, Action.CHANGE_ACCELERATOR),
+        (Action.RETROFIT_COOLING, Action.ADD_CAPACITY),
+        (Action.FIX_COOLING, Action.SHIFT_LOAD),
     ],
 )
 def test_of_two_that_contradict_the_one_that_spends_less_or_is_worth_more_is_said(
@@ -178,6 +192,70 @@ def test_without_an_inventory_only_like_scopes_are_compared() -> None:
     assert not contradiction(cap, advice(Action.REBALANCE_POOLS), ())
     assert contradiction(cap, advice(Action.ADD_CAPACITY, "cooling_loop", "loop0"), ())
     assert share_ratio(cap, ()) is None
+
+
+# every pair of changes that may both be said of one pool, and why that is no contradiction
+BOTH = {
+    "put right beside anything that it is no remedy for": {
+        (one, other)
+        for one in (Action.FIX_COOLING, Action.FIX_FABRIC, Action.INSPECT_HARDWARE)
+        for other in Action
+    },
+    "a feed is years away, what the hall has room for is not": {
+        (Action.ADD_POWER, other) for other in Action
+    },
+    "new cooling does not care how requests are served, and rented GPUs are elsewhere": {
+        (Action.RETROFIT_COOLING, other)
+        for other in (
+            *(Action.DISAGGREGATE, Action.AGGREGATE, Action.REBALANCE_POOLS),
+            *(Action.SHIFT_LOAD, Action.BURST_TO_CLOUD),
+        )
+    },
+    "a cap is taken off as easily as it is put on": {(Action.CAP_POWER, Action.CHANGE_ACCELERATOR)},
+    "which hours, and what with": {
+        (Action.SHIFT_LOAD, other)
+        for other in (
+            *(Action.DISAGGREGATE, Action.AGGREGATE, Action.REBALANCE_POOLS),
+            Action.CHANGE_ACCELERATOR,
+        )
+    },
+}
+
+
+def test_every_pair_of_changes_is_judged() -> None:
+    """Of two actions on one pool it is known that they contradict, or why they do not."""
+    reasoned = {frozenset(pair) for pairs in BOTH.values() for pair in pairs}
+    changes = [action for action in Action if action is not Action.KEEP]
+    unjudged = {
+        (one, other)
+        for one, other in itertools.combinations(changes, 2)
+        if not contradiction(advice(one), advice(other), CLUSTER)
+        and frozenset((one, other)) not in reasoned
+    }
+
+    assert set() == unjudged
+
+
+@pytest.mark.parametrize(
+    "action", [Action.CAP_POWER, Action.RETROFIT_COOLING, Action.CHANGE_ACCELERATOR]
+)
+def test_the_same_gpus_are_not_capped_cooled_or_replaced_twice(action: Action) -> None:
+    """A loop and a rack on it: one is said; a rack on another loop is another matter."""
+    loop, rack = advice(action, "cooling_loop", "loop0"), advice(action, "rack", "rack0")
+    elsewhere = advice(action, "rack", "rack3")
+
+    assert contradiction(loop, rack, CLUSTER)
+    assert not contradiction(loop, elsewhere, CLUSTER)
+
+
+def test_a_rail_that_is_to_be_put_right_is_in_the_way_of_a_hand_over_only() -> None:
+    """Pools would hand over through it; buying, renting or another engine do not touch it."""
+    rail = advice(Action.FIX_FABRIC, "cluster", "rail0")
+
+    assert contradiction(rail, advice(Action.DISAGGREGATE), CLUSTER)
+    assert contradiction(rail, advice(Action.DISAGGREGATE), ())
+    for action in (Action.ADD_CAPACITY, Action.AGGREGATE, Action.REBALANCE_POOLS):
+        assert not contradiction(rail, advice(action), CLUSTER)
 
 
 def test_keep_gives_way_to_a_change_of_its_kind_only() -> None:
