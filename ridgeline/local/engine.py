@@ -79,10 +79,17 @@ class Answer:
 
 
 class Engine:
-    """ClickHouse at `path` (a folder, or ":memory:"); call it from any thread."""
+    """ClickHouse; call it from any thread.
 
-    def __init__(self, path: str) -> None:
+    Args:
+        path: A folder, or ":memory:".
+        config: File of further server settings, such as `remote_servers` and `macros`.
+    """
+
+    def __init__(self, path: str, config: Path | None = None) -> None:
         self._path = path if path == ":memory:" else str(Path(path).resolve())
+        if config is not None:
+            self._path += f"?config-file={config.resolve()}"
         self._local = threading.local()
         self._root = chdb.connect(self._path)  # keeps an in-memory engine alive
 

@@ -155,9 +155,9 @@ def application(engine: Engine) -> web.Application:
     return app
 
 
-async def serve(port: int, path: str) -> None:
+async def serve(port: int, path: str, config: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT; port 0 takes a free one and logs it."""
-    engine = Engine(path)
+    engine = Engine(path, config)
     app = application(engine)
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=3.0)
     await runner.setup()
@@ -177,11 +177,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="ClickHouse HTTP on loopback, served by chDB")
     parser.add_argument("--port", type=int, default=8123)
     parser.add_argument("--path", default=":memory:", help="data folder, or :memory:")
+    parser.add_argument("--config", type=Path, help="file of further server settings")
     options = parser.parse_args()
     logs.configure("gateway")
     if options.path != ":memory:":
         Path(options.path).mkdir(parents=True, exist_ok=True)
-    asyncio.run(serve(options.port, options.path))
+    asyncio.run(serve(options.port, options.path, options.config))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m ridgeline.store migrate | ddl --cluster NAME`."""
+"""`python -m ridgeline.store migrate | ddl --cluster NAME [--update]`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,32 @@ from ridgeline import logs
 from ridgeline.errors import Misconfigured, RidgelineError
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store, cluster
+from ridgeline.store.connection import Connection
 
 
 def _run(options: argparse.Namespace) -> str:
     settings = StoreSettings.load()
     if options.command == "ddl":
-        try:
-            return cluster.ddl(settings, options.cluster)
-        except ValueError as error:
-            raise Misconfigured("--cluster", str(error)) from error
+        return _ddl(settings, options)
     store = Store.connect(settings)
     try:
         applied = store.migrate()
     finally:
         store.close()
     return "".join(f"applied {name}\n" for name in applied) or "nothing to apply\n"
+
+
+def _ddl(settings: StoreSettings, options: argparse.Namespace) -> str:
+    try:
+        if not options.update:
+            return cluster.text(cluster.statements(settings, options.cluster))
+        connection = Connection.open(settings)
+        try:
+            return cluster.text(cluster.updates(connection, options.cluster))
+        finally:
+            connection.close()
+    except ValueError as error:
+        raise Misconfigured("--cluster", str(error)) from error
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,6 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     commands.add_parser("migrate", help="create or update the tables")
     ddl = commands.add_parser("ddl", help="print the tables for a cluster")
     ddl.add_argument("--cluster", required=True, help="name in remote_servers")
+    ddl.add_argument(
+        "--update", action="store_true", help="only what a cluster that is there lacks"
+    )
     options = parser.parse_args(arguments)
     logs.configure("store")
     try:

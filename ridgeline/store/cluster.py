@@ -2,76 +2,116 @@
 
 Every table becomes a `Replicated...MergeTree` named `<table>_local` on every node and a
 `Distributed` table of the old name over them, sharded so that all rows which replace each other
-meet on one shard. The statements come from those of a single server, so there is one source.
+meet on one shard. The statements come from those of a single server, so there is one source. Which
+migrations they stand for is in a table that every node has whole: services look there, and change
+nothing by themselves.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from ridgeline.settings import StoreSettings
 from ridgeline.store import migrations, tables
+from ridgeline.store.connection import Connection
 
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) \(")
 _ENGINE = re.compile(r"ENGINE = (\w*MergeTree)(?:\((\w*)\))?")
-_PATH = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'"
+_SHARED = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'"
+_EVERYWHERE = "'/clickhouse/tables/all/{database}/{table}', '{shard}-{replica}'"
 # rows that replace each other share the first column of an event table's sorting key
 _ORDER = re.compile(r"ORDER BY \(?(\w+)")
+_MERGE_SIZE = "max_bytes_to_merge_at_max_space_in_pool"
+"""Of the merge settings, the one that every server knows."""
 
 
-def ddl(settings: StoreSettings, cluster: str) -> str:
-    """Every statement, ready for `clickhouse-client --multiquery`."""
-    return ";\n\n".join(statements(settings, cluster)) + ";\n"
+def text(statements: Iterable[str]) -> str:
+    """Statements ready for `clickhouse-client --multiquery`."""
+    return ";\n\n".join((*statements, "")).rstrip("\n") + "\n"
 
 
 def statements(settings: StoreSettings, cluster: str) -> list[str]:
-    """The statements one by one.
+    """What makes the tables of a new cluster.
 
     Raises:
         ValueError: `cluster` is no cluster name, or a table has no cluster form.
     """
+    on, database = _on(cluster), f"`{settings.database}`"
+    kept_for = migrations.retention(settings)
+    size = [f"{_MERGE_SIZE} = {tables.MERGE_SETTINGS[_MERGE_SIZE]}"]
+    merging = dict.fromkeys(migrations.telemetry_columns(), size)
+    shards = {table.name: table.shard for table in (*tables.telemetry(), *tables.reports())}
+    history = _replicated(migrations.HISTORY.strip(), _EVERYWHERE)
+    out = [
+        f"CREATE DATABASE IF NOT EXISTS {database} {on}",
+        _renamed(history, f"{database}.migrations {on}"),
+    ]
+    for statement in migrations.create_all():
+        whole = migrations.complete(statement, kept_for, merging)
+        table, order = _TABLE.match(whole), _ORDER.search(whole)
+        if table is None or order is None:
+            raise ValueError(f"no cluster form for: {statement[:80]}")
+        name = table.group(1)
+        shard = shards.get(name, f"cityHash64({order.group(1)})")
+        out.append(_renamed(_replicated(whole, _SHARED), f"{database}.{name}_local {on}"))
+        out.append(
+            f"CREATE TABLE IF NOT EXISTS {database}.{name} {on} AS {database}.{name}_local\n"
+            f"ENGINE = Distributed('{cluster}', '{settings.database}', '{name}_local', {shard})"
+        )
+    return [*out, _note(database)]
+
+
+def updates(connection: Connection, cluster: str) -> list[str]:
+    """What makes an older cluster's tables those of this version; empty: they are.
+
+    Args:
+        connection: To any node; all have the same tables.
+        cluster: Its name.
+
+    Raises:
+        ValueError: `cluster` is no cluster name.
+        Misconfigured: the tables are of a newer Ridgeline.
+    """
+    on, database = _on(cluster), f"`{connection.settings.database}`"
+    noted = migrations.unnoted(connection)
+    there = migrations.tables_of(connection)
+    out = [
+        statement
+        for statement in statements(connection.settings, cluster)
+        if (table := re.match(r"CREATE TABLE IF NOT EXISTS `\w+`\.(\w+)", statement))
+        and table.group(1) not in there
+    ]
+    for change in migrations.changes(connection, "_local"):
+        out.append(f"ALTER TABLE {database}.{change.table}_local {on} {change.clause}")
+        if change.added:
+            out.append(f"ALTER TABLE {database}.{change.table} {on} {change.clause}")
+    return [*out, _note(database)] if out or noted else []
+
+
+def _on(cluster: str) -> str:
     if not re.fullmatch(r"[\w.-]+", cluster):
         raise ValueError(f"cluster name {cluster!r}: expected letters, digits, '_', '-' and '.'")
-    on = f"ON CLUSTER '{cluster}'"
-    telemetry = tables.telemetry()
-    shards = {table.name: table.shard for table in (*telemetry, *tables.reports())}
-    out = [f"CREATE DATABASE IF NOT EXISTS `{settings.database}` {on}"]
-    for statement in migrations.create_all():
-        out += _cluster_form(statement, settings.database, cluster, shards)
-    for table, (column, days) in migrations.kept(settings).items():
-        ttl = migrations.ttl_sql(column, days)
-        out.append(f"ALTER TABLE `{settings.database}`.{table}_local {on} MODIFY TTL {ttl}")
-    for table, columns in migrations.telemetry_columns().items():  # of tables made earlier
-        parts = ", ".join(f"ADD COLUMN IF NOT EXISTS {line}" for line in columns.values())
-        for name in (f"{table}_local", table):
-            out.append(f"ALTER TABLE `{settings.database}`.{name} {on} {parts}")
-        if changed := migrations.codecs(columns):
-            local = f"`{settings.database}`.{table}_local"
-            out.append(migrations.codecs_sql(local, changed, f" {on}"))
-    size = "max_bytes_to_merge_at_max_space_in_pool"  # every server knows it
-    setting = f"{size} = {tables.MERGE_SETTINGS[size]}"
-    for one in telemetry:
-        local = f"`{settings.database}`.{one.name}_local"
-        out.append(f"ALTER TABLE {local} {on} MODIFY SETTING {setting}")
-    return out
+    return f"ON CLUSTER '{cluster}'"
 
 
-def _cluster_form(
-    statement: str, database: str, cluster: str, shards: Mapping[str, str]
-) -> list[str]:
-    table, engine, order = (p.search(statement) for p in (_TABLE, _ENGINE, _ORDER))
-    if table is None or engine is None or order is None:
+def _replicated(statement: str, where: str) -> str:
+    """The statement with a replicated engine, whose place in Keeper is `where`."""
+
+    def engine(found: re.Match[str]) -> str:
+        arguments = ", ".join(part for part in (where, found.group(2)) if part)
+        return f"ENGINE = Replicated{found.group(1)}({arguments})"
+
+    if _ENGINE.search(statement) is None:
         raise ValueError(f"no cluster form for: {statement[:80]}")
-    name, on = table.group(1), f"ON CLUSTER '{cluster}'"
-    shard = shards.get(name, f"cityHash64({order.group(1)})")
-    arguments = ", ".join(part for part in (_PATH, engine.group(2)) if part)
-    local = _ENGINE.sub(lambda _: f"ENGINE = Replicated{engine.group(1)}({arguments})", statement)
-    local = local.replace(
-        table.group(0), f"CREATE TABLE IF NOT EXISTS `{database}`.{name}_local {on} (", 1
-    )
-    spread = (
-        f"CREATE TABLE IF NOT EXISTS `{database}`.{name} {on} AS `{database}`.{name}_local\n"
-        f"ENGINE = Distributed('{cluster}', '{database}', '{name}_local', {shard})"
-    )
-    return [local, spread]
+    return _ENGINE.sub(engine, statement)
+
+
+def _renamed(statement: str, name: str) -> str:
+    return _TABLE.sub(f"CREATE TABLE IF NOT EXISTS {name} (", statement, count=1)
+
+
+def _note(database: str) -> str:
+    """INSERT that says which migrations the tables stand for."""
+    rows = ",\n".join(f"('{m.name}', '{m.digest}')" for m in migrations.load())
+    return f"INSERT INTO {database}.migrations (name, digest) VALUES\n{rows}"

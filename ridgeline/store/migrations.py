@@ -1,14 +1,16 @@
 """Numbered SQL migrations: applied once, in order, by one process at a time.
 
 `sql/NNNN_name.sql` files are frozen when released. What may change afterwards is brought in line
-by `align`: columns that the schema gained, codecs, and the days rows are kept.
+by `align`: columns that the schema gained, codecs, and the days rows are kept. The tables of a
+cluster are made and changed by its operator (`ridgeline.store.cluster`): there it is only looked
+whether they are those of this version.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -30,7 +32,7 @@ _STATEMENT = re.compile(
     r" (\w+?)(?:_before_\d{4})?\b"
 )
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
-_HISTORY = """
+HISTORY = """
 CREATE TABLE IF NOT EXISTS migrations (
     name String,
     digest String,
@@ -98,22 +100,25 @@ def migrate(connection: Connection) -> list[str]:
 
     Raises:
         Retry: the server is away, or another migrator has held the lock for too long.
-        Misconfigured: a newer Ridgeline has migrated the database.
+        Misconfigured: a newer Ridgeline has migrated the database, or it is a cluster's and older.
     """
     database = connection.settings.database
     connection.command(
         f"CREATE DATABASE IF NOT EXISTS `{database}`", "migrations", in_database=False
     )
+    if spread := tables_of(connection, "Distributed"):
+        _look(connection, spread)
+        return []
     with locked(connection):
-        connection.command(_HISTORY, "migrations")
+        connection.command(HISTORY, "migrations")
         connection.command(_STEPS, "migration_steps")
         known = load()
         done = _done(connection, known)
-        fresh = not done and not _tables(connection) - _OWN
+        fresh = not done and not tables_of(connection) - _OWN
         if fresh:
-            retention, merging = _retention(connection.settings), _merging(connection)
+            kept_for, merging = retention(connection.settings), _merging(connection)
             for statement in create_all():
-                connection.command(_complete(statement, retention, merging), "tables")
+                connection.command(complete(statement, kept_for, merging), "tables")
         applied = [m.name for m in known if _apply(connection, m, done, fresh=fresh)]
         align(connection)
     return applied
@@ -135,15 +140,49 @@ def create_all() -> tuple[str, ...]:
     return (*(table.create() for table in today), *others)
 
 
-def _complete(
-    statement: str, retention: Mapping[str, str], merging: Mapping[str, Sequence[str]]
+def _look(connection: Connection, spread: Collection[str]) -> None:
+    """Refuse the tables of a cluster that are not those of this version.
+
+    Raises:
+        Misconfigured: with what is missing, and the command that prints it.
+    """
+    wanted, have = {_subject(statement) for statement in create_all()}, _columns(connection)
+    missing = [
+        *unnoted(connection),
+        *(f"table {name}" for name in sorted(wanted.difference(spread))),
+    ]
+    for table, columns in telemetry_columns().items():
+        missing += [f"column {table}.{name}" for name in columns if name not in have.get(table, {})]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise Misconfigured(
+            "RIDGELINE_STORE_DATABASE",
+            f"{connection.settings.database!r} is spread over a cluster and lacks"
+            f" {', '.join(missing[:3])}{more}: run what `python -m ridgeline.store ddl --cluster"
+            " NAME --update` prints",
+        )
+
+
+def unnoted(connection: Connection) -> list[str]:
+    """Migrations that the database has not had, by name.
+
+    Raises:
+        Misconfigured: it has had some that this version does not know.
+    """
+    known = load()
+    done = _done(connection, known) if "migrations" in tables_of(connection) else {}
+    return [m.name for m in known if m.name not in done]
+
+
+def complete(
+    statement: str, kept_for: Mapping[str, str], merging: Mapping[str, Sequence[str]]
 ) -> str:
     """A statement with what `align` would alter in its table: most of the time of a first start."""
     if not statement.startswith("CREATE TABLE"):
         return statement
     table = _subject(statement)
     body, _, settings = statement.partition("\nSETTINGS ")
-    ttl = f"\nTTL {retention[table]}" if table in retention else ""
+    ttl = f"\nTTL {kept_for[table]}" if table in kept_for else ""
     every = ", ".join(filter(None, (settings, *merging.get(table, ()))))
     return body + ttl + (f"\nSETTINGS {every}" if every else "")
 
@@ -173,12 +212,25 @@ def _done(connection: Connection, known: Sequence[Migration]) -> dict[str, str]:
     return done
 
 
-def _tables(connection: Connection) -> set[str]:
+def tables_of(connection: Connection, *engines: str) -> set[str]:
+    """Names of the tables there are; of these engines only where some are named."""
     rows = connection.rows(
-        "SELECT name FROM system.tables WHERE database = {database:String}",
+        "SELECT name, engine FROM system.tables WHERE database = {database:String}",
         {"database": connection.settings.database},
     )
-    return {row["name"] for row in rows}
+    return {row["name"] for row in rows if not engines or row["engine"] in engines}
+
+
+def _columns(connection: Connection) -> dict[str, dict[str, str]]:
+    """Codec by column, by table."""
+    out: dict[str, dict[str, str]] = {}
+    for row in connection.rows(
+        "SELECT table, name, compression_codec AS codec FROM system.columns"
+        " WHERE database = {database:String}",
+        {"database": connection.settings.database},
+    ):
+        out.setdefault(row["table"], {})[row["name"]] = row["codec"]
+    return out
 
 
 def _apply(
@@ -234,7 +286,7 @@ def ttl_sql(column: str, days: int) -> str:
     return f"toDateTime({column}) + toIntervalDay({days})"
 
 
-def _retention(settings: StoreSettings) -> dict[str, str]:
+def retention(settings: StoreSettings) -> dict[str, str]:
     """TTL expression by table."""
     return {table: ttl_sql(column, days) for table, (column, days) in kept(settings).items()}
 
@@ -246,62 +298,71 @@ def _merging(connection: Connection) -> dict[str, list[str]]:
     return dict.fromkeys(telemetry_columns(), wanted)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What `ALTER TABLE` of one table is to be told; `added` are the columns it adds."""
+
+    table: str
+    clause: str
+    added: tuple[str, ...] = ()
+
+
 def align(connection: Connection) -> None:
     """Add the columns that the schema gained; keep rows for as long as the settings say.
 
     What is written from now on has the codecs of today; older parts get them as they are merged.
     Merges are told what they need not do, as far as the server knows such a setting.
 
-    A column is added with the missing value as its default, so old rows read as missing. Tables of
-    a cluster are left to the cluster's own statements (`python -m ridgeline.store ddl`).
+    A column is added with the missing value as its default, so old rows read as missing.
     """
-    where = {"database": connection.settings.database}
-    have: dict[str, dict[str, str]] = {}
-    for row in connection.rows(
-        "SELECT table, name, compression_codec AS codec FROM system.columns"
-        " WHERE database = {database:String}",
-        where,
-    ):
-        have.setdefault(row["table"], {})[row["name"]] = row["codec"]
+    for change in changes(connection):
+        connection.command(f"ALTER TABLE {change.table} {change.clause}", change.table)
+        log.info("table changed", table=change.table, columns=list(change.added))
+
+
+def changes(connection: Connection, suffix: str = "") -> Iterator[Change]:
+    """How the tables differ from those of today, one by one.
+
+    Args:
+        connection: Of their database.
+        suffix: Of the names of the tables that hold rows; the changes name them without it.
+    """
+    have = _columns(connection)
     engines = {
         row["name"]: row["engine_full"]
         for row in connection.rows(
-            "SELECT name, engine_full FROM system.tables WHERE database = {database:String}"
-            " AND engine != 'Distributed'",
-            where,
+            "SELECT name, engine_full FROM system.tables WHERE database = {database:String}",
+            {"database": connection.settings.database},
         )
     }
     for table, columns in telemetry_columns().items():
+        now = have.get(table + suffix, {})
+        if not now:
+            continue
         places = zip(columns, ("FIRST", *(f"AFTER {name}" for name in columns)), strict=False)
-        added = {name: place for name, place in places if name not in have.get(table, columns)}
-        if table in engines and added:
+        added = {name: place for name, place in places if name not in now}
+        if added:
             parts = (f"ADD COLUMN IF NOT EXISTS {columns[n]} {p}" for n, p in added.items())
-            connection.command(f"ALTER TABLE {table} {', '.join(parts)}", table)
-            log.info("columns added", table=table, columns=list(added))
-        now = have.get(table, {})
+            yield Change(table=table, clause=", ".join(parts), added=tuple(added))
         old = {n: codec for n, codec in codecs(columns).items() if now.get(n, codec) != codec}
-        if table in engines and old:
-            connection.command(codecs_sql(table, old), table)
-            log.info("codecs changed", table=table, columns=list(old))
-    for table, ttl in _retention(connection.settings).items():
-        if table in engines and f"TTL {ttl} " not in engines[table] + " ":
-            connection.command(f"ALTER TABLE {table} MODIFY TTL {ttl}", table)
+        if old:
+            parts = (f"MODIFY COLUMN {name} {codec}" for name, codec in old.items())
+            yield Change(table=table, clause=", ".join(parts))
+    for table, ttl in retention(connection.settings).items():
+        engine = engines.get(table + suffix)
+        if engine is not None and f"TTL {ttl} " not in engine + " ":
+            yield Change(table=table, clause=f"MODIFY TTL {ttl}")
     for table, wanted in _merging(connection).items():
-        lacks = [one for one in wanted if one not in engines.get(table, one)]
+        engine = engines.get(table + suffix)
+        lacks = [one for one in wanted if engine is not None and one not in engine]
         if lacks:
-            connection.command(f"ALTER TABLE {table} MODIFY SETTING {', '.join(lacks)}", table)
+            yield Change(table=table, clause=f"MODIFY SETTING {', '.join(lacks)}")
 
 
 def codecs(columns: Mapping[str, str]) -> dict[str, str]:
     """By name, the codec of each column that has one, as the server prints it."""
     found = ((name, _CODEC.search(line)) for name, line in columns.items())
     return {name: match.group() for name, match in found if match is not None}
-
-
-def codecs_sql(table: str, of: Mapping[str, str], on: str = "") -> str:
-    """ALTER TABLE that sets the codecs of columns; no row is rewritten."""
-    parts = (f"MODIFY COLUMN {name} {codec}" for name, codec in of.items())
-    return f"ALTER TABLE {table}{on} {', '.join(parts)}"
 
 
 def telemetry_columns() -> dict[str, dict[str, str]]:

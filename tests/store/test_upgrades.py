@@ -40,7 +40,7 @@ def release(connection: Connection, number: int) -> None:
     """Make the database as the release with the first `number` migrations did."""
     name = connection.settings.database
     connection.command(f"CREATE DATABASE {name}", "test", in_database=False)
-    connection.command(migrations._HISTORY, "test")
+    connection.command(migrations.HISTORY, "test")
     for migration in EVERY[:number]:
         for statement in migration.statements:
             connection.command(statement, "test")
