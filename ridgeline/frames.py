@@ -103,20 +103,16 @@ def decode(value: bytes, schema: Schema, version: int) -> np.ndarray:
         Reject: the length is not a whole number of rows, or is zero.
     """
     dtype = schema.dtype_of(version)
-    check_length(value, dtype.itemsize)
+    if not value or len(value) % dtype.itemsize:
+        raise wrong_length(value, dtype.itemsize)
     return widen(np.frombuffer(value, dtype=dtype), schema, version)
 
 
-def check_length(value: bytes | None, row_bytes: int) -> None:
-    """Refuse a value that is not one or more whole rows.
-
-    Raises:
-        Reject: naming the length found.
-    """
+def wrong_length(value: bytes, row_bytes: int) -> Reject:
+    """Why a value is refused that is not one or more whole rows."""
     if not value:
-        raise Reject("value", value, "empty frame")
-    if len(value) % row_bytes:
-        raise Reject("value length", len(value), f"not a multiple of the row size {row_bytes}")
+        return Reject("value", value, "empty frame")
+    return Reject("value length", len(value), f"not a multiple of the row size {row_bytes}")
 
 
 def decode_many(values: Iterable[bytes], schema: Schema, version: int) -> np.ndarray:

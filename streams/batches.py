@@ -6,15 +6,18 @@ import base64
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from itertools import compress, groupby
+from operator import attrgetter
+from typing import Protocol
 
 import numpy as np
 
 from ridgeline import metrics
 from ridgeline.errors import Reject
 from ridgeline.events import DeadLetter
-from ridgeline.frames import decode, decode_many, facts_of, resolve, watermark_of
+from ridgeline.frames import Headers, decode_many, facts_of, resolve, watermark_of, wrong_length
 from ridgeline.schema import Schema
+from streams.columns import together
 
 APPEND_TIME = 1
 """Kafka's timestamp type LogAppendTime: the record's timestamp is the broker's clock."""
@@ -105,51 +108,47 @@ def dead_letter(batch: Batch, message: Fetched, error: Reject) -> DeadLetter:
 
 def decoded(batch: Batch, schema: Schema) -> Rows:
     """Every readable row of a batch of frames of one family."""
-    headers = [message.headers for message in batch.messages]
-    values = [message.value for message in batch.messages]
-    version = _version(batch.messages[0], schema)
-    size = schema.dtype_of(version).itemsize if isinstance(version, int) else 0
-    lengths = np.array([0 if value is None else len(value) for value in values], dtype=np.int64)
-    plain = size and headers.count(headers[0]) == len(headers) and (lengths > 0).all()
-    if isinstance(version, int) and plain and not (lengths % size).any():
-        rows = decode_many(cast("list[bytes]", values), schema, version)
-        out = Rows(rows=rows, lengths=lengths // size, letters=())
-    else:
-        out = _decoded_one_by_one(batch, schema)
-    metrics.STREAM_FRAMES.labels(batch.topic).inc(len(values))
-    metrics.STREAM_SAMPLES.labels(batch.topic).inc(len(out.rows))
-    return out
-
-
-def _decoded_one_by_one(batch: Batch, schema: Schema) -> Rows:
-    """The same where versions are mixed or something is wrong with a message."""
     parts: list[np.ndarray] = []
+    lengths: list[np.ndarray] = []
     letters: list[DeadLetter] = []
     marks: list[tuple[int, int]] = []
-    lengths = np.zeros(len(batch.messages), dtype=np.int64)
-    for number, message in enumerate(batch.messages):
-        if not message.value and (mark := watermark_of(message.headers)) is not None:
-            marks.append((number, mark))
-            continue
-        if not message.value and facts_of(message.headers) is not None:
-            continue
-        try:
-            version = _version(message, schema)
-            if isinstance(version, Reject):
-                raise version
-            rows = decode(message.value or b"", schema, version)
-        except Reject as error:
-            letters.append(dead_letter(batch, message, error))
-        else:
-            parts.append(rows)
-            lengths[number] = len(rows)
-    rows = np.concatenate(parts) if parts else schema.empty(0)
-    return Rows(rows=rows, lengths=lengths, letters=tuple(letters), marks=tuple(marks))
+    first = 0
+    for headers, alike in groupby(batch.messages, attrgetter("headers")):
+        messages = [*alike]
+        values = [message.value or b"" for message in messages]
+        version = _version(headers, schema)
+        row_bytes = 0 if isinstance(version, Reject) else schema.dtype_of(version).itemsize
+        count = _whole_rows(values, row_bytes)
+        if not isinstance(version, Reject) and count.any():
+            parts.append(decode_many(compress(values, count), schema, version))
+        for number in np.flatnonzero(count == 0).tolist():
+            value = values[number]
+            if not value and (mark := watermark_of(headers)) is not None:
+                marks.append((first + number, mark))
+            elif value or facts_of(headers) is None:
+                why = version if isinstance(version, Reject) else wrong_length(value, row_bytes)
+                letters.append(dead_letter(batch, messages[number], why))
+        lengths.append(count)
+        first += len(messages)
+    rows = together(parts, schema.dtype)
+    metrics.STREAM_FRAMES.labels(batch.topic).inc(first)
+    metrics.STREAM_SAMPLES.labels(batch.topic).inc(len(rows))
+    return Rows(
+        rows=rows, lengths=np.concatenate(lengths), letters=tuple(letters), marks=tuple(marks)
+    )
 
 
-def _version(message: Fetched, schema: Schema) -> int | Reject:
+def _whole_rows(values: Sequence[bytes], row_bytes: int) -> np.ndarray:
+    """How many rows each value is; 0: it is not one or more whole ones, or of unknown size."""
+    sizes = np.array([*map(len, values)], dtype=np.int64)
+    if not row_bytes:
+        return np.zeros_like(sizes)
+    return np.where(sizes % row_bytes, 0, sizes // row_bytes)
+
+
+def _version(headers: Headers, schema: Schema) -> int | Reject:
     try:
-        found, version = resolve(message.headers)
+        found, version = resolve(headers)
         if found.family != schema.family:
             return Reject("header schema", found.id, f"this topic carries {schema.family}")
     except Reject as error:

@@ -22,6 +22,15 @@ def as_words(rows: np.ndarray) -> np.ndarray:
     return rows.view("<u4").reshape(len(rows), -1)
 
 
+def together(parts: Sequence[np.ndarray], dtype: np.dtype[np.void]) -> np.ndarray:
+    """Packed rows of one layout one after the other; as bytes, or numpy would copy by field."""
+    if not parts:
+        return np.zeros(0, dtype=dtype)
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([part.view(np.uint8) for part in parts]).view(dtype)
+
+
 def _starts(dtype: np.dtype[np.void], names: list[str]) -> np.ndarray:
     starts = {name: field[1] // _WORD for name, field in (dtype.fields or {}).items()}
     return np.array([starts[name] for name in names], dtype=np.int64)

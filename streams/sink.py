@@ -21,6 +21,7 @@ from ridgeline import metrics
 from ridgeline.errors import Reject, Retry
 from ridgeline.events import CollectorHealth, DeadLetter, Detection, Event
 from ridgeline.schema import Schema
+from streams.columns import together
 from streams.partition import Output
 
 log = structlog.get_logger()
@@ -66,13 +67,6 @@ class WindowStore(Protocol):
 
 Publish = Callable[[Sequence[Event]], Awaitable[None]]
 Release = Callable[[str, int, int], None]
-
-
-def together(parts: Sequence[np.ndarray], dtype: np.dtype[np.void]) -> np.ndarray:
-    """Packed rows of one layout one after the other; as bytes, or numpy would copy by field."""
-    if not parts:
-        return np.zeros(0, dtype=dtype)
-    return np.concatenate([part.view(np.uint8) for part in parts]).view(dtype)
 
 
 class Sink:
