@@ -39,7 +39,6 @@ def make_app(settings: StreamsSettings, kafka: KafkaSettings) -> Any:
         consumer_metadata_max_age_ms=METADATA_MS,
         broker_commit_interval=1.0,
         broker_max_poll_interval=90.0,
-        broker_max_poll_records=20_000,
         consumer_max_fetch_size=FETCH_BYTES,
         broker_session_timeout=settings.session_seconds,
         broker_heartbeat_interval=3.0,

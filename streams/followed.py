@@ -21,13 +21,13 @@ from streams.batches import Batch
 from streams.episodes import Policy
 from streams.facts import Facts, Snapshot, Source
 from streams.partition import Partition
+from streams.records import records_of, whole_batches
 from streams.slots import NEVER
 from streams.surroundings import Board
 from streams.timeline import Clock
 
 log = structlog.get_logger()
 POLL_MS = 100
-MOST_RECORDS = 5000
 PATIENCE_SECONDS = 1.5
 SLEEPS_SECONDS = 30.0
 GIVE_UP_SECONDS = 60.0
@@ -137,6 +137,7 @@ async def follow(
     hear: Callable[[Batch], None],
 ) -> None:
     """Read what is wanted and not paused, from where it is, for ever."""
+    whole_batches()
     while True:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=servers,
@@ -172,8 +173,9 @@ async def _follow(
         still = {tp for tp in tps if (tp.topic, tp.partition) in paused()}
         consumer.pause(*still)
         consumer.resume(*(tps - still))
-        found = await consumer.getmany(timeout_ms=POLL_MS, max_records=MOST_RECORDS)
-        for tp, records in found.items():
+        found = await consumer.getmany(timeout_ms=POLL_MS)
+        for tp, some in found.items():
+            records = records_of(some)
             hear(Batch(topic=tp.topic, partition=tp.partition, messages=records))
             at[tp.topic, tp.partition] = records[-1].offset + 1
 

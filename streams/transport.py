@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.consumer import fetcher
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.transport.drivers.aiokafka import Transport as AiokafkaTransport
 from faust.types import TP
 
 from streams.batches import Batch, Fetched
+from streams.records import records_of, whole_batches
 
 FETCH_WAIT_MS = 50
 """How long the broker may hold a fetch that finds nothing.
@@ -60,22 +60,11 @@ def as_one(tp: TP, records: Sequence[Fetched]) -> BatchRecord:
     )
 
 
-class BareRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka's class is untyped
-    """A partition's records as the parser makes them.
-
-    aiokafka copies each into an object of its own, with the topic's name and sizes that we do not
-    ask for: a quarter of what reading a record costs.
-    """
-
-    def _consumer_record(self, _: Any, record: Any) -> Any:
-        return record
-
-
 class ConsumerThread(AIOKafkaConsumerThread):
     """Faust's consumer thread; a fetch that finds nothing gives way to the next one soon."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        fetcher.PartitionRecords = BareRecords  # of all consumers of this process
+        whole_batches()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
         return consumer
@@ -121,7 +110,7 @@ class BatchConsumer(AiokafkaConsumer):
                 await asyncio.sleep(FETCH_WAIT_MS / 1000)
                 return {}
         records = await super()._getmany(active_partitions, timeout)
-        return {tp: [as_one(tp, batch)] for tp, batch in records.items() if batch}
+        return {tp: [as_one(tp, records_of(some))] for tp, some in records.items() if some}
 
     def release(self, tp: TP, offset: int) -> None:
         """Everything up to and including `offset` is durable and may be committed."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.consumer import Consumer
@@ -16,9 +18,10 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.types import TP
 
+from streams.batches import Fetched
+from streams.records import RecordBatches, WholeBatches, records_of
 from streams.transport import (
     FETCH_WAIT_MS,
-    BareRecords,
     BatchConsumer,
     ConsumerThread,
     as_one,
@@ -81,37 +84,66 @@ async def test_an_empty_fetch_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -
         "_create_worker_consumer",
         lambda *_: AIOKafkaConsumer(fetch_max_wait_ms=1500),
     )
-    monkeypatch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)  # put back after
+    for name in ("MemoryRecords", "PartitionRecords"):
+        monkeypatch.setattr(fetcher, name, getattr(fetcher, name))  # put back after
     thread = ConsumerThread.__new__(ConsumerThread)
 
     consumer = thread._create_worker_consumer(None)
 
     assert consumer._fetch_max_wait_ms == FETCH_WAIT_MS
-    assert fetcher.PartitionRecords is BareRecords
-    assert " PartitionRecords(" in inspect.getsource(fetcher.Fetcher._proc_fetch_request)
+    assert (RecordBatches, WholeBatches) == (fetcher.MemoryRecords, fetcher.PartitionRecords)
+    answered = inspect.getsource(fetcher.Fetcher._proc_fetch_request)
+    assert " MemoryRecords(" in answered
+    assert " PartitionRecords(" in answered
     assert "self._fetch_max_wait_ms" in inspect.getsource(AIOKafkaConsumer.start)
     assert "_create_worker_consumer" in inspect.getsource(AIOKafkaConsumerThread)
 
 
-def test_bare_records_say_what_aiokafka_s_own_do() -> None:
-    """All that a batch is asked for, of records with and without headers, key and value."""
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 2**20)
+def _batch(offset: int, codec: int = 0) -> bytes:
+    """A record batch whose first record has that offset: with and without headers, key, value."""
+    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, 0, 2**20)
     builder.append(0, 1_000, b"key", b"value", [("schema", b"gpu/1"), ("none", b"")])
     builder.append(1, 2_000, None, None, [])
     builder.append(2, 3_000, b"", b"", [])
-    body = bytes(builder.build())
+    return offset.to_bytes(8, "big") + bytes(builder.build())[8:]
 
-    def read(kind: type) -> list[tuple[object, ...]]:
-        records = kind(TP("t", 0), MemoryRecords(body), [], 1, None, None, True, "read_uncommitted")
+
+def _partition(kind: type, body: object, offset: int) -> fetcher.PartitionRecords:
+    return kind(TP("t", 0), body, [], offset, None, None, True, "read_uncommitted")
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2])
+def test_whole_batches_say_what_aiokafka_s_own_records_do(offset: int) -> None:
+    """All that a batch is asked for, from any offset on, and where to read on."""
+    body = _batch(0) + _batch(3, codec=4) + _batch(6)
+
+    def said(records: Iterable[Fetched]) -> list[tuple[object, ...]]:
         return [
             (r.offset, r.timestamp, r.timestamp_type, r.key, r.value, tuple(r.headers))
             for r in records
         ]
 
-    bare = read(BareRecords)
+    whole = _partition(WholeBatches, RecordBatches(body), offset)
+    own = _partition(fetcher.PartitionRecords, MemoryRecords(body), offset)
+    first = next(whole)
 
-    assert [1, 2] == [offset for offset, *_ in bare]
-    assert read(fetcher.PartitionRecords) == bare
+    assert [*range(offset, 3)] == [r.offset for r in first]
+    assert first[-1].offset + 1 == whole.next_fetch_offset
+    assert said(own) == said(records_of([first, *whole]))
+    assert 9 == own.next_fetch_offset == whole.next_fetch_offset
+
+
+def test_a_batch_that_is_not_what_was_sent_is_refused() -> None:
+    """Nothing of it is handed over, and reading goes on where it begins."""
+    body = bytearray(_batch(0) + _batch(3))
+    body[-1] ^= 1
+
+    whole = _partition(WholeBatches, RecordBatches(bytes(body)), 0)
+
+    assert 3 == len(next(whole))
+    with pytest.raises(CorruptRecordException):
+        next(whole)
+    assert 3 == whole.next_fetch_offset
 
 
 async def test_what_was_dropped_is_read_again_where_nothing_was_committed(
