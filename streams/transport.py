@@ -29,6 +29,13 @@ that have nothing, and until that comes back nobody else is asked for: with Faus
 stood still half of the time.
 """
 
+ANSWER_BYTES = 16 * 1024 * 1024
+"""The most that a broker answers with to one fetch, of all partitions.
+
+aiokafka copies an answer as a whole several times. Of the 50 MB that it asks for by itself every
+copy is new memory, which the kernel has to clear.
+"""
+
 
 @dataclass(slots=True)
 class BatchRecord:
@@ -67,6 +74,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         whole_batches()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001 - Faust has no setting for it
+        consumer._fetch_max_bytes = ANSWER_BYTES  # noqa: SLF001 - nor for this
         return consumer
 
     async def seek_to_committed(self) -> Mapping[TP, int]:

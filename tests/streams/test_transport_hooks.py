@@ -21,6 +21,7 @@ from faust.types import TP
 from streams.batches import Fetched
 from streams.records import RecordBatches, WholeBatches, records_of
 from streams.transport import (
+    ANSWER_BYTES,
     FETCH_WAIT_MS,
     BatchConsumer,
     ConsumerThread,
@@ -91,11 +92,13 @@ async def test_an_empty_fetch_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -
     consumer = thread._create_worker_consumer(None)
 
     assert consumer._fetch_max_wait_ms == FETCH_WAIT_MS
+    assert consumer._fetch_max_bytes == ANSWER_BYTES
     assert (RecordBatches, WholeBatches) == (fetcher.MemoryRecords, fetcher.PartitionRecords)
     answered = inspect.getsource(fetcher.Fetcher._proc_fetch_request)
     assert " MemoryRecords(" in answered
     assert " PartitionRecords(" in answered
-    assert "self._fetch_max_wait_ms" in inspect.getsource(AIOKafkaConsumer.start)
+    for name in ("self._fetch_max_wait_ms", "self._fetch_max_bytes"):
+        assert name in inspect.getsource(AIOKafkaConsumer.start)
     assert "_create_worker_consumer" in inspect.getsource(AIOKafkaConsumerThread)
 
 
