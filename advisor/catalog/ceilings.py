@@ -60,7 +60,7 @@ class Ceilings:
     # attention over a latent, where tables of its own were measured; else as over keys and values
     latent_prefill: Ceiling | None = None
     latent_decode: Ceiling | None = None
-    host_ratio: float = 1.0  # time of the host's own work over that beside an H100
+    host_ratio: float = 1.0  # time of an eager engine's host over that beside an H100
     measured: bool = True
 
 
@@ -100,8 +100,10 @@ GENERIC = Ceilings(
     decode_attention=_c(13, 0.50, 0.80, 1.3),
     measured=False,
 )
-# DGX A100 hosts launch and schedule 1.5 times as slowly as DGX H100 ones: Splitwise's llama2-70b
-# at TP8 and batch 1 takes 44.9 ms on the one, 29.8 ms on the other (splitwise-sim@8f99e7d)
+# DGX A100 hosts launch and schedule 1.5 times as slowly as DGX H100 ones in an eager engine:
+# Splitwise's llama2-70b at TP8 and batch 1 takes 44.9 ms on the one, 29.8 ms on the other
+# (splitwise-sim@8f99e7d). With captured graphs there is no such ratio: 53 runs of vLLM of 2024 on
+# Argonne's A100
 A100 = Ceilings(
     family="A100",
     gemm={Format.BF16: _c(5.6, 0.837, 0.755, 1.6), Format.INT8: _c(8.0, 0.60, 0.75, 1.2)},

@@ -57,7 +57,8 @@ def fits(replica: Replica) -> bool:
 
 def _host_seconds(replica: Replica, sequences: Numbers) -> Floats:
     """Work of the host that no kernel hides; each data rank has a scheduler of its own."""
-    stack, host = replica.stack, ceilings.of(replica.accelerator).host_ratio
+    stack = replica.stack
+    host = ceilings.of(replica.accelerator).host_ratio if stack.layer_floor_seconds else 1.0
     several = stack.parallel_seconds if replica.gpus > 1 else 0.0
     own = floats(sequences) / replica.layout.data
     return host * (stack.step_seconds + several + stack.sequence_seconds * own)
