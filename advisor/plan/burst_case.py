@@ -15,6 +15,7 @@ from advisor.catalog.models import MODELS
 from advisor.facts import Facts
 from advisor.models import concurrency, hybrid, traffic, workload
 from advisor.models.burst_plan import Across, BurstPlan, Need, No
+from advisor.models.cost import HOURS_PER_MONTH
 from advisor.models.interval import Interval, of
 from advisor.models.peaks import Peaks, Rented
 from advisor.models.sizing import Objectives
@@ -186,7 +187,15 @@ def history_of(options: BurstOptions, load: Load | None, seen: Facts | None) -> 
 
 
 def need_of(options: BurstOptions, peaks: Peaks | None, rent: Rented | None) -> Need:
-    """What is missing: of the peaks seen, or of the numbers given (with a fifth of doubt)."""
+    """What is missing: of the peaks seen, or of the numbers given (with a fifth of doubt).
+
+    Raises:
+        Misconfigured: the peaks given last longer than the month.
+    """
+    together = (options.hours_per_peak or 0.0) * (options.peaks_per_month or 0.0)
+    if together > HOURS_PER_MONTH:
+        problem = f"times --peaks-per-month is {together:,.0f} h; allowed: a month's"
+        raise Misconfigured("--hours-per-peak", f"{problem} {HOURS_PER_MONTH:,.0f} h")
     accelerator, model = BY_NAME[options.accelerator], MODELS[options.model]
     if peaks is None or rent is None:
         given = (options.gpus or 0.0, options.hours_per_peak or 0.0, options.peaks_per_month or 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
+from advisor.catalog.files import SETTING
 from advisor.plan import render
 from advisor.plan.options import Options, option_name
 from advisor.plan.plans import PLANS, Plan
@@ -57,15 +59,34 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = command(given, prog_name="ridgeline plan", standalone_mode=False)
     except _UsageError as error:
-        said = getattr(error, "format_message", error.__str__)()
-        _stop(" ".join(said.split()), 2)
+        _stop(_usage(error, given, [plan.name for plan in PLANS]), 2)
     except Misconfigured as error:
-        _stop(str(error), 2)
+        said = str(error)
+        if any(part.partition("=")[0] == "--catalog" for part in given):
+            said = said.replace(f"{SETTING}:", "--catalog:", 1)
+        _stop(said, 2)
     except Retry as error:
         _stop(f"RIDGELINE_STORE_URL: the store is away: {error}", 1)
     except (typer.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None
     raise SystemExit(code)
+
+
+def _usage(error: Exception, given: Sequence[str], commands: Sequence[str]) -> str:
+    """What typer refuses, with the value found and what is allowed."""
+    said = " ".join(getattr(error, "format_message", error.__str__)().split())
+    if said.startswith("No such command"):
+        return f"{said} There are: {', '.join(commands)}."
+    option = getattr(error, "param", None)
+    names = set(getattr(option, "opts", ()))
+    after = [value for name, value in itertools.pairwise(given) if name in names]
+    joined = [v for name, _, v in (part.partition("=") for part in given) if v and name in names]
+    if not said.startswith("Invalid value") or not (found := after or joined):
+        return said
+    what = said.partition(": ")[2].removeprefix("Value error, ")
+    unit = ", without a unit" if "valid number" in what or "valid integer" in what else ""
+    what = what.partition(", unable")[0].rstrip(".")
+    return f"{min(names)}: {what}{unit} (found {found[-1]!r}): {getattr(option, 'help', '')}"
 
 
 def _stop(text: str, code: int) -> NoReturn:
@@ -130,6 +151,8 @@ def _check_files(output: OutputOptions) -> None:
             continue
         if importlib.util.find_spec("matplotlib") is None:
             raise Misconfigured(option, "needs matplotlib: pip install 'ridgeline[plots]'")
+        if path.suffix.lower() != option.replace("--", "."):
+            raise Misconfigured(option, f"{path} does not end in {option.replace('--', '.')}")
         if path.is_dir() or not path.parent.is_dir():
             raise Misconfigured(option, f"{path} is no file in a folder that exists")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import AfterValidator, Field
 
 from advisor.catalog.cooling import BY_NAME
@@ -33,8 +34,7 @@ SOURCES = (
     "densities and water classes: vendor guides and LBNL, secondary; lead times assumed",
     "PUE: LBNL-2001637; fans: Vertiv and NVIDIA (ASME), PUE -3.3 % while total -10.2 %",
 )
-
-
+_ONE_A_LINE = "one number of watts a line, 0 or more, an empty line where none was read"
 _ACTIONS = {
     model.Remedy.FLOW: Action.FIX_COOLING,
     model.Remedy.SETPOINT: Action.FIX_COOLING,
@@ -159,11 +159,32 @@ def _forecast(options: CoolingOptions, measured: live.Heat | None) -> Headroom |
     if options.power_history is None:
         hourly = () if measured is None else measured.hall_watts_hourly
         return headroom.headroom(np.array(hourly), options.feed_kw * 1000) if hourly else None
+    return headroom.headroom(_watts(options.power_history), options.feed_kw * 1000)
+
+
+def _watts(path: Path) -> npt.NDArray[np.float64]:
+    """Hourly watts of a file, one a line; an empty line is an hour without a reading."""
     try:
-        watts = np.genfromtxt(options.power_history, dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise Misconfigured("--power-history", f"{options.power_history}: {error}") from error
-    return headroom.headroom(np.atleast_1d(watts), options.feed_kw * 1000)
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise Misconfigured("--power-history", f"cannot read {path}: {why}") from error
+    found = [_reading(path, number, line) for number, line in enumerate(lines, 1)]
+    if not any(np.isfinite(found)):
+        raise Misconfigured("--power-history", f"{path} holds no reading; allowed: {_ONE_A_LINE}")
+    return np.array(found)
+
+
+def _reading(path: Path, number: int, line: str) -> float:
+    text = line.strip()
+    try:
+        watts = float(text) if text else np.nan
+    except ValueError:
+        watts = -1.0
+    if watts < 0 or np.isinf(watts):
+        problem = f"{path} line {number}: {text!r}; allowed: {_ONE_A_LINE}"
+        raise Misconfigured("--power-history", problem)
+    return float(watts)
 
 
 def _carbon(options: CoolingOptions) -> tuple[Table, ...]:

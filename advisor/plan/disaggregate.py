@@ -264,9 +264,10 @@ def _roofline(found: dc.Decision, fleet: dc.Fleet, work: Workload) -> Plot:
     peak = one.peak_flops / one.gpus / 1e12
     bandwidth = one.peak_bytes_per_second / one.gpus / 1e12
     ridge = ridge_point_flops_per_byte(peak, bandwidth)
-    x = np.geomspace(0.5, ridge * 20, 40)
-    marks = [Mark(label=f"ridge {ridge:.0f} FLOP/B", x=ridge)]
-    marks.extend(_places(found, work))
+    places = tuple(_places(found, work))
+    furthest = max([ridge * 20, *(3 * place.x for place in places if place.x is not None)])
+    x = np.geomspace(0.5, furthest, 40)
+    marks = [Mark(label=f"ridge {ridge:.0f} FLOP/B", x=ridge), *places]
     return Plot(
         title=f"Roofline of one {one.accelerator.name} in {one.computed_format}",
         kind=PlotKind.LOGLOG,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -12,6 +13,7 @@ from advisor.catalog.fabric import FITS, PCIE, SAME_LINK, SETTINGS, Op
 from advisor.catalog.models import MODELS, Model
 from advisor.facts import Facts
 from advisor.models import collectives, fabric_choice, network
+from advisor.models.arrays import Floats
 from advisor.models.interval import Interval
 from advisor.models.network import Algorithm, Rails
 from advisor.plan import live
@@ -238,25 +240,30 @@ def _settings() -> Table:
 
 
 def _plot(options: NetworkOptions) -> Plot:
+    """Time by size, inside one node and among all GPUs of the question."""
     fit = collectives.best_known(options.accelerator, Op.ALL_REDUCE, options.gpus_per_node)
     assert fit is not None  # noqa: S101 - `_times` refused systems without one
-    sizes = np.geomspace(512, 2e9, 60)
-    seconds = collectives.collective_seconds(fit, sizes)
-    marks = (
-        (Mark(label="measured", x=options.message_mb * 1e6, y=options.measured_ms),)
-        if options.measured_ms is not None and options.nodes == 1
-        else ()
-    )
+    sizes = np.geomspace(512, 2e9, 40)
+    inside = collectives.collective_seconds(fit, sizes)
+    series = [_series(f"{fit.ranks} GPUs of one node", sizes, inside.tolist())]
+    if options.nodes > 1:
+        every = [options.model_copy(update={"message_mb": s / 1e6}) for s in sizes.tolist()]
+        gpus = options.nodes * options.gpus_per_node
+        series.append(_series(f"all {gpus:,}", sizes, [min(_times(o).values()) for o in every]))
+    found = options.measured_ms
+    at = options.message_mb * 1e6
     return Plot(
-        title=f"All-reduce among {fit.ranks} {options.accelerator} of one node",
+        title=f"All-reduce on {options.accelerator}, best known",
         kind=PlotKind.LOGLOG,
         x_label="bytes",
         y_label="ms",
-        series=(
-            Series(name="best known", x=tuple(sizes.tolist()), y=tuple((seconds * 1e3).tolist())),
-        ),
-        marks=marks,
+        series=tuple(series),
+        marks=() if found is None else (Mark(label="measured", x=at, y=found),),
     )
+
+
+def _series(name: str, sizes: Floats, seconds: Sequence[float]) -> Series:
+    return Series(name=name, x=tuple(sizes.tolist()), y=tuple(1e3 * s for s in seconds))
 
 
 def _numbers(seconds: float, decision: fabric_choice.Decision) -> dict[str, Estimate]:

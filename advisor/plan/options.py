@@ -19,7 +19,11 @@ class Options(BaseModel):
     """Parent of every plan's options: a field is a command-line option, its class a help panel."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
     )
     panel: ClassVar[str] = "Options"
 

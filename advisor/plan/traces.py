@@ -214,6 +214,13 @@ def _detected(path: Path, text: io.TextIOWrapper) -> tuple[_Format, _Rows]:
         named = [spelled.get(name.strip().lower(), name) for name in columns]
         if set(kind.names) <= set(named):
             return kind, _csv_rows(named, text)
+    if not first.strip():
+        raise Misconfigured("--trace", f"{path} is empty or begins so; allowed: {_ALLOWED}")
+    found = {name.strip().lower() for name in columns}
+    lacking = [[n for n in kind.names if n.lower() not in found] for kind in (AZURE, GENERIC)]
+    nearest = min(lacking, key=len)
+    if len(nearest) == 1:
+        raise Misconfigured("--trace", f"{path} lacks the column {nearest[0]}; allowed: {_ALLOWED}")
     raise Misconfigured("--trace", f"{path} begins with {first[:80]!r}; allowed: {_ALLOWED}")
 
 

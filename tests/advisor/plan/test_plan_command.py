@@ -100,11 +100,27 @@ def test_png_and_html_are_written(
         (("disaggregate", *FLAGS, "--model=llama3-70"), "did you mean llama3-70b"),
         (("disaggregate", *FLAGS, "--accelerator=H1000"), "--accelerator: no accelerator of that"),
         (("disaggregate", *FLAGS, "--engines=0"), "--engines: Input should be greater than or"),
-        (("disaggregate", *FLAGS, "--engines=many"), "Invalid value for '--engines'"),
+        (
+            ("disaggregate", *FLAGS, "--engines=many"),
+            "valid integer, without a unit (found 'many')",
+        ),
+        (("cooling", "--rack-kw", "80kW"), "without a unit (found '80kW'): heat of one rack"),
+        (("cooling", "--rack-kw=nan"), "--rack-kw: Input should be a finite number (found nan)"),
+        (("cooling", "--usd-per-gpu-hour=inf"), "finite number (found inf)"),
+        (("cooling", "--phase=both"), "'both' is not one of 'prefill', 'decode'"),
+        (
+            ("cooling", "--catalog=/nowhere.yaml", "--grid=x"),
+            "--catalog: cannot read /nowhere.yaml",
+        ),
+        (("cooling", "--png=x.pdf"), "--png: x.pdf does not end in .png"),
+        (
+            ("burst", "--gpus=8", "--hours-per-peak=40", "--peaks-per-month=30"),
+            "--hours-per-peak: times --peaks-per-month is 1,200 h; allowed: a month's 730 h",
+        ),
         (("disaggregate", *FLAGS, "--trace=x", "--live"), "--trace: not together with --live"),
         (("disaggregate", *FLAGS, "--png=/nonexistent/x.png"), "--png: /nonexistent/x.png is no"),
         (("disaggregate", "--nonsense"), "No such option"),
-        (("disagregate",), "No such command 'disagregate'"),
+        (("disagregate",), "No such command 'disagregate'. There are: disaggregate, capacity"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_2(

@@ -172,6 +172,38 @@ def test_tensor_parallelism_over_pcie_is_nearly_all_waiting(
     assert rows["H100-SXM"]["share of the step"] < 0.5
 
 
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("", "holds no reading; allowed: one number of watts a line"),
+        ("1000\n\nabc\n", "line 3: 'abc'; allowed: one number of watts a line"),
+        ("1000\n-5\n", "line 2: '-5'"),
+        ("inf\n", "line 1: 'inf'"),
+    ],
+)
+def test_a_wrong_power_history_is_named(
+    lines: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Line and value; no reading is taken for a missing one because it is no number."""
+    (tmp_path / "watts.csv").write_text(lines, encoding="utf-8")
+    asked = ("cooling", f"--power-history={tmp_path / 'watts.csv'}", "--feed-kw=1200")
+    code, out, err = run(capsys, *asked)
+
+    assert (2, "") == (code, out)
+    assert said in err
+
+
+def test_the_network_plot_is_of_the_gpus_asked_about(capsys: pytest.CaptureFixture[str]) -> None:
+    """One node and all of them; what was measured lies at its size."""
+    document = answered(capsys, "network", "--nodes=16", "--measured-ms=20")
+    (plot,) = document["plots"]
+
+    assert ["8 GPUs of one node", "all 128"] == [s["name"] for s in plot["series"]]
+    assert [("measured", 512e6, 20.0)] == [(m["label"], m["x"], m["y"]) for m in plot["marks"]]
+    inside, every = (s["y"] for s in plot["series"])
+    assert all(a < b for a, b in zip(inside, every, strict=True))
+
+
 def test_retrofits_have_the_price_of_the_study_or_the_quoted_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -57,7 +57,8 @@ def test_each_kind_reads_to_the_same_requests(tmp_path: Path, text: str) -> None
         (GENERIC + "inf,10,5\n", "line 2: timestamp='inf'"),
         (GENERIC + "1,10,5\n", "has 1 requests at one instant"),
         (GENERIC + "1,10,5\n1,10,5\n", "has 2 requests at one instant"),
-        ("", "begins with ''; allowed: an Azure LLM CSV"),
+        ("", "is empty or begins so; allowed: an Azure LLM CSV"),
+        ("timestamp,output_tokens\n1,2\n", "lacks the column input_tokens; allowed: an Azure"),
         ("a,b\n1,2\n", "begins with 'a,b\\\\n'; allowed: an Azure LLM CSV"),
         ('{"timestamp": 1, "input_length": 5', "line 1: input_length=None"),
         (
