@@ -120,7 +120,7 @@ def test_png_and_html_are_written(
         (("disaggregate", *FLAGS, "--trace=x", "--live"), "--trace: not together with --live"),
         (("disaggregate", *FLAGS, "--png=/nonexistent/x.png"), "--png: /nonexistent/x.png is no"),
         (("disaggregate", "--nonsense"), "No such option"),
-        (("disagregate",), "No such command 'disagregate'. There are: disaggregate, capacity"),
+        (("disagregate",), "There are: disaggregate, capacity, accelerator"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_2(
