@@ -61,7 +61,7 @@ def rare_collections() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 20, 20)
+    gc.set_threshold(1_000_000, 20, 20)  # a fetch makes tens of thousands
 
 
 def keep_freed_memory() -> None:
