@@ -175,6 +175,13 @@ RTX_PRO_6000 = replace(
         Format.FP4: _c(49, 0.44, 0.92, 1.36),
     },
 )
+# Nobody published kernels of it. Llama2-70b in 16 bit on 2 and on 4 MI300X differs by a quarter of
+# its weights, 9.2 ms: 3.8 of 5.3 TB/s (argonne-lcf/LLM-Inference-Bench@4de4e87)
+MI300X = replace(
+    GENERIC,
+    family="MI300X",
+    gemm={stored: replace(of_all, bandwidth_ratio=0.71) for stored, of_all in GENERIC.gemm.items()},
+)
 # fmt: on
 # Recurrent layers, of every family: gated delta, Kimi delta and Mamba-2 kernels of SGLang, vLLM and
 # TensorRT-LLM on H100 to B300 (`linear_attention`, `kda` tables of aiconfigurator-core 0.12.0). A
@@ -196,6 +203,7 @@ _FAMILIES: tuple[tuple[str, Ceilings], ...] = (
     ("GB300", B200),
     ("B200", B200),
     ("B300", B200),
+    ("MI300X", MI300X),
 )
 # Dense FP4 TFLOP/s (AIC system files; MI355X: STAS); an accelerator that is absent has none
 FP4_TFLOPS: Mapping[str, float] = {
