@@ -17,7 +17,7 @@ import numpy.typing as npt
 from advisor.facts.history import MOST_COMPARED, Measure, Sample
 from ridgeline.events import Advice, Confidence, Estimate, MetricChange, Verdict, Verification
 
-VERSION = "verification/1"
+VERSION = "verification/2"
 LEAST_WINDOWS = 12  # two minutes of 10 s windows on each side
 LOAD_BINS = 5
 LEAST_IN_BIN = 3

@@ -208,6 +208,8 @@ def _warnings(found: Found) -> Iterator[str]:
         owning, rent = found.plan.owning_usd_per_month, found.plan.best.usd_per_month
         if owning is not None and owning.mid < rent.mid:
             yield f"owning the same likely costs less: {owning.mid:,.0f} USD a month"
+    elif forbidden := sorted({o.place for o, why in found.plan.refused if why is Reason.RESIDENCY}):
+        yield f"offers where the data may not go: {', '.join(forbidden)}"
     if found.prices.managed is None:
         yield "managed endpoints are not compared: give the load's tokens, or no price is known"
     if found.prices.own is None:
