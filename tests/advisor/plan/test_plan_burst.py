@@ -316,11 +316,10 @@ def test_live_peaks_are_above_the_gpus_there_are() -> None:
     assert report.numbers["GPUs to own"].mid < 64
 
 
-def test_offers_that_are_not_allowed_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_offers_that_are_not_allowed_are_named() -> None:
     """A place nobody rents at may be a slip of the pen: those there are stand beside the "no"."""
-    peaks = ("--gpus=8", "--hours-per-peak=3", "--peaks-per-month=20")
-    document = answered(capsys, "burst", *peaks, "--allowed=mars")
+    report = answered(gpus=8, hours_per_peak=3, peaks_per_month=20, allowed="mars")
 
-    assert "Rent nothing: the data may not go there." == document["answer"]
-    (said,) = (w for w in document["warnings"] if w.startswith("offers where the data may not go"))
+    assert "Rent nothing: the data may not go there." == report.answer
+    (said,) = (w for w in report.warnings if w.startswith("offers where the data may not go"))
     assert "nebius" in said
