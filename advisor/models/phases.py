@@ -19,7 +19,7 @@ from advisor.models.replica import Layout, Replica, Speculation, Stack
 from advisor.models.roofline import Calibration, speed_of_light_seconds
 from advisor.models.steps import stage_seconds
 
-VERSION = "phases/2"
+VERSION = "phases/3"
 __all__ = [
     "Calibration",
     "Layout",

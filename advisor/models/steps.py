@@ -28,7 +28,7 @@ from advisor.models.kernels import (
 from advisor.models.passes import Pass
 from advisor.models.replica import Layout, Replica
 
-VERSION = "steps/2"
+VERSION = "steps/3"
 ELEMENTWISE_BANDWIDTH_RATIO = 0.7
 LATENT_KERNELS = 6
 RECURRENT_KERNELS = 4  # convolution, gates, norms

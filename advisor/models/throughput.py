@@ -25,7 +25,7 @@ from advisor.models.arrays import Floats
 from advisor.models.interval import Interval
 from advisor.models.replica import Layout, Replica
 
-VERSION = "throughput/4"
+VERSION = "throughput/5"
 ADMITTED_OUTPUT_SHARE = 0.75  # of its output that a sequence holds cache for on average, fitted
 PREFILL_PASS_TOKENS = 8192.0  # prompts are computed together up to this (TensorRT-LLM's default)
 MOST_BATCH = 2048  # sequences; of a mixture of experts on each device (attention data-parallel)
@@ -35,7 +35,7 @@ LEAST_SEQUENCES = 4
 SPREAD_EXPERTS_RATIO = 0.8
 # The same for latent attention with experts (DeepSeek), fitted to five MLPerf v5.1 results on B200,
 # GB200 and GB300: engines of 2025. Decode pools of 2026 reach what their kernels say (docs/models)
-LATENT_EXPERTS_RATIO = 0.6
+LATENT_EXPERTS_RATIO = 0.56
 EXPERT_ERROR = 0.5
 # Time a further pipeline stage adds to decoding, whose parts of a batch wait for one another;
 # prompts follow without gaps. Fitted to 30 runs of 70B on RTX PRO 6000; 405B over 8 is 15 % off
