@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterable
 from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
+import zstandard
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.consumer import Consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
@@ -19,7 +21,7 @@ from faust.transport.drivers.aiokafka import Consumer as AiokafkaConsumer
 from faust.types import TP
 
 from streams.batches import Fetched
-from streams.records import RecordBatches, WholeBatches, records_of
+from streams.records import RecordBatches, WholeBatches, records_of, unpacked, whole_batches
 from streams.transport import (
     ANSWER_BYTES,
     FETCH_WAIT_MS,
@@ -85,8 +87,7 @@ async def test_an_empty_fetch_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -
         "_create_worker_consumer",
         lambda *_: AIOKafkaConsumer(fetch_max_wait_ms=1500),
     )
-    for name in ("MemoryRecords", "PartitionRecords"):
-        monkeypatch.setattr(fetcher, name, getattr(fetcher, name))  # put back after
+    _put_back(monkeypatch)
     thread = ConsumerThread.__new__(ConsumerThread)
 
     consumer = thread._create_worker_consumer(None)
@@ -100,6 +101,20 @@ async def test_an_empty_fetch_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -
     for name in ("self._fetch_max_wait_ms", "self._fetch_max_bytes"):
         assert name in inspect.getsource(AIOKafkaConsumer.start)
     assert "_create_worker_consumer" in inspect.getsource(AIOKafkaConsumerThread)
+
+
+PARSER = sys.modules[DefaultRecordBatch.__module__]
+"""Where aiokafka's parser of record batches is; it may be compiled or not."""
+
+
+def _put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the test have aiokafka's consumers hand over records by themselves again."""
+    for where, name in (
+        (fetcher, "MemoryRecords"),
+        (fetcher, "PartitionRecords"),
+        (PARSER, "zstd_decode"),
+    ):
+        monkeypatch.setattr(where, name, getattr(where, name))
 
 
 def _batch(offset: int, codec: int = 0) -> bytes:
@@ -134,6 +149,35 @@ def test_whole_batches_say_what_aiokafka_s_own_records_do(offset: int) -> None:
     assert first[-1].offset + 1 == whole.next_fetch_offset
     assert said(own) == said(records_of([first, *whole]))
     assert 9 == own.next_fetch_offset == whole.next_fetch_offset
+
+
+def test_the_parser_has_zstd_unpacked_by_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the function from where we put it."""
+    _put_back(monkeypatch)
+    whole_batches()
+    seen = []
+
+    def counted(body: bytes) -> bytes:
+        seen.append(body)
+        return unpacked(body)
+
+    assert vars(PARSER)["zstd_decode"] is unpacked
+    monkeypatch.setattr(PARSER, "zstd_decode", counted)
+    batch = MemoryRecords(_batch(0, codec=4)).next_batch()
+
+    assert batch is not None
+    assert [b"value", None, b""] == [record.value for record in batch]
+    assert 1 == len(seen)
+
+
+def test_zstd_of_any_producer_is_unpacked() -> None:
+    """Java's does not say the size; a library may write several frames."""
+    rows = b"row" * 100_000
+
+    frame = zstandard.ZstdCompressor(write_content_size=False).compress(rows)
+
+    assert rows == unpacked(frame)
+    assert rows * 2 == unpacked(frame * 2)
 
 
 def test_a_batch_that_is_not_what_was_sent_is_refused() -> None:
