@@ -7,12 +7,12 @@ from functools import partial
 
 from advisor import places
 from advisor.facts.gpus import IDLE_SM_RATIO
-from advisor.facts.history import Measure, Scope, device_count, samples
+from advisor.facts.history import Measure, Scope, by_minutes, device_count, samples
 from advisor.facts.span import DAY_MS, HEAT_MS, MINUTE_MS, Reader, Span
 from advisor.lifecycle import BY_HAND
 from advisor.verification import NotComparable, compared, not_measurable, of_devices, verdict_of
 from ridgeline.events import Action, Advice, MetricChange, Verification
-from ridgeline.store.derived import HEAT_SHARE
+from ridgeline.store.derived import HEAT_SHARE, SECONDS
 
 _GIVE_UP_MS = DAY_MS
 _BY = {"pool": "pool", "rack": "rack", "cooling_loop": "cooling_loop", "node": "host"}
@@ -22,11 +22,17 @@ def _mean(expression: str) -> str:
     return f"avgIf({expression}, isFinite({expression}))"
 
 
+def _rate(increase: str) -> str:
+    """Of all devices together, a second."""
+    each = f"{increase} / {SECONDS}"
+    return f"sumIf({each}, isFinite({each}))"
+
+
 def _gpus(name: str, unit: str, by: str, value: str, *, money: bool) -> Measure:
     return Measure(
         name=name,
         unit=unit,
-        table="gpu_windows",
+        family="gpu",
         by=by,
         value=value,
         load=_mean("w.sm_util_ratio_avg"),
@@ -40,10 +46,10 @@ def _serving(name: str, unit: str, value: str, *, money: bool = False) -> Measur
     return Measure(
         name=name,
         unit=unit,
-        table="serving_windows",
+        family="serving",
         by="pool",
         value=value,
-        load="sumIf(w.prompt_tokens_inc, isFinite(w.prompt_tokens_inc)) / {window_s:Float64}",
+        load=_rate("w.prompt_tokens_inc"),
         load_name="prompt tokens/s",
         worse_with_load=True,
         money_follows=money,
@@ -62,7 +68,7 @@ POWER = _gpus("power of a GPU", "W", "pool", _mean("w.power_watts_avg"), money=F
 IDLE = Measure(
     name="idle GPUs",
     unit="ratio",
-    table="gpu_windows",
+    family="gpu",
     by="pool",
     value=f"avgIf(w.sm_util_ratio_avg < {IDLE_SM_RATIO}, isFinite(w.sm_util_ratio_avg))",
     load=None,
@@ -71,9 +77,9 @@ IDLE = Measure(
 SPEED = Measure(
     name="tokens generated an engine",
     unit="tokens/s",
-    table="serving_windows",
+    family="serving",
     by="pool",
-    value=_mean("w.generation_tokens_inc / {window_s:Float64}"),
+    value=_mean(f"w.generation_tokens_inc / {SECONDS}"),
     load=_mean("w.requests_running_avg"),
     load_name="requests in the batch",
     lower_is_better=False,
@@ -81,15 +87,15 @@ SPEED = Measure(
 PROMPTS = replace(
     SPEED,
     name="prompt tokens an engine",
-    value=_mean("w.prompt_tokens_inc / {window_s:Float64}"),
+    value=_mean(f"w.prompt_tokens_inc / {SECONDS}"),
 )
 PAUSED = Measure(
     name="time paused by PFC",
     unit="ratio",
-    table="fabric_windows",
+    family="fabric",
     by="rail",
-    value=_mean("w.pfc_rx_pause_us_inc / ({window_s:Float64} * 1e6)"),
-    load="sumIf(w.tx_bytes_inc, isFinite(w.tx_bytes_inc)) * 8 / {window_s:Float64}",
+    value=_mean(f"w.pfc_rx_pause_us_inc / ({SECONDS} * 1e6)"),
+    load=_rate("w.tx_bytes_inc * 8"),
     load_name="bit/s sent",
     worse_with_load=True,
     money_follows=True,
@@ -177,12 +183,18 @@ class Verifier:
         end = now_ms - self._unwritten_ms
         start = max(changed_ms + self._settle_ms, end - self._length_ms)
         scope = Scope(names=places.names(advice), seen_ms=changed_ms - DAY_MS)
-        read = partial(samples, self._store, measure, scope, window_ms=self._span.window_ms)
+        devices = device_count(self._store, measure, scope)
+        read = partial(
+            samples,
+            self._store,
+            measure,
+            scope,
+            window_ms=self._span.window_ms,
+            minutes=by_minutes(devices, last - first, end - start),
+        )
         before = read(start_ms=first, end_ms=last)
         found = compared(measure, before, read(start_ms=start, end_ms=end))
-        if isinstance(found, NotComparable):
-            return found
-        return of_devices(found, device_count(self._store, measure, scope))
+        return found if isinstance(found, NotComparable) else of_devices(found, devices)
 
     def _before(self, advice: Advice, measure: Measure, changed_ms: int) -> tuple[int, int]:
         """Start and end of what the change is compared with, in ms."""

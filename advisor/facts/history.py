@@ -8,21 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from advisor.facts.span import Reader
+from advisor.facts.span import MINUTE_MS, Reader
 from ridgeline.store.tables import KIND
 
 MOST_COMPARED = 1000
 """Devices of a scope that are compared: the mean of more would hardly differ."""
+ENOUGH_MINUTES = 24
+"""How many minutes there must be on a side to take a large scope from minutes."""
 _IN_RACK = "PARTITION BY rack"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A metric that a change should move. SQL is over the windows of a scope at one instant."""
+    """A metric that a change should move. SQL is over the windows of a scope at one instant.
+
+    Increases were counted over `derived.SECONDS`.
+    """
 
     name: str
     unit: str
-    table: str
+    family: str
     by: str
     """Inventory column that scopes are names of."""
     value: str
@@ -40,7 +45,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The metric in one window; `load` is None for a metric that does not depend on it."""
+    """The metric in one window or minute; `load` is None where it does not depend on load."""
 
     at_ms: int
     value: float
@@ -61,20 +66,40 @@ def device_count(store: Reader, measure: Measure, scope: Scope) -> int:
     return int(store.query(sql, _asked(measure, scope))[0]["devices"])
 
 
+def by_minutes(devices: int, *spans_ms: int) -> bool:
+    """Whether to read minutes: a large scope, of whose windows the index leaves nothing out.
+
+    Args:
+        devices: In the scope.
+        spans_ms: Lengths of what is compared.
+    """
+    return devices > MOST_COMPARED and min(spans_ms) >= ENOUGH_MINUTES * MINUTE_MS
+
+
 def samples(  # noqa: PLR0917 - private to the verifier
-    store: Reader, measure: Measure, scope: Scope, start_ms: int, end_ms: int, window_ms: int
+    store: Reader,
+    measure: Measure,
+    scope: Scope,
+    start_ms: int,
+    end_ms: int,
+    window_ms: int,
+    *,
+    minutes: bool,
 ) -> tuple[Sample, ...]:
-    """Windows that start in [start, end) in which value and load are known, oldest first.
+    """Windows or minutes in which value and load are known, oldest first.
+
+    Windows start in [start, end), minutes end when such a window does at the latest.
 
     Of a scope with more devices than `MOST_COMPARED` as many are read, always the same ones: of
     each rack its share, those with the smallest ids. Ids are hashes, so these are as good as drawn
     by chance, and what happens in one rack weighs what it does in the scope.
     """
     share = f"row_number() OVER ({_IN_RACK} ORDER BY node, device) - 0.5"
+    table, step_ms = ("1m", MINUTE_MS) if minutes else ("windows", window_ms)
     sql = f"""
         SELECT toUnixTimestamp64Milli(w.window_start) AS at_ms, {measure.value} AS value,
             {measure.load or "0"} AS load
-        FROM {measure.table} AS w
+        FROM {measure.family}_{table} AS w
         WHERE w.window_start >= fromUnixTimestamp64Milli({{start:Int64}})
             AND w.window_start < fromUnixTimestamp64Milli({{end:Int64}})
             AND (w.node, w.device) IN (
@@ -87,7 +112,8 @@ def samples(  # noqa: PLR0917 - private to the verifier
         ORDER BY at_ms
         SETTINGS optimize_move_to_prewhere_if_final = 1
     """
-    asked = {"start": start_ms, "end": end_ms, "window_s": window_ms / 1000}
+    last_ms = end_ms - step_ms + window_ms
+    asked = {"start": start_ms, "end": last_ms, "window_s": window_ms / 1000}
     rows = store.query(sql, asked | _asked(measure, scope))
     loaded = measure.load is not None
     return tuple(
@@ -102,5 +128,4 @@ def _in_scope(measure: Measure) -> str:
 
 
 def _asked(measure: Measure, scope: Scope) -> dict[str, Any]:
-    kind = KIND[measure.table.removesuffix("_windows")]
-    return {"kind": kind, "names": sorted(scope.names), "seen": scope.seen_ms}
+    return {"kind": KIND[measure.family], "names": sorted(scope.names), "seen": scope.seen_ms}

@@ -15,7 +15,7 @@ from typing import Any
 from advisor import facts, outcome, pipeline, state
 from advisor.engine import AdviceStore, Engine
 from advisor.facts import Facts, Span
-from advisor.facts.history import Scope, device_count, samples
+from advisor.facts.history import MOST_COMPARED, Scope, by_minutes, device_count, samples
 from dashboards import sql
 from dashboards.build import documents
 from ridgeline.events import Event
@@ -35,6 +35,8 @@ SCOPES: Mapping[str, str] = {
     "rail": "rail0",
 }
 """What a change is verified on, by inventory column."""
+LARGE = ("pool", "rail")
+"""Of these, those with more devices than are compared window by window, in a fleet of 10,000."""
 
 
 def rendered(
@@ -82,7 +84,8 @@ def advisor(store: AdviceStore, now_s: int) -> Iterator[tuple[str, Call]]:
     for measure in outcome.MEASURES:
         scope = Scope(names=frozenset((SCOPES[measure.by],)), seen_ms=(now_s - DAY_S) * 1000)
         ends = span.now_ms - COMPARED_S * 1000, span.now_ms
-        call = partial(samples, store, measure, scope, *ends, span.window_ms)
+        minutes = by_minutes(10 * MOST_COMPARED if measure.by in LARGE else 1, COMPARED_S * 1000)
+        call = partial(samples, store, measure, scope, *ends, span.window_ms, minutes=minutes)
         yield f"verify {measure.name}, one {measure.by}", call
         yield f"devices of one {measure.by}", partial(device_count, store, measure, scope)
 

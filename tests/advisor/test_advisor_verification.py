@@ -7,9 +7,9 @@ import pytest
 
 from advisor import facts, verification
 from advisor.facts import history
-from advisor.facts.history import Measure, Sample
+from advisor.facts.history import Measure, Sample, Scope, samples
 from advisor.notify import message
-from advisor.outcome import IDLE, PAUSED, QUEUE, Verifier, measures
+from advisor.outcome import IDLE, MEASURES, PAUSED, QUEUE, Verifier, measures
 from advisor.verification import NotComparable, compared, verdict_of
 from ridgeline.events import (
     Action,
@@ -19,9 +19,10 @@ from ridgeline.events import (
     MetricChange,
     Verdict,
 )
-from ridgeline.schema import FABRIC, GPU, SERVING
+from ridgeline.schema import FABRIC, GPU, SCHEMAS, SERVING, Kind
 from ridgeline.store import Store
 from ridgeline.store.derived import HEAT_SHARE
+from ridgeline.store.tables import KIND
 from tests.advisor.test_advisor_engine import piece
 from tests.advisor.test_advisor_facts import NOW_MS, item, store, windows  # noqa: F401 - a fixture
 
@@ -30,7 +31,7 @@ MINUTE_MS = 60_000
 LOADED = Measure(
     name="queue",
     unit="1",
-    table="t",
+    family="t",
     by="pool",
     value="v",
     load="l",
@@ -160,7 +161,7 @@ def test_the_verdict_sets_what_was_brought_beside_what_was_promised(
 
 def test_money_that_cannot_be_measured_is_said() -> None:
     """A latency that fell is a kept promise without a sum."""
-    latency = Measure(name="TPOT p99", unit="s", table="t", by="pool", value="v", load="l")
+    latency = Measure(name="TPOT p99", unit="s", family="t", by="pool", value="v", load="l")
     change = compared(latency, side(8, 10), side(5, 10))
 
     result = verdict_of(piece(1000), [latency], [change], NOW_MS)
@@ -357,6 +358,57 @@ def test_of_a_large_scope_each_rack_gives_its_share_and_the_sample_is_said(
     assert message.of_verification(advice, sample)[1].count("on 4 of 16 devices") == 2
     assert some_of_it.change.mid == pytest.approx(-175)  # (2 x 100 + 200 + 300) / 4
     assert all_of_it.change.mid == pytest.approx(-175)
+
+
+def test_a_large_scope_is_read_from_minutes_where_there_are_enough(
+    store: Store,  # noqa: F811 - a fixture
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of half an hour a side; of less, windows are read."""
+    cut = NOW_MS - 30 * MINUTE_MS
+    pool_of_racks(store, cut)
+    store.roll_up(GPU, NOW_MS - 60 * MINUTE_MS, NOW_MS)
+    monkeypatch.setattr(history, "MOST_COMPARED", 4)
+    advice = changed(piece(scope="decode", action=Action.CAP_POWER), cut)
+    advice = advice.model_copy(update={"scope_kind": "pool"})
+    span = facts.Span(now_ms=0, history_ms=900_000)
+
+    long, short = (Verifier(store, span, minutes)(advice, NOW_MS) for minutes in (25, 20))
+
+    assert long is not None
+    assert short is not None
+    assert [24, 120] == [result.changes[0].windows_after for result in (long, short)]
+    assert long.changes[0].windows_before == 25
+    for result in (long, short):
+        assert result.changes[0].change.mid == pytest.approx(-175)
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda m: f"{m.name} by {m.by}")
+def test_minutes_say_what_their_windows_say(store: Store, measure: Measure) -> None:  # noqa: F811
+    """Each metric and its load, of two devices that hold still; a minute that goes on is no one."""
+    schema = SCHEMAS[measure.family]
+    kind = DeviceKind(KIND[measure.family])
+    where = {"pool": "decode", "host": "host"}.get(measure.by, "x")
+    start, end = NOW_MS - 5 * MINUTE_MS, NOW_MS - 10_000
+    for number in (1, 2):
+        at = {} if measure.by == "host" else {measure.by: where}
+        one = item("host", kind, f"d{number}", **at)
+        store.insert_events([one])
+        rows = windows(schema, one.device, one.node, 5)
+        for f in schema.window_fields:
+            if f.kind in {Kind.GAUGE, Kind.COUNTER}:
+                rows[f.name] = 2.0**30 * number if f.how == "inc" else 0.25 * number
+        store.insert_windows(schema, rows)
+    store.roll_up(schema, start, NOW_MS)
+    scope = Scope(names=frozenset((where,)), seen_ms=0)
+    by_window, by_minute = (
+        samples(store, measure, scope, start, end, 10_000, minutes=minutes)
+        for minutes in (False, True)
+    )
+
+    assert [29, 4] == [len(by_window), len(by_minute)]
+    assert by_minute[-1].at_ms == NOW_MS - 2 * MINUTE_MS
+    assert {(s.value, s.load) for s in by_minute} == {(s.value, s.load) for s in by_window}
 
 
 def test_devices_that_are_long_gone_take_no_place_in_a_sample(store: Store) -> None:  # noqa: F811
