@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -29,6 +30,7 @@ SOURCES = (
     "between nodes: ring, double binary tree, SHARP; rails at 0.87 of line rate (Mooncake)",
     "RoCE over InfiniBand: 0.85 to 1.0 tuned (secondary; Meta, SIGCOMM 2024)",
 )
+_PCIE_4 = collectives.Wire(link=collectives.Link.PCIE, bytes_per_second=32e9)
 SLOW_RATIO = 1.3  # measured over best known; twice the fit's error and more
 
 
@@ -190,10 +192,14 @@ def _algorithms(times: dict[Algorithm, float], options: NetworkOptions) -> Table
 def _shares(options: NetworkOptions) -> Table:
     """Tensor parallelism of the model: time in all-reduce by link."""
     model = MODELS[options.model]
-    systems = dict.fromkeys((options.accelerator, PCIE))
+    ranks = options.gpus_per_node
+    measured = collectives.best_known(options.accelerator, Op.ALL_REDUCE, ranks)
+    fits = {options.accelerator: measured} if options.accelerator != PCIE else {}
+    for how, peers in (("peer access", True), ("through the host's memory", False)):
+        wire = replace(_PCIE_4, peer_access=peers)
+        fits[f"PCIe 4, {how}"] = wire.fit(Op.ALL_REDUCE, ranks)
     rows = []
-    for system in systems:
-        fit = collectives.best_known(system, Op.ALL_REDUCE, options.gpus_per_node)
+    for system, fit in fits.items():
         if fit is None:
             continue
         spent = float(
@@ -203,12 +209,13 @@ def _shares(options: NetworkOptions) -> Table:
         )
         computing = compute_seconds(model, options)
         share = network.communication_share(spent, computing)
-        rows.append((system, options.gpus_per_node, spent * 1e3, computing * 1e3, share))
+        rows.append((system, ranks, spent * 1e3, computing * 1e3, share))
     return Table(
         title=f"Tensor parallelism of {model.name}, {options.tokens} tokens a step",
         columns=("link", "GPUs", "all-reduce ms", "matrix work ms", "share of the step"),
         rows=tuple(rows),
-        note="PCIe: TP8 on L40S ran at 8.4 % of its speed of light, H100 over NVLink at 75 % (AIC)",
+        note="PCIe: two hosts with eight L40S (AIC); the second ran TP8 at 8.4 % of its speed of"
+        " light, H100 over NVLink 75 %",
     )
 
 

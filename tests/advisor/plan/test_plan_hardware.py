@@ -168,7 +168,12 @@ def test_tensor_parallelism_over_pcie_is_nearly_all_waiting(
     """Over 95 % of the step beside a third over NVLink."""
     rows = {r["link"]: r for r in table(answered(capsys, "network"), "Tensor")}
 
-    assert rows["PCIe"]["share of the step"] > 0.95
+    through_host, peers = (
+        rows[f"PCIe 4, {how}"]["all-reduce ms"]
+        for how in ("through the host's memory", "peer access")
+    )
+    assert rows["PCIe 4, through the host's memory"]["share of the step"] > 0.95
+    assert 5 < through_host / peers < 10
     assert rows["H100-SXM"]["share of the step"] < 0.5
 
 
