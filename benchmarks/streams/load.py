@@ -97,20 +97,26 @@ class Prepared:
 
 
 class Loader:
-    """A fleet's frames as record batches; node n is in partition n modulo the partitions."""
+    """A fleet's frames as record batches; node n is in partition n modulo the partitions.
 
-    def __init__(self, fleet: Fleet, partitions: int) -> None:
+    Args:
+        fleet: Whose.
+        partitions: How many a topic has.
+        frames: In a record batch; 0: as many as make half a megabyte.
+    """
+
+    def __init__(self, fleet: Fleet, partitions: int, frames: int = 0) -> None:
         self._fleet = fleet
         keys = [node_key(int(node)) for node in fleet.node_ids]
         self._batches: list[tuple[str, int, np.ndarray, Prepared]] = []
         for name, one in fleet.families.items():
-            frames = self._frames(name)
-            nodes = max(1, BATCH_BYTES // (frames.shape[1] + 64))
+            every = self._frames(name)
+            nodes = frames or max(1, BATCH_BYTES // (every.shape[1] + 64))
             for partition in range(partitions):
-                mine = np.arange(partition, len(frames), partitions)
+                mine = np.arange(partition, len(every), partitions)
                 for start in range(0, len(mine), nodes):
                     some = mine[start : start + nodes]
-                    made = Prepared([keys[n] for n in some], frames[some], one.schema)
+                    made = Prepared([keys[n] for n in some], every[some], one.schema)
                     self._batches.append((name, partition, some, made))
 
     def _frames(self, name: str) -> np.ndarray:
@@ -205,7 +211,7 @@ async def run(arguments: argparse.Namespace) -> dict[str, float]:
     families = tuple(SCHEMAS[name] for name in arguments.families.split(","))
     fleet = Fleet(arguments.gpus, families)
     settings = KafkaSettings(servers=arguments.servers, idempotent=False)
-    loader = Loader(fleet, arguments.partitions)
+    loader = Loader(fleet, arguments.partitions, arguments.batch_frames)
     source: Live | Tape
     if arguments.tape:
         source = Tape(arguments.tape, loader, fleet, arguments.seconds)
@@ -241,6 +247,7 @@ def main() -> None:
     parser.add_argument("--pace", type=float, default=1.0, metavar="S", help="s for each second")
     parser.add_argument("--families", default="gpu,fabric,serving")
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--batch-frames", type=int, default=0, help="1: as agents of nodes send")
     parser.add_argument("--start-ms", type=int, default=START_MS)
     print(json.dumps(asyncio.run(run(parser.parse_args()))))
 

@@ -1,9 +1,10 @@
 """Frames a CPU-second from Kafka to windows and detections in the store, next to two peers.
 
-Usage: `python -m benchmarks.streams.throughput [gpus] [seconds] [repeats] [workers]`. One set of
-topics in one Apache Kafka; a raw loop (aiokafka `getmany`, only counting bytes) and the workers
-each read all of it, in turns; then Debian's Prometheus scrapes the same values every second. CPU
-time is the workers' own, and once more with the store's.
+Usage: `python -m benchmarks.streams.throughput [gpus] [seconds] [repeats] [workers] [frames]`. One
+set of topics in one Apache Kafka; a raw loop (aiokafka `getmany`, only counting bytes) and the
+workers each read all of it, in turns; then Debian's Prometheus scrapes the same values every
+second. CPU time is the workers' own, and once more with the store's. Record batches have half a
+megabyte, or so many frames: 1 is what agents send, each of its own node.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ def main() -> None:
     if sys.argv[1:2] == ["--raw"]:
         asyncio.run(raw(sys.argv[2], sys.argv[3].split(","), int(sys.argv[4])))
         return
-    defaults = ("10000", "240", "3", "1")
-    gpus, seconds, repeats, count = (
+    defaults = ("10000", "240", "3", "1", "0")
+    gpus, seconds, repeats, count, together = (
         int(a) for a in (*sys.argv[1:], *defaults[len(sys.argv) - 1 :])
     )
     topics = [s.topic for s in SCHEMAS]
@@ -101,6 +102,7 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.streams.load", running.servers]
         start = int(time.time()) - seconds - 60  # young enough for the store to keep it
         load = [*command, str(gpus), str(seconds), f"--start-ms={start * 1000}"]
+        load.append(f"--batch-frames={together}")
         sent = json.loads(subprocess.run(load, capture_output=True, check=True).stdout)
         frames, nodes = int(sent["frames"]), gpus // PER_NODE["gpu"]
         samples = sum(len(s.columns) * PER_NODE[s.family] for s in SCHEMAS) * nodes * seconds
