@@ -27,19 +27,26 @@ def answers_http(url: str) -> bool:
     return False
 
 
-@pytest.fixture(scope="session")
-def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a store gateway in its own process; tests share its engine, so use own names."""
-    folder = tmp_path_factory.mktemp("store")
+@contextlib.contextmanager
+def store_gateway(folder: Path, *options: str) -> Iterator[str]:
+    """Address of a store gateway in its own process, with its data in `folder`."""
     port = broker.free_port()
     command = [sys.executable, "-m", "ridgeline.local.gateway", f"--port={port}"]
-    process = Process("gateway", [*command, f"--path={folder / 'data'}"], folder / "gateway.log")
+    command += [f"--path={folder / 'data'}", *options]
+    process = Process("gateway", command, folder / "gateway.log")
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers_http(f"{url}/ping"), process, 60)
         yield url
     finally:
         process.stop()
+
+
+@pytest.fixture(scope="session")
+def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a store that tests share; use own names."""
+    with store_gateway(tmp_path_factory.mktemp("store")) as url:
+        yield url
 
 
 @contextlib.contextmanager

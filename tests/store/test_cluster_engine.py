@@ -9,7 +9,6 @@ are double, but a statement that no cluster would take is refused.
 from __future__ import annotations
 
 import re
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -22,13 +21,11 @@ import pytest
 from benchmarks.store import statements
 from benchmarks.store.fleet import HOUR_S, Fleet, fill
 from ridgeline.errors import Misconfigured
-from ridgeline.local import broker
-from ridgeline.local.process import Process, wait_until
 from ridgeline.schema import GPU, SERVING
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store, cluster
 from ridgeline.store.connection import Connection
-from tests.conftest import answers_http
+from tests.conftest import store_gateway
 
 SHARD = "<shard><replica><host>localhost</host><port>9000</port></replica></shard>"
 CONFIG = (
@@ -58,16 +55,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A store that knows the two clusters."""
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "config.xml").write_text(CONFIG, encoding="ascii")
-    port = broker.free_port()
-    command = [sys.executable, "-m", "ridgeline.local.gateway", f"--port={port}"]
-    arguments = [f"--path={folder / 'data'}", f"--config={folder / 'config.xml'}"]
-    process = Process("gateway", [*command, *arguments], folder / "gateway.log")
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers_http(f"{address}/ping"), process, 60)
+    with store_gateway(folder, f"--config={folder / 'config.xml'}") as address:
         yield address
-    finally:
-        process.stop()
 
 
 def run(connection: Connection, statement: str) -> None:
