@@ -102,55 +102,53 @@ TABLE_2 = (
 
 
 def test_distserve_table_2() -> None:
-    """Attainment by rate, real runs: DistServe-Low within 13 points, vLLM's is not reproduced.
+    """Attainment by rate, real runs: mean error 7 points for vLLM past 1.0, 6 for DistServe-Low.
 
-    The paper names neither model, objectives nor run length there. Read as OPT-66B on ShareGPT with
-    table 1's objectives, table 3's placement and the 100 requests a rate of its artefact's scripts:
-    such a run ends before its queue does, which is why attainment falls slowly past capacity. The
-    real vLLM falls off sooner (65 % at 1.5 where ours holds 91 %, 45 against 79 % at 2.5; mean 20
-    points off). It is not the latencies: a scheduler as vLLM's of then (waiting prompts first, and
-    whole) on DistServe's own measured profile of vLLM is 12 to 50 points off as well, for 13B on
-    one GPU and 66B on four, the objectives of either edition of table 1, runs of 100 to 500
-    requests; the nearest (13B, 0.2 s, 300 requests) holds 76 % at 1.0 and 62 % at 2.5. The order
-    holds: apart is above together at every rate.
+    The paper names neither model, objectives nor run length; its repository does, with the runs
+    themselves (`simdistserve/benchmarks/alignment` at 20a1633): OPT-13B under 0.2 s and 0.1 s,
+    prompts of 850 and answers of 163 tokens on average. vLLM has one GPU and 100 seconds of
+    arrivals; DistServe-Low prefills on two and decodes on a third, 300 requests at three times the
+    rate. TTFT are taken at the client, 40 ms later than at the engine. vLLM of 2023 is eager,
+    DistServe's engine is written in C++.
+
+    The table's 97 % at 1.0 is not of these runs: of the first 65 requests of that file 43 kept
+    both, which is what we say. DistServe-Low keeps more past 2.0 than ours, whose one decoding GPU
+    is then full (64 sequences) and makes short answers wait: at most 16 points.
     """
-    work = distserve(755.5, 200.3, 0.4, 0.1)
-    one = Replica(model=MODELS["opt-66b"], accelerator=A100, stack=EAGER)
-    four = replace(one, layout=Layout(tensor=4))
+    work = distserve(850, 163, 0.2, 0.1, (0.6, 1.2))
+    at_client = replace(work, slo_ttft_seconds=0.2 - 0.04)
+    eager = Replica(model=MODELS["opt-13b"], accelerator=A100, stack=EAGER)
     together = dg.Together(
-        replica=four,
+        replica=eager,
         engines=1,
         rate_per_second=1,
         chunk_tokens=OPT_POSITIONS,
         batch=1,
         tpot_seconds=1,
     )
-    apart = pools(four, replace(one, layout=Layout(tensor=2, pipeline=2)), (1, 1))
+    one = replace(eager, stack=MODERN)
+    apart = pools(replace(one, layout=Layout(tensor=2)), one, (1, 1))
 
-    def attained(rate: float) -> tuple[float, float]:
-        runs = [es.generated(work, 100, rate, seed, OPT_POSITIONS) for seed in range(8)]
-        return (
-            100
-            * float(
-                np.mean(
-                    [es.simulate_together(together, work, r).attained_ratio(work) for r in runs]
-                )
-            ),
-            100
-            * float(
-                np.mean(
-                    [es.simulate_apart(apart, work, r, 2400).attained_ratio(work) for r in runs]
-                )
-            ),
-        )
+    def vllm(rate: float) -> float:
+        runs = (es.generated(work, round(100 * rate), rate, s, OPT_POSITIONS) for s in range(8))
+        kept = [es.simulate_together(together, work, r).attained_ratio(at_client) for r in runs]
+        return 100 * float(np.mean(kept))
 
-    found = {rate: attained(rate) for rate, _, _ in TABLE_2}
-    vllm = [abs(found[rate][0] - real) for rate, real, _ in TABLE_2]
-    low = [abs(found[rate][1] - real) for rate, _, real in TABLE_2]
+    def low(rate: float) -> float:
+        runs = (es.generated(work, 300, 3 * rate, seed, OPT_POSITIONS) for seed in range(8))
+        kept = [es.simulate_apart(apart, work, r, 2400).attained_ratio(work) for r in runs]
+        return 100 * float(np.mean(kept))
+
+    found = {rate: (vllm(rate), low(rate)) for rate, _, _ in TABLE_2}
+    off = np.array(
+        [[found[rate][0] - real, found[rate][1] - other] for rate, real, other in TABLE_2]
+    )
 
     assert all(a >= t for t, a in found.values())
-    assert max(low) <= 13
-    assert np.mean(vllm) <= 22
+    assert found[1.0][0] == pytest.approx(100 * 43 / 65, abs=5)
+    assert np.abs(off[1:, 0]).mean() <= 8
+    assert np.abs(off[:, 1]).mean() <= 7
+    assert np.abs(off[1:]).max() <= 16
 
 
 def pools(prefill: Replica, decode: Replica, engines: tuple[int, int]) -> dg.Apart:
