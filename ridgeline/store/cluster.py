@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ridgeline.errors import Misconfigured
 from ridgeline.settings import StoreSettings
 from ridgeline.store import migrations, tables
 from ridgeline.store.connection import Connection
@@ -27,8 +28,8 @@ _MERGE_SIZE = "max_bytes_to_merge_at_max_space_in_pool"
 
 
 def text(statements: Iterable[str]) -> str:
-    """Statements ready for `clickhouse-client --multiquery`."""
-    return ";\n\n".join((*statements, "")).rstrip("\n") + "\n"
+    """Statements ready for `clickhouse-client --multiquery`; nothing where there are none."""
+    return "\n".join(f"{statement};\n" for statement in statements)
 
 
 def statements(settings: StoreSettings, cluster: str) -> list[str]:
@@ -71,11 +72,17 @@ def updates(connection: Connection, cluster: str) -> list[str]:
 
     Raises:
         ValueError: `cluster` is no cluster name.
-        Misconfigured: the tables are of a newer Ridgeline.
+        Misconfigured: the tables are a single server's, or of a newer Ridgeline.
     """
     on, database = _on(cluster), f"`{connection.settings.database}`"
-    noted = migrations.unnoted(connection)
     there = migrations.tables_of(connection)
+    if there and not migrations.tables_of(connection, "Distributed"):
+        raise Misconfigured(
+            "RIDGELINE_STORE_DATABASE",
+            f"{connection.settings.database!r} holds the tables of a single server: name a new"
+            " database for the cluster's",
+        )
+    noted = migrations.unnoted(connection)
     out = [
         statement
         for statement in statements(connection.settings, cluster)

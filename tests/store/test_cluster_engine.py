@@ -24,6 +24,7 @@ from ridgeline.errors import Misconfigured
 from ridgeline.schema import GPU, SERVING
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store, cluster
+from ridgeline.store.__main__ import main
 from ridgeline.store.connection import Connection
 from tests.conftest import store_gateway
 
@@ -160,6 +161,36 @@ def test_an_older_cluster_is_refused_and_can_be_updated(
 
     assert [] == store.migrate()
     assert [] == cluster.updates(connection, "alone")
+
+
+def test_the_command_line_prints_what_is_missing(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A whole cluster, then nothing, then one table; a single server's tables are refused."""
+    # loggers keep the stream they first see, and pytest closes this test's
+    monkeypatch.setattr("ridgeline.logs.configure", lambda _: None)
+    monkeypatch.setenv("RIDGELINE_STORE_URL", url)
+
+    def printed(database: str, *more: str) -> str:
+        monkeypatch.setenv("RIDGELINE_STORE_DATABASE", database)
+        main(["ddl", "--cluster", "alone", *more])
+        return capsys.readouterr().out
+
+    connection = spread(url, "alone")
+    database = connection.settings.database
+    assert printed(database).startswith(f"CREATE DATABASE IF NOT EXISTS `{database}` ON CLUSTER")
+    assert "" == printed(database, "--update")
+    connection.command("DROP TABLE collectors SYNC", "test")
+    first, noted, end = printed(database, "--update").split(";\n")
+    assert first.startswith(f"CREATE TABLE IF NOT EXISTS `{database}`.collectors ON CLUSTER")
+    assert noted.strip().startswith(f"INSERT INTO `{database}`.migrations")
+    assert "" == end
+    alone = f"single_{uuid.uuid4().hex[:12]}"
+    Store.connect(StoreSettings(url=url, database=alone)).migrate()
+    with pytest.raises(SystemExit) as caught:
+        printed(alone, "--update")
+    assert 2 == caught.value.code
+    assert "tables of a single server" in capsys.readouterr().err
 
 
 def test_retention_of_a_cluster_follows_the_settings(url: str) -> None:
