@@ -22,7 +22,7 @@ from advisor.models.phases import (
     prefill_work,
 )
 
-VERSION = "closed-loop/4"
+VERSION = "closed-loop/5"
 CHUNK_TOKENS = 8192.0  # prompt tokens a step takes at most: the engines' common setting
 
 
@@ -35,17 +35,20 @@ def running_sequences(
 
 
 class _Steps(NamedTuple):
-    """Sequences at once, tokens of a rank's chunk, seconds of a decode step, of one with chunks."""
+    """Sequences at once, tokens of a chunk, such chunks a step, seconds of a step without and with.
+
+    Where more than one prompt begins between two steps of a rank they share the next one.
+    """
 
     batch: Floats
     chunk: Floats
-    ranks: int
+    chunks: Floats
     decode: Floats
     mixed: Floats
 
     def tpot(self, prompt: Floats, output: Floats) -> Floats:
         """A decode step, and each output's share of all prefills."""
-        prefills = (self.mixed - self.decode) * prompt / (self.chunk * self.ranks)
+        prefills = (self.mixed - self.decode) * prompt / (self.chunk * self.chunks)
         return self.decode + self.batch / output * prefills
 
 
@@ -55,8 +58,12 @@ def _steps(
     batch = running_sequences(replica, concurrency, prompt, output)
     context, chunk = prompt + output / 2, np.minimum(chunk_tokens, prompt)
     decode = decode_step_seconds(replica, batch, context)
-    mixed = mixed_step_seconds(replica, batch, context, chunk, (prompt - chunk) / 2)
-    return _Steps(batch, chunk, replica.layout.data, decode, mixed)
+    begun = np.clip(
+        batch / replica.layout.data / output, 1.0, np.maximum(1.0, chunk_tokens / chunk)
+    )
+    back = (prompt - chunk) / 2
+    mixed = mixed_step_seconds(replica, batch, context, chunk, back, chunks=begun)
+    return _Steps(batch, chunk, begun * replica.layout.data, decode, mixed)
 
 
 def tpot_seconds(
@@ -86,15 +93,15 @@ def ttft_seconds(
     running ones take to be served at the engine's rate.
     """
     asked, prompt, output = floats(concurrency), floats(prompt_tokens), floats(output_tokens)
-    steps = _steps(replica, asked, prompt, output, chunk_tokens)
+    steps, ranks = _steps(replica, asked, prompt, output, chunk_tokens), replica.layout.data
     at_once = np.maximum(1.0, np.floor(chunk_tokens / prompt))
-    each = prefill_service_seconds(replica, prompt, prompts=at_once * steps.ranks) / at_once
-    stack, tpot, running = replica.stack, steps.tpot(prompt, output), steps.batch / steps.ranks
+    each = prefill_service_seconds(replica, prompt, prompts=at_once * ranks) / at_once
+    stack, tpot, running = replica.stack, steps.tpot(prompt, output), steps.batch / ranks
     ahead = stack.in_step_ratio * np.maximum(0.0, running - 1) / 2
     queue = np.maximum(0.0, asked - steps.batch) / steps.batch * output * tpot
     own = steps.mixed * prompt / steps.chunk + steps.decode / 2
     found = stack.entry_seconds + own + ahead * each + queue
-    if steps.ranks == 1:
+    if ranks == 1:
         return found
     return found + np.minimum(stack.rank_wait_steps, output / running) * tpot
 

@@ -109,16 +109,18 @@ def mixed_step_seconds(
     context_tokens: Numbers,
     chunk_tokens: Numbers,
     chunk_context_tokens: Numbers = 0.0,
+    *,
+    chunks: Numbers = 1.0,
 ) -> Floats:
     """Time of a step that decodes a batch and carries `chunk_tokens` of a prompt with it.
 
     The chunk comes after `chunk_context_tokens` of its prompt that earlier chunks computed. Each
-    data rank carries such a chunk: a step does `layout.data` times `chunk_tokens`.
+    data rank carries `chunks` such chunks, of prompts of their own.
     """
     parts, ranks = replica.layout.pipeline, replica.layout.data
     decoding = decode_pass(floats(batch) / parts, context_tokens)
     tokens = floats(chunk_tokens) / parts
-    chunk = prompt_pass(replica.model, tokens, chunk_context_tokens, prompts=ranks)
+    chunk = prompt_pass(replica.model, tokens, chunk_context_tokens, prompts=ranks * floats(chunks))
     modelled = stage_seconds(replica, both(decoding, chunk)) + _host_seconds(replica, batch)
     return replica.decode.seconds(modelled)
 
