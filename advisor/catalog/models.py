@@ -6,6 +6,7 @@ parameters are counted from the shape, so that a wrong figure shows as a wrong s
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -717,6 +718,7 @@ def by_name(name: str) -> Model | None:
     if lower in MODELS:
         return MODELS[lower]
     flat = lower.rsplit("/", 1)[-1].replace("meta-", "").replace("_", "-")
+    flat = re.sub(r"\b(llama|gemma|phi)(?=\d)", r"\1-", flat)  # "Llama3.1" is "Llama-3.1"
     found = (key for words, key in _WORDS if all(word in flat for word in words))
     key = next(found, None)
     return None if key is None else MODELS[key]

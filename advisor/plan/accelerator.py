@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from advisor.catalog.accelerators import Accelerator
 from advisor.catalog.files import Source
@@ -19,7 +19,7 @@ from advisor.models.interval import Interval, exactly, of
 from advisor.models.throughput import Job
 from advisor.plan import accelerator_tables as tables
 from advisor.plan.inputs import Demand, demand, live_facts
-from advisor.plan.options import WorkloadOptions, catalogued
+from advisor.plan.options import ModelName, WorkloadOptions, catalogued
 from advisor.plan.report import Report
 from advisor.rules.pricing import Catalog, estimate, weaker
 from ridgeline.errors import Misconfigured
@@ -38,9 +38,7 @@ class AcceleratorOptions(WorkloadOptions):
 
     panel = "Accelerators"
 
-    model: Annotated[str, AfterValidator(lambda v: catalogued(v, MODELS, "model"))] = Field(
-        "llama3-70b", description="served model, as the catalogue names it"
-    )
+    model: ModelName = Field("llama3-70b", description="served model, as the catalogue names it")
     weights: Format | None = Field(None, description="format of the weights; default: as published")
     tpot_seconds: Annotated[float, Field(gt=0)] | None = Field(
         None, description="objective: time per output token, p99; default: none"

@@ -22,10 +22,10 @@ from advisor.models.sizing import Objectives
 from advisor.models.token_fits import histogram_of, lognormal_of
 from advisor.models.traffic import Kind
 from advisor.plan import gpu_demand
-from advisor.plan.engine import ServedModel, engine_of
+from advisor.plan.engine import engine_of
 from advisor.plan.gpu_demand import History
 from advisor.plan.inputs import Demand, demand
-from advisor.plan.options import AcceleratorName, WorkloadOptions, option_name
+from advisor.plan.options import AcceleratorName, ModelName, WorkloadOptions, option_name
 from advisor.rules.pricing import Catalog
 from ridgeline.errors import Misconfigured
 from ridgeline.settings import AdvisorSettings
@@ -61,7 +61,7 @@ class BurstOptions(WorkloadOptions):
     idle_gpus: Annotated[int, Field(ge=0)] = Field(
         0, description="idle GPUs of the same kind elsewhere: used first"
     )
-    model: ServedModel = Field("llama3-70b", description="served model, as the catalogue names it")
+    model: ModelName = Field("llama3-70b", description="served model, as the catalogue names it")
     accelerator: AcceleratorName = Field("H100-SXM", description="accelerator to rent")
     gpus_per_engine: Annotated[int, Field(ge=1, le=1024)] = Field(
         8, description="GPUs of one engine, tensor-parallel"

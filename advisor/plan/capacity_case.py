@@ -16,9 +16,9 @@ from advisor.models.interval import Interval, of
 from advisor.models.sizing import Objectives, Service
 from advisor.models.tokens import Histogram
 from advisor.models.traffic import Kind
-from advisor.plan.engine import ServedModel, engine_of
+from advisor.plan.engine import engine_of
 from advisor.plan.inputs import Demand
-from advisor.plan.options import AcceleratorName, EngineName, WorkloadOptions
+from advisor.plan.options import AcceleratorName, EngineName, ModelName, WorkloadOptions
 from advisor.rules.pricing import estimate, sourced
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence, Estimate
@@ -32,7 +32,7 @@ class CapacityOptions(WorkloadOptions):
 
     panel = "Serving"
 
-    model: ServedModel = Field("llama3-70b", description="served model, as the catalogue names it")
+    model: ModelName = Field("llama3-70b", description="served model, as the catalogue names it")
     accelerator: AcceleratorName = Field("H100-SXM", description="accelerator of every engine")
     gpus_per_engine: Annotated[int, Field(ge=1, le=1024)] = Field(
         8, description="GPUs of one engine, tensor-parallel"

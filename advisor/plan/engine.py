@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import AfterValidator
-
 from advisor.catalog import stacks
-from advisor.catalog.accelerators import BY_NAME
-from advisor.catalog.models import MODELS
+from advisor.catalog.accelerators import BY_NAME, Accelerator
+from advisor.catalog.models import MODELS, Model
 from advisor.models.concurrency import Engine, of_replica
 from advisor.models.replica import Layout, Replica
 from advisor.models.throughput import SLOW_LINK_GB_S
-from advisor.plan.options import catalogued
-
-ServedModel = Annotated[str, AfterValidator(lambda v: catalogued(v, MODELS, "model"))]
-"""A model whose shape the catalogue has (`advisor/catalog/models.py`)."""
 
 
 def engine_of(
     model: str, accelerator: str, gpus: int, max_sequences: int, engine: str | None = None
 ) -> Engine:
-    """By layers over PCIe, experts whole where there are any, else tensor-parallel."""
+    """The engine in the layout its kind of model is served in."""
     shape, device = MODELS[model], BY_NAME[accelerator]
-    if (device.link_gb_s or 0.0) <= SLOW_LINK_GB_S:
-        layout = Layout(pipeline=gpus)
-    elif shape.experts is not None:
-        layout = Layout(data=gpus, expert=gpus)
-    else:
-        layout = Layout(tensor=gpus)
-    stack = stacks.of(engine, device, shape)
+    layout, stack = layout_of(shape, device, gpus), stacks.of(engine, device, shape)
     replica = Replica(model=shape, accelerator=device, layout=layout, stack=stack)
     return of_replica(replica, max_sequences)
+
+
+def layout_of(model: Model, accelerator: Accelerator, gpus: int) -> Layout:
+    """By layers over PCIe, experts whole where there are any, else tensor-parallel."""
+    if (accelerator.link_gb_s or 0.0) <= SLOW_LINK_GB_S:
+        return Layout(pipeline=gpus)
+    if model.experts is not None:
+        return Layout(data=gpus, expert=gpus)
+    return Layout(tensor=gpus)

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from advisor.catalog import stacks
 from advisor.catalog.accelerators import BY_NAME, by_device_name
-from advisor.catalog.models import MODELS
+from advisor.catalog.models import MODELS, by_name
 from ridgeline.errors import Misconfigured
 
 
@@ -67,13 +67,18 @@ def catalogued(value: str, names: Iterable[str], what: str) -> str:
     raise ValueError(f"no {what} of that name; {guess}there are: {', '.join(by_lower.values())}")
 
 
+def _model(value: str) -> str:
+    known = by_name(value)
+    return known.name if known else catalogued(value, MODELS, "model")
+
+
 def _accelerator(value: str) -> str:
     known = by_device_name(value) if " " in value else None  # a driver's name has several words
     return known.name if known else catalogued(value, BY_NAME, "accelerator")
 
 
-ModelName = Annotated[str, AfterValidator(lambda v: catalogued(v, MODELS, "model"))]
-"""A model of the catalogue (`advisor/catalog/models.py`)."""
+ModelName = Annotated[str, AfterValidator(_model)]
+"""A model of the catalogue (`advisor/catalog/models.py`), by its name there or as it is served."""
 
 AcceleratorName = Annotated[str, AfterValidator(_accelerator)]
 """An accelerator of the catalogue, by its name there or by the driver's."""

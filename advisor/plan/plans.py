@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from advisor.plan import accelerator, burst, capacity, cooling, disaggregate, network
+from advisor.plan import accelerator, burst, capacity, cooling, disaggregate, network, serving
 from advisor.plan.burst_case import BurstOptions
 from advisor.plan.capacity_case import CapacityOptions
 from advisor.plan.options import Options
@@ -47,4 +47,5 @@ PLANS: tuple[Plan, ...] = (
     plan_of("cooling", cooling.CoolingOptions, cooling.cooling),
     plan_of("network", network.NetworkOptions, network.plan_network),
     plan_of("burst", BurstOptions, burst.burst),
+    plan_of("serving", serving.ServingOptions, serving.serving),
 )

@@ -19,6 +19,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "cooling": ("--throttled-ratio=0.2", "--gpus=64"),
     "network": ("--nodes=16",),
     "burst": ("--gpus=24", "--hours-per-peak=3", "--peaks-per-month=20"),
+    "serving": ("--prompt-tokens=2000", "--output-tokens=300"),
 }
 """Arguments that every plan must answer without a store; a new plan adds its line."""
 
