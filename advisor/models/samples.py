@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from advisor.models.arrays import Floats
 from advisor.models.coverage import CoverageLaw
 from advisor.models.interval import Interval
 
-VERSION = "samples/1"
+VERSION = "samples/2"
 
 
 def samples_worth_paying(
-    law: CoverageLaw, usd_per_sample: float, usd_per_solved: float, most: int = 100_000
+    law: CoverageLaw,
+    usd_per_query: Callable[[Floats], Floats],
+    usd_per_solved: float,
+    most: int = 100_000,
 ) -> int:
-    """Most samples a query of which the last still adds more value than it costs; 0 if none does.
+    """Samples a query, up to `most`, at which value less cost is largest; 0 if it never is above 0.
 
-    The first sample counts from no coverage at all. A law's gain may rise before it falls, so the
-    best total is what is looked for, not the first sample that loses.
+    `usd_per_query` gives the cost of a query by the number of its samples: a prompt is computed
+    once for all of them, so it is seldom linear. A law's gain may rise before it falls, so the best
+    total is what is looked for, not the first sample that loses.
     """
-    if usd_per_sample < 0 or usd_per_solved < 0:
-        raise ValueError("usd_per_sample, usd_per_solved: need not below 0")
-    k = np.arange(1, most + 1)
-    worth = law.at(k) * usd_per_solved - k * usd_per_sample
+    k = np.arange(1.0, most + 1)
+    cost = usd_per_query(k)
+    if usd_per_solved < 0 or (cost < 0).any():
+        raise ValueError("usd_per_query, usd_per_solved: need not below 0")
+    worth = law.at(k) * usd_per_solved - cost
     best = int(np.argmax(worth))
     return best + 1 if worth[best] > 0 else 0
 

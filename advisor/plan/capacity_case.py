@@ -77,6 +77,18 @@ class CapacityOptions(WorkloadOptions):
     solved_usd: Annotated[float, Field(gt=0)] | None = Field(
         None, description="with --coverage: what a solved task is worth"
     )
+    bigger_model: ModelName | None = Field(
+        None, description="with --coverage: a bigger model that would be asked once instead"
+    )
+    bigger_coverage: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="with --bigger-model: measured share of tasks it solves at once"
+    )
+    bigger_gpus_per_engine: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="with --bigger-model: GPUs of its engine; default: the fewest"
+    )
+    bigger_output_tokens: Annotated[float, Field(gt=0, le=1e7)] | None = Field(
+        None, description="with --bigger-model: its mean answer; default: as long as this one's"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from advisor.models import coverage, drift, samples, sizing, token_fits, traffic
+from advisor.models import drift, sizing, token_fits, traffic
 from advisor.models.sizing import Sizing
 from advisor.models.token_sources import from_samples
 from advisor.plan.capacity_case import Case
+from advisor.plan.capacity_samples import COUNTS, coverage_tables
 from advisor.plan.report import Table
 from advisor.plan.traces import read
 from ridgeline.errors import Misconfigured
-
-COUNTS = (1, 2, 4, 8, 16)
 
 
 def tables(case: Case) -> Iterator[Table]:
@@ -26,7 +25,7 @@ def tables(case: Case) -> Iterator[Table]:
     if case.options.reasoning_share is not None:
         yield _by_share(case, case.options.reasoning_share)
     if case.options.coverage is not None:
-        yield _coverage(case, case.options.coverage)
+        yield from coverage_tables(case, case.options.coverage)
     if case.options.before is not None:
         yield _drift(case, case.options.before)
     yield _fits(case)
@@ -98,35 +97,6 @@ def _row(found: Sizing | None) -> tuple[float | None, ...]:
         return (None,) * 5
     p50, _, p99 = found.by_quantile
     return found.gpus, found.kv_tokens, found.usd_per_query, p50.seconds, p99.seconds
-
-
-def _coverage(case: Case, said: str) -> Table:
-    law = _law(said)
-    one = sizing.size(case.rate.mid, traffic.mixed([replace(case.kind, samples=1)]), case.service)
-    usd = one.usd_per_query if one else 0.0
-    worth = case.options.solved_usd
-    best = None if worth is None else samples.samples_worth_paying(law, usd, worth)
-    rows = []
-    for n in COUNTS + ((best,) if best and best not in COUNTS else ()):
-        at = law.interval(n)
-        rows.append((n, at.low, at.mid, at.high, law.marginal(n), n * usd))
-    stop = "" if best is None else f"worth paying at {worth:g} USD a solved task: {best} samples; "
-    return Table(
-        title="Tasks solved by samples",
-        columns=("samples", "low", "likely", "high", "one more adds", "USD a query"),
-        rows=tuple(sorted(rows)),
-        note=f"{stop}law exp(-a k^-b) through what was measured (arXiv 2407.21787)",
-    )
-
-
-def _law(said: str) -> coverage.CoverageLaw:
-    try:
-        pairs = [part.split(":") for part in said.split(",")]
-        points = [(float(k), float(c)) for k, c in pairs]
-        return coverage.fit_law([k for k, _ in points], [c for _, c in points])
-    except ValueError as error:
-        problem = f"{error} (found {said!r}; allowed: samples:share, e.g. 1:0.159,5:0.296)"
-        raise Misconfigured("--coverage", problem) from error
 
 
 def _drift(case: Case, before: Path) -> Table:

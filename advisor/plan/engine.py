@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from advisor.catalog import stacks
 from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Model
+from advisor.models import phases
 from advisor.models.concurrency import Engine, of_replica
 from advisor.models.replica import Layout, Replica
 from advisor.models.throughput import SLOW_LINK_GB_S
+
+LARGEST_ENGINE = 1024  # GPUs
 
 
 def engine_of(
@@ -27,3 +32,16 @@ def layout_of(model: Model, accelerator: Accelerator, gpus: int) -> Layout:
     if model.experts is not None:
         return Layout(data=gpus, expert=gpus)
     return Layout(tensor=gpus)
+
+
+def fewest_gpus(one: Replica) -> int:
+    """The smallest power of two of GPUs that holds the replica's model in the layout it takes.
+
+    `LARGEST_ENGINE` where none does.
+    """
+    gpus = 1
+    while gpus < LARGEST_ENGINE:
+        if phases.fits(replace(one, layout=layout_of(one.model, one.accelerator, gpus))):
+            break
+        gpus *= 2
+    return gpus

@@ -19,7 +19,7 @@ from advisor.models.interval import Interval
 from advisor.models.kv import most_sequences, weight_bytes_per_gpu
 from advisor.models.operation import Operation
 from advisor.models.replica import Layout, Replica, Speculation
-from advisor.plan.engine import layout_of
+from advisor.plan.engine import LARGEST_ENGINE, fewest_gpus, layout_of
 from advisor.plan.options import AcceleratorName, EngineName, ModelName, Options
 from advisor.plan.report import Mark, Plot, PlotKind, Report, Series, Table
 from advisor.rules.pricing import estimate, weaker
@@ -31,7 +31,6 @@ SOURCES = (
     "closed loop: a request follows as one ends; errors measured in docs/models.md",
     "power: fitted to the ML.ENERGY leaderboard, GPUs alone",
 )
-LARGEST_ENGINE = 1024  # GPUs
 DEFAULT_MOST = 256  # requests, where the cache holds more: vLLM's default cap
 
 
@@ -171,21 +170,12 @@ def _layout(options: ServingOptions, one: Replica) -> Layout:
             raise Misconfigured(
                 "--gpus", "not together with --tensor, --pipeline, --data, --expert"
             )
-        return layout_of(one.model, one.accelerator, options.gpus or _fewest(one))
+        return layout_of(one.model, one.accelerator, options.gpus or fewest_gpus(one))
     tensor, pipeline, data, expert = (part or 1 for part in parts)
     try:
         return Layout(tensor=tensor, pipeline=pipeline, data=data, expert=expert)
     except ValueError as error:
         raise Misconfigured("--expert", str(error)) from error
-
-
-def _fewest(one: Replica) -> int:
-    gpus = 1
-    while gpus < LARGEST_ENGINE:
-        if phases.fits(replace(one, layout=layout_of(one.model, one.accelerator, gpus))):
-            break
-        gpus *= 2
-    return gpus
 
 
 def _requests(options: ServingOptions, replica: Replica) -> Floats:

@@ -127,12 +127,15 @@ def test_tasks_are_forecast_from_few_samples() -> None:
 def test_stop_where_a_sample_costs_more_than_it_brings() -> None:
     """At 1 USD a solved task and 0.5 cents a sample the best N is an inner one; its ends are 0."""
     law = c.fit_law(MONKEYS_K, MONKEYS_COVERED)
-    n = s.samples_worth_paying(law, 0.005, 1.0)
+    n = s.samples_worth_paying(law, lambda k: 0.005 * k, 1.0)
 
     assert law.marginal(n - 1) > 0.005 > law.marginal(n)
-    assert s.samples_worth_paying(law, 1.0, 1.0) == 0
-    assert s.samples_worth_paying(law, 0.0, 1.0, most=50) == 50
-    assert n < s.samples_worth_paying(law, 0.001, 1.0)
+    assert s.samples_worth_paying(law, lambda k: 1.0 * k, 1.0) == 0
+    assert s.samples_worth_paying(law, lambda k: 0.0 * k, 1.0, most=50) == 50
+    assert n < s.samples_worth_paying(law, lambda k: 0.001 * k, 1.0)
+    assert n == s.samples_worth_paying(law, lambda k: 0.1 + 0.005 * k, 1.0)  # paid for already
+    with pytest.raises(ValueError, match="usd_per_query"):
+        s.samples_worth_paying(law, lambda k: -k, 1.0)
 
 
 @given(st.floats(0, 1), st.integers(0, 1000))

@@ -67,6 +67,54 @@ def test_coverage_says_where_to_stop() -> None:
     assert likely == sorted(likely)
 
 
+def test_samples_cost_what_their_engines_do() -> None:
+    """Both tables of samples give a query the same price, less than that many queries."""
+    report = answered(coverage="1:0.159,5:0.2962,250:0.56")
+    paid = {row[0]: row[-1] for row in table(report, "Samples a query").rows}
+    solved = {row[0]: row[-1] for row in table(report, "Tasks solved").rows}
+
+    assert solved == pytest.approx(paid)
+    assert float(solved[16] or 0) < 16 * float(solved[1] or 0)
+
+
+BIGGER = {"model": "llama3-8b", "gpus_per_engine": 1, "coverage": "1:0.159,5:0.2962,250:0.56"}
+
+
+def test_a_bigger_model_once_or_this_one_as_often_as_it_takes() -> None:
+    """As often as it needs to solve as much; what a harder task needs more, an easier one less."""
+    by_solved = {}
+    for solved in (0.2, 0.4, 0.55):
+        found = table(
+            answered(**BIGGER, bigger_model="llama3-70b", bigger_coverage=solved), "bigger model"
+        )
+        once, often = found.rows
+        assert (once[0], once[1], often[0]) == ("llama3-70b", 1, "llama3-8b")
+        assert float(often[2] or 0) >= solved == once[2]
+        by_solved[solved] = (float(often[1] or 0), float(often[4] or 0) / float(once[4] or 1))
+        assert "without a checker" in found.note
+    needed, price = zip(*by_solved.values(), strict=True)
+
+    assert list(needed) == sorted(needed)
+    assert list(price) == sorted(price)
+    assert price[0] < 1 < price[-1]
+
+
+def test_what_no_number_of_samples_reaches() -> None:
+    """Said, without a price."""
+    found = table(
+        answered(**BIGGER, bigger_model="llama3-70b", bigger_coverage=0.99), "bigger model"
+    )
+
+    assert "llama3-8b does not solve 99% in 4,096 samples" in found.note
+    assert found.rows[-1][-1] is None
+
+
+def test_a_bigger_model_needs_its_share_of_tasks() -> None:
+    """Nothing is guessed of it."""
+    with pytest.raises(Misconfigured, match="bigger-coverage: is needed"):
+        answered(**BIGGER, bigger_model="llama3-70b")
+
+
 def test_a_trace_brings_its_lengths_and_its_busy_minutes() -> None:
     """Azure conv 2023: the measured median and the busiest minutes, not the mean rate."""
     path = published.data("azure-llm-2023/AzureLLMInferenceTrace_conv.csv")
