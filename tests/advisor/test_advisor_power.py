@@ -15,7 +15,7 @@ from advisor.models.interval import Interval, exactly
 from advisor.models.power import Phase
 
 
-def test_decode_hardly_notices_a_cap_that_halves_prefill() -> None:
+def test_decode_hardly_notices_a_cap() -> None:
     """Splitwise: 700 to 350 W, almost no change of token latency; prefill is not known there."""
     decode = power.power_cap(Phase.DECODE, 0.5)
 
