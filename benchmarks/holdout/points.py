@@ -15,10 +15,13 @@ from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Format
 from advisor.models import closed_loop, energy, phases, throughput
 from advisor.models.replica import (
+    BALANCED_RANKS,
     EAGER,
     EARLY_GRAPHS,
     EARLY_ROCM,
     MODERN,
+    PREFILL_FIRST,
+    SYNCHRONOUS,
     Layout,
     Replica,
 )
@@ -26,14 +29,18 @@ from advisor.models.replica import (
 FILE = Path(__file__).with_name("points.yaml")
 STACKS = {
     "modern": MODERN,
+    "sglang": PREFILL_FIRST,
+    "trtllm": BALANCED_RANKS,
+    "synchronous": SYNCHRONOUS,
     "early": EARLY_GRAPHS,
     "early_rocm": EARLY_ROCM,
     "eager": EAGER,
 }
-QUANTITIES = {"itl": "TPOT", "most": "rate", "first": "TTFT"}
+QUANTITIES = {"itl": "TPOT", "most": "rate", "prompts": "rate", "first": "TTFT", "ttft": "TTFT"}
+ENERGY = {"power", "energy"}
 MOST_PASS_TOKENS = 8192.0  # prompts that start together are computed this many tokens at a time
 
-Kind = Literal["latency", "rate", "most", "itl", "first"]
+Kind = Literal["latency", "rate", "most", "itl", "first", "ttft", "prompts", "power"]
 
 
 class _Strict(BaseModel):
@@ -49,6 +56,7 @@ class _Like(_Strict):
 class _Source(_Strict):
     title: str
     as_of: str
+    later: bool = False  # added after the models were fixed
 
 
 class _Table(_Strict):
@@ -57,9 +65,15 @@ class _Table(_Strict):
     model: str
     accelerator: str
     tensor: int = 1
+    data: int = 1
+    expert: int = 1
     weights: Format
-    stack: Literal["modern", "early", "early_rocm", "eager"] = "modern"
+    stack: Literal["modern", "sglang", "trtllm", "synchronous", "early", "early_rocm", "eager"] = (
+        "modern"
+    )
     kind: Kind
+    cache: Format | None = None  # None: 8 bit beside weights of 8 bits or fewer
+    chunk: float = closed_loop.CHUNK_TOKENS  # prompt tokens a step takes at most
     rows: tuple[tuple[float, float, float, float] | tuple[float, float, float, float, float], ...]
 
 
@@ -71,9 +85,13 @@ class _File(_Strict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One measurement, and the model's answer; `quantity`: latency, rate, TPOT, TTFT or power."""
+    """One measurement, and the model's answer.
+
+    `quantity`: latency, rate, TPOT, TTFT; power of a device; energy, of its devices, a token.
+    """
 
     source: str
+    later: bool  # added after the models were fixed
     engine: str
     model: str
     accelerator: str
@@ -93,7 +111,12 @@ class Point:
     @property
     def speed_ratio(self) -> float:
         """Modelled speed over measured speed, whatever the quantity."""
-        return self.ratio if self.quantity in {"rate", "power"} else 1 / self.ratio
+        return self.ratio if self.quantity in {"rate", *ENERGY} else 1 / self.ratio
+
+    @property
+    def is_speed(self) -> bool:
+        """Whether it is a time or a rate, not watts or joules."""
+        return self.quantity not in ENERGY
 
     @property
     def family(self) -> str:
@@ -114,7 +137,7 @@ def points() -> Iterator[Point]:
     for table in file.tables:
         engine = _engine(table, _accelerator(table.accelerator, file.accelerators))
         for row in table.rows:
-            yield from _of_row(table, engine, row)
+            yield from _of_row(table, engine, row, later=file.sources[table.source].later)
 
 
 def _accelerator(name: str, others: dict[str, _Like]) -> Accelerator:
@@ -134,39 +157,28 @@ def _engine(table: _Table, accelerator: Accelerator) -> Replica:
     return Replica(
         model=MODELS[table.model],
         accelerator=accelerator,
-        layout=Layout(tensor=table.tensor),
+        layout=Layout(tensor=table.tensor, data=table.data, expert=table.expert),
         weights=table.weights,
-        cache=Format.FP8 if narrow and table.kind != "itl" else Format.BF16,
+        cache=table.cache or (Format.FP8 if narrow and table.kind != "itl" else Format.BF16),
         stack=STACKS[table.stack],
     )
 
 
-def _of_row(table: _Table, engine: Replica, row: tuple[float, ...]) -> Iterator[Point]:
+def _of_row(
+    table: _Table, engine: Replica, row: tuple[float, ...], *, later: bool
+) -> Iterator[Point]:
     batch, prompt, output, measured = row[:4]
-    step = phases.decode_step_seconds(engine, max(batch, 1.0), prompt + output / 2)
-    found, quantity = 0.0, QUANTITIES.get(table.kind, table.kind)
-    if table.kind == "latency":
-        if float(phases.most_sequences(engine, prompt + output)) < batch:
-            return  # did not fit at once: what was timed is another thing
-        found = _prefill_seconds(engine, prompt, batch) + output * float(step)
-    elif table.kind == "first":
-        found = _prefill_seconds(engine, prompt, batch)
-    elif table.kind == "rate":
-        found = float(closed_loop.tokens_per_second(engine, batch, prompt, output))
-    elif table.kind == "itl":
-        found = float(closed_loop.tpot_seconds(engine, batch, prompt, output)) * 1e3
-    else:
-        most = _most(table, engine, prompt, output)
-        if most is None:
-            return
-        found = most
+    found = _modelled(table, engine, batch, prompt, output)
+    if found is None:
+        return
     point = Point(
         source=table.source,
+        later=later,
         engine=table.engine,
         model=table.model,
         accelerator=table.accelerator,
-        devices=table.tensor,
-        quantity=quantity,
+        devices=engine.gpus,
+        quantity=QUANTITIES.get(table.kind, table.kind),
         batch=batch,
         prompt_tokens=prompt,
         output_tokens=output,
@@ -174,10 +186,57 @@ def _of_row(table: _Table, engine: Replica, row: tuple[float, ...]) -> Iterator[
         modelled=found,
     )
     yield point
-    if len(row) > 4:
+    if len(row) > 4 and table.kind == "latency":
+        step = phases.decode_step_seconds(engine, max(batch, 1.0), prompt + output / 2)
         work = phases.decode_work(engine, batch, prompt + output / 2)
         watts = float(energy.work_power_watts(engine, work, step)) / engine.gpus
         yield replace(point, quantity="power", measured=row[4], modelled=watts)
+    elif len(row) > 4:
+        watts = float(closed_loop.power_watts(engine, batch, prompt, output)) / engine.gpus
+        yield replace(point, quantity="power", measured=row[4], modelled=watts)
+        joules = float(closed_loop.joules_per_token(engine, batch, prompt, output))
+        spent = row[4] * engine.gpus / measured
+        yield replace(point, quantity="energy", measured=spent, modelled=joules)
+
+
+def _modelled(
+    table: _Table, engine: Replica, batch: float, prompt: float, output: float
+) -> float | None:
+    """What the model says of a row, in the unit of its kind; None: our model cannot run it."""
+    if table.kind == "latency":
+        return _latency_seconds(engine, batch, prompt, output)
+    if table.kind == "first":
+        return _prefill_seconds(engine, prompt, batch)
+    if table.kind == "most":
+        return _most(table, engine, prompt, output)
+    if table.kind == "prompts":
+        return _prompt_tokens_per_second(engine, prompt)
+    return _closed_loop(table, engine, batch, prompt, output)
+
+
+def _latency_seconds(engine: Replica, batch: float, prompt: float, output: float) -> float | None:
+    if float(phases.most_sequences(engine, prompt + output)) < batch:
+        return None  # did not fit at once: what was timed is another thing
+    step = phases.decode_step_seconds(engine, max(batch, 1.0), prompt + output / 2)
+    return _prefill_seconds(engine, prompt, batch) + output * float(step)
+
+
+def _prompt_tokens_per_second(engine: Replica, prompt: float) -> float:
+    together = max(1.0, MOST_PASS_TOKENS // prompt) * engine.layout.data
+    seconds = phases.prefill_service_seconds(engine, prompt, prompts=together)
+    return together * prompt / float(seconds)
+
+
+def _closed_loop(
+    table: _Table, engine: Replica, batch: float, prompt: float, output: float
+) -> float:
+    asked = (engine, batch, prompt, output)
+    if table.kind == "rate":
+        return float(closed_loop.tokens_per_second(*asked, table.chunk))
+    if table.kind == "power":
+        return float(closed_loop.power_watts(*asked)) / engine.gpus
+    of_token = closed_loop.ttft_seconds if table.kind == "ttft" else closed_loop.tpot_seconds
+    return float(of_token(*asked, table.chunk)) * 1e3
 
 
 def _prefill_seconds(engine: Replica, prompt: float, batch: float) -> float:
@@ -190,5 +249,5 @@ def _most(table: _Table, engine: Replica, prompt: float, output: float) -> float
     job = throughput.Job(
         model=engine.model, prompt_tokens=prompt, output_tokens=output, weights=table.weights
     )
-    found = throughput.rate(job, engine.accelerator, table.tensor)
-    return found.tokens_per_second_per_device.mid * table.tensor if found else None
+    found = throughput.rate(job, engine.accelerator, engine.gpus)
+    return found.tokens_per_second_per_device.mid * engine.gpus if found else None
