@@ -1,7 +1,14 @@
-"""LLM servers by their Prometheus page: vLLM and SGLang, several engines and models a page."""
+"""LLM servers by their Prometheus page, several engines and models a page.
+
+Which software it is the names on the page tell (`serving_names`); its version a second address
+does, asked when a server comes (back) and now and then. A server that does not tell has none.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,7 +31,10 @@ NAME = "serving"
 _ROLES = {"mixed": 1, "prefill": 2, "decode": 3, "unknown": MISSING_STATE}  # SERVING.role
 _MOST_AT_ONCE = 8
 _MOST_BYTES = 16_000_000
+_VERSION_SECONDS = 600.0  # between two questions; a server that was away is asked at once
+_VERSION = re.compile(r"[\w.+!-]{1,64}")
 _UNITS = {"ttft": "_seconds", "tpot": "_seconds", "prompt_tokens": "", "output_tokens": ""}
+_PREFIXES = ", ".join(d.prefix for d in DIALECTS)
 _LENGTHS = {f"{what}_tokens": length_columns(what) for what in ("prompt", "output")}
 
 
@@ -37,6 +47,7 @@ class Serving:
         self._role = _ROLES[settings.serving_pool]
         self._before: dict[tuple[int, str], Buckets] = {}
         self._failing: dict[str, str] = {}
+        self._versions: dict[str, tuple[str, float]] = {}  # by URL, and when it was asked
         rounds = -(-len(self._urls) // _MOST_AT_ONCE)
         self._page_seconds = settings.timeout_seconds * 0.8 / rounds
         self._client = httpx.Client(
@@ -59,7 +70,7 @@ class Serving:
                     device_name(url, key),
                     now_ms,
                     model=key[0],
-                    attributes={"url": url, "engine": dialect.title, "number": key[1]},
+                    attributes=self._attributes(url, dialect, key),
                 )
                 batch.inventory.append(item)
                 rows.append(self._row(item.device, dialect, engine, now_ms))
@@ -74,22 +85,45 @@ class Serving:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
+    def _attributes(self, url: str, dialect: Dialect, key: Key) -> dict[str, str]:
+        known = {"url": url, "engine": dialect.title, "number": key[1]}
+        version, _ = self._versions.get(url, ("", 0.0))
+        return known | ({"version": version} if version else {})
+
     def _page(self, url: str) -> list[tuple[Dialect, Key, Engine]]:
         """Engines of one server; none, counted and said once, when it fails."""
+        until = time.monotonic() + self._page_seconds
         try:
-            found = _engines(self._fetch(url), url)
+            found = _engines(self._fetch(url, until), url)
         except (httpx.HTTPError, httpx.InvalidURL, Reject, Retry) as error:
             self._failed(url, str(error) or type(error).__name__)
+            self._versions.pop(url, None)  # what comes back may be another release
             return []
         if self._failing.pop(url, None) is not None:
             log.info("LLM server answers", url=url)
+        self._ask_version(url, found[0][0], until)
         return found
 
-    def _fetch(self, url: str) -> str:
+    def _ask_version(self, url: str, dialect: Dialect, until: float) -> None:
+        """Ask for the version where it is due; no answer leaves what is known."""
+        known, asked = self._versions.get(url, ("", -_VERSION_SECONDS))
+        if time.monotonic() < asked + _VERSION_SECONDS:
+            return
+        base = url.removesuffix("/metrics").removesuffix("/prometheus")
+        for path in dialect.version_paths:
+            with contextlib.suppress(httpx.HTTPError, Retry, ValueError):
+                told = json.loads(self._fetch(base + path, until))
+                version = told.get("version") if isinstance(told, dict) else None
+                if isinstance(version, str) and _VERSION.fullmatch(version):
+                    known = version
+                    break
+        self._versions[url] = (known, time.monotonic())
+
+    def _fetch(self, url: str, until: float) -> str:
         """The page, within one time limit for all of it and a limit on its size."""
-        until = time.monotonic() + self._page_seconds
         body = bytearray()
-        with self._client.stream("GET", url) as response:
+        left = max(0.05, until - time.monotonic())
+        with self._client.stream("GET", url, timeout=left) as response:
             response.raise_for_status()
             for chunk in response.iter_bytes():
                 body += chunk
@@ -130,7 +164,7 @@ class Serving:
 def _engines(text: str, url: str) -> list[tuple[Dialect, Key, Engine]]:
     found = [(d, *e) for d in DIALECTS for e in engines_of(text, d.prefix).items()]
     if not found:
-        raise Reject("metrics page", url, "no vllm: or sglang: metric on it")
+        raise Reject("metrics page", url, f"no {_PREFIXES} metric on it")
     return found
 
 

@@ -1,6 +1,6 @@
-"""What vLLM (v0 and v1 engines) and SGLang call the numbers of the serving family.
+"""What LLM servers call the numbers of the serving family: vLLM, SGLang, TensorRT-LLM and TGI.
 
-Without the `vllm:` or `sglang:` prefix; the first spelling that a page has is taken.
+Without the prefix of the server; the first spelling that a page has is taken.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Dialect:
     seconds: Names  # column in microseconds <- sum of seconds
     quantiles: Names  # columns `<name>_p50<unit>`, `<name>_p99<unit>` <- histogram
     finished: str  # counter labelled by finished_reason, or empty
+    version_paths: tuple[str, ...]  # beside the metrics page: JSON with a `version`
 
 
 _TTFT = ("time_to_first_token_seconds",)
@@ -73,6 +74,7 @@ VLLM = Dialect(
         output_tokens=("request_generation_tokens",),
     ),
     finished="request_success_total",
+    version_paths=("/version",),
 )
 SGLANG = Dialect(
     title="SGLang",
@@ -103,6 +105,48 @@ SGLANG = Dialect(
         output_tokens=("generation_tokens_histogram",),
     ),
     finished="",
+    version_paths=("/server_info", "/get_server_info"),
 )
-DIALECTS = (VLLM, SGLANG)
+# trtllm-serve (`/prometheus/metrics`) and Dynamo's workers export no queue and no token counts:
+# what follows of them stays unknown
+TENSORRT_LLM = Dialect(
+    title="TensorRT-LLM",
+    prefix="trtllm_",
+    engine=4,
+    gauges=_table(),
+    ratios=_table(kv_cache_usage_ratio=("kv_cache_utilization",)),
+    counters=_table(ttft_count=_with(_TTFT, "_count"), tpot_count=_with(_TPOT, "_count")),
+    seconds=_table(
+        ttft_us=_with(_TTFT, "_sum"),
+        tpot_us=_with(_TPOT, "_sum"),
+        e2e_us=("e2e_request_latency_seconds_sum",),
+        queue_us=("request_queue_time_seconds_sum",),
+    ),
+    quantiles=_table(ttft=_TTFT, tpot=_TPOT),
+    finished="request_success_total",
+    version_paths=("/version",),
+)
+# TGI has no time to first token; tokens are those of finished requests
+TGI = Dialect(
+    title="TGI",
+    prefix="tgi_",
+    engine=5,
+    gauges=_table(requests_running=("batch_current_size",), requests_waiting=("queue_size",)),
+    ratios=_table(),
+    counters=_table(
+        prompt_tokens=("request_input_length_sum",),
+        generation_tokens=("request_generated_tokens_sum",),
+        requests_finished=("request_success",),
+        requests_failed=("request_failure",),
+    ),
+    seconds=_table(e2e_us=("request_duration_sum",), queue_us=("request_queue_duration_sum",)),
+    quantiles=_table(
+        tpot=("request_mean_time_per_token_duration",),
+        prompt_tokens=("request_input_length",),
+        output_tokens=("request_generated_tokens",),
+    ),
+    finished="",
+    version_paths=("/info",),
+)
+DIALECTS = (VLLM, SGLANG, TENSORRT_LLM, TGI)
 FAILED_REASONS = frozenset({"abort", "error"})

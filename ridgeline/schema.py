@@ -483,7 +483,7 @@ SERVING = Schema(
         _counter("prefill_us", "us", "sum of prefill times"),
         _counter("decode_us", "us", "sum of decode times"),
         _counter("kv_transfer_bytes", "B", "KV cache moved between prefill and decode"),
-        _state("engine", "code", "1 vLLM, 2 SGLang, 3 simulator"),
+        _state("engine", "code", "1 vLLM, 2 SGLang, 3 simulator, 4 TensorRT-LLM, 5 TGI"),
         _state("role", "code", "1 mixed, 2 prefill, 3 decode"),
         *_lengths("prompt"),
         *_lengths("output"),

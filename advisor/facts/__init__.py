@@ -18,6 +18,7 @@ from advisor.facts.serving import (
     demand_per_hour,
     demand_per_minute,
     serving_load,
+    software,
 )
 from advisor.facts.span import HEAT_MS, Reader, Span, span_of
 from advisor.facts.token_lengths import lengths, lengths_by_day
@@ -32,11 +33,13 @@ from advisor.facts.values import (
     RailTraffic,
     ServingLoad,
     SmallJob,
+    Software,
 )
 from ridgeline import metrics
 
 QUERIES: tuple[tuple[str, Callable[[Reader, Span], Any]], ...] = (
     ("serving", serving_load),
+    ("software", software),
     ("pools", partial(gpu_activity, by="pool")),
     ("gpu_loops", lambda store, span: gpu_activity(store, span.newest(HEAT_MS), "cooling_loop")),
     ("idle", idle_gpus),
@@ -79,6 +82,7 @@ __all__ = [
     "Reader",
     "ServingLoad",
     "SmallJob",
+    "Software",
     "Span",
     "demand_per_hour",
     "demand_per_minute",
@@ -94,5 +98,6 @@ __all__ = [
     "rail_traffic",
     "read",
     "serving_load",
+    "software",
     "span_of",
 ]

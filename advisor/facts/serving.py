@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from advisor.facts.span import DAY_MS, IN_SPAN, Reader, Span, clean
+from advisor.facts.span import DAY_MS, IN_SPAN, MINUTE_MS, Reader, Span, clean
 from advisor.facts.summed import DEVICES, mean, per, rate, summed, total
-from advisor.facts.values import ServingLoad
+from advisor.facts.values import ServingLoad, Software
 
 LEAST_ARRIVAL_WINDOWS = 18
 """Three minutes of 10 s windows: with fewer a variance says nothing."""
+_SEEN_MS = 10 * MINUTE_MS
 
 
 def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
@@ -42,6 +43,26 @@ def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
     return tuple(
         ServingLoad(pool=group, arrival_dispersion=bursts.get(group), **row) for group, row in rows
     )
+
+
+def software(store: Reader, span: Span) -> Mapping[str, tuple[Software, ...]]:
+    """What the engines of each pool run, by what collectors wrote of them.
+
+    Collectors repeat the inventory every minute. Where a server that is gone had another address
+    than its successor both count for a while; of as many the one seen last stands first.
+    """
+    sql = """
+        SELECT toString(pool) AS pool, JSONExtractString(body, 'attributes', 'engine') AS name,
+            JSONExtractString(body, 'attributes', 'version') AS version, count() AS engines
+        FROM inventory
+        WHERE kind = 'serving' AND seen >= fromUnixTimestamp64Milli({seen:Int64})
+        GROUP BY pool, name, version ORDER BY engines DESC, max(seen) DESC, name, version
+    """
+    found: dict[str, list[Software]] = {}
+    seen_ms = span.now_ms - max(span.history_ms, _SEEN_MS)
+    for row in store.query(sql, {"seen": seen_ms}):
+        found.setdefault(row.pop("pool"), []).append(Software(**row))
+    return {pool: tuple(those) for pool, those in found.items()}
 
 
 def _arrival_dispersion(store: Reader, span: Span) -> Mapping[str, float | None]:

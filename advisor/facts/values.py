@@ -41,6 +41,15 @@ class ServingLoad:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Software:
+    """Serving software of some engines of a pool; name and version empty where not known."""
+
+    name: str
+    version: str
+    engines: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuActivity:
     """What the GPUs of a pool, rack or loop (`group`) do; means over GPUs and history."""
 
@@ -166,6 +175,8 @@ class Facts:
     rails: tuple[RailTraffic, ...] = ()
     found: tuple[Found, ...] = ()
     places: tuple[Place, ...] = ()
+    software: Mapping[str, tuple[Software, ...]] = field(default_factory=dict)
+    """What each pool's engines run, what most of them run first."""
     demand: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Concurrent requests of each pool by minute, of the last day."""
     lengths: Mapping[str, Lengths] = field(default_factory=dict)

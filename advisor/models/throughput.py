@@ -23,7 +23,7 @@ from advisor.catalog.models import Format, Model
 from advisor.models import phases
 from advisor.models.arrays import Floats
 from advisor.models.interval import Interval
-from advisor.models.replica import Layout, Replica
+from advisor.models.replica import MODERN, Layout, Replica, Stack
 
 VERSION = "throughput/5"
 ADMITTED_OUTPUT_SHARE = 0.75  # of its output that a sequence holds cache for on average, fitted
@@ -57,6 +57,7 @@ class Job:
     prefix_hit_ratio: float = 0.0
     tpot_limit_seconds: float | None = None
     most_batch: float = MOST_BATCH
+    stack: Stack = MODERN  # `serving_ratio` was fitted with this one
 
     @property
     def cache(self) -> Format:
@@ -120,6 +121,7 @@ def replica(job: Job, accelerator: Accelerator, devices: int) -> Replica:
         layout=layout(job, accelerator, devices),
         weights=job.weights,
         cache=job.cache,
+        stack=job.stack,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from advisor.catalog import stacks
 from advisor.catalog.accelerators import Accelerator
 from advisor.catalog.files import Source
 from advisor.catalog.models import MODELS, Format
@@ -16,10 +17,12 @@ from advisor.models import accelerators as model
 from advisor.models import carbon, throughput
 from advisor.models.accelerators import Choice, Verdict
 from advisor.models.interval import Interval, exactly, of
+from advisor.models.replica import MODERN, Stack
 from advisor.models.throughput import Job
 from advisor.plan import accelerator_tables as tables
-from advisor.plan.inputs import Demand, demand, live_facts
-from advisor.plan.options import ModelName, WorkloadOptions, catalogued
+from advisor.plan.inputs import Demand, seen_by
+from advisor.plan.live_serving import asked_of
+from advisor.plan.options import EngineName, ModelName, WorkloadOptions, catalogued
 from advisor.plan.report import Report
 from advisor.rules.pricing import Catalog, estimate, weaker
 from ridgeline.errors import Misconfigured
@@ -40,6 +43,9 @@ class AcceleratorOptions(WorkloadOptions):
 
     model: ModelName = Field("llama3-70b", description="served model, as the catalogue names it")
     weights: Format | None = Field(None, description="format of the weights; default: as published")
+    engine: EngineName | None = Field(
+        None, description=f"serving software: {', '.join(stacks.BY_NAME)}; default: the newest"
+    )
     tpot_seconds: Annotated[float, Field(gt=0)] | None = Field(
         None, description="objective: time per output token, p99; default: none"
     )
@@ -56,8 +62,9 @@ class AcceleratorOptions(WorkloadOptions):
 
 def accelerator(options: AcceleratorOptions) -> Report:
     """Ranking, refusals with their reasons, cost plot and roofline."""
-    seen = live_facts() if options.live else None
-    asked = demand(options, seen)
+    seen, named = seen_by(options), options.engine
+    options, serving = asked_of(options, seen)
+    asked = serving.asked
     catalog = Catalog.of(AdvisorSettings(catalog=str(options.catalog or "")))
     job = Job(
         model=MODELS[options.model],
@@ -66,12 +73,13 @@ def accelerator(options: AcceleratorOptions) -> Report:
         weights=options.weights,
         prefix_hit_ratio=min(0.99, asked.prefix_hit_ratio or 0.0),
         tpot_limit_seconds=options.tpot_seconds,
+        stack=_stack(options, named),
     )
     found = model.choices(job, catalog.accelerators, _prices(options, catalog))
     today = _today(options, found)
     best = found[0] if found[0].verdict is Verdict.RANKED else None
     pays = best is not None and _pays(best, today)
-    return Report(
+    report = Report(
         command="accelerator",
         answer=_answer(best, today, pays=pays),
         action=Action.CHANGE_ACCELERATOR if pays else Action.KEEP,
@@ -82,6 +90,16 @@ def accelerator(options: AcceleratorOptions) -> Report:
         sources=(f"workload: {asked.origin}", *SOURCES),
         versions={"accelerators": model.VERSION, "throughput": throughput.VERSION},
     )
+    return serving.beside(report)
+
+
+def _stack(options: AcceleratorOptions, named: str | None) -> Stack:
+    """One for all accelerators: what was named, or what runs unless it is of one platform alone."""
+    if options.engine is None:
+        return MODERN
+    release = stacks.BY_NAME[options.engine]
+    everywhere = release.captured_graphs and not release.on
+    return release.stack if everywhere or named is not None else MODERN
 
 
 def _today(options: AcceleratorOptions, found: tuple[Choice, ...]) -> Choice:

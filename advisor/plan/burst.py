@@ -23,7 +23,8 @@ from advisor.plan.burst_case import (
 from advisor.plan.burst_prices import offers_of, policy_of, prices_of
 from advisor.plan.burst_tables import plots, tables
 from advisor.plan.gpu_demand import History
-from advisor.plan.inputs import live_facts
+from advisor.plan.inputs import seen_by
+from advisor.plan.live_serving import asked_of
 from advisor.plan.report import Report
 from advisor.rules.pricing import estimate, weaker
 from ridgeline.errors import Misconfigured
@@ -42,10 +43,14 @@ def burst(options: BurstOptions, seen: Facts | None = None) -> Report:
         options: What was asked.
         seen: Facts of the store, for `--live`; read when None.
     """
-    found = _found(options, (seen or live_facts()) if options.live else None)
+    seen = (seen or seen_by(options)) if options.live else None
+    serving = None
+    if seen is not None:
+        options, serving = asked_of(options, seen)
+    found = _found(options, seen)
     if options.skypilot is not None:
         _export(options, found.plan)
-    return Report(
+    report = Report(
         command="burst",
         answer=_answer(found),
         action=_action(found.plan),
@@ -63,6 +68,7 @@ def burst(options: BurstOptions, seen: Facts | None = None) -> Report:
             "managed": managed.VERSION,
         },
     )
+    return report if serving is None else serving.beside(report)
 
 
 def _found(options: BurstOptions, seen: Facts | None) -> Found:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from advisor.catalog import stacks
 from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.files import Source
 from advisor.catalog.models import MODELS
@@ -25,7 +26,13 @@ from advisor.plan import gpu_demand
 from advisor.plan.engine import engine_of
 from advisor.plan.gpu_demand import History
 from advisor.plan.inputs import Demand, demand
-from advisor.plan.options import AcceleratorName, ModelName, WorkloadOptions, option_name
+from advisor.plan.options import (
+    AcceleratorName,
+    EngineName,
+    ModelName,
+    WorkloadOptions,
+    option_name,
+)
 from advisor.rules.pricing import Catalog
 from ridgeline.errors import Misconfigured
 from ridgeline.settings import AdvisorSettings
@@ -65,6 +72,9 @@ class BurstOptions(WorkloadOptions):
     accelerator: AcceleratorName = Field("H100-SXM", description="accelerator to rent")
     gpus_per_engine: Annotated[int, Field(ge=1, le=1024)] = Field(
         8, description="GPUs of one engine, tensor-parallel"
+    )
+    engine: EngineName | None = Field(
+        None, description=f"serving software: {', '.join(stacks.BY_NAME)}; default: by platform"
     )
     max_sequences: Annotated[int, Field(ge=1, le=100_000)] = Field(
         256, description="sequences an engine runs at once (max_num_seqs)"
@@ -156,7 +166,11 @@ def load_of(options: BurstOptions, seen: Facts | None) -> Load | None:
     else:
         answers = histogram_of(lognormal_of(asked.output_tokens, 1.0))
     engine = engine_of(
-        options.model, options.accelerator, options.gpus_per_engine, options.max_sequences
+        options.model,
+        options.accelerator,
+        options.gpus_per_engine,
+        options.max_sequences,
+        options.engine,
     )
     mix = traffic.mixed(
         [Kind(name="load", share=1.0, prompt_tokens=asked.prompt_tokens, answer=answers)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from advisor.facts import Facts
 from advisor.models import concurrency, scenarios, sizing, token_fits, traffic
 from advisor.models import tokens as token_model
 from advisor.models.interval import Interval, of
@@ -20,7 +21,8 @@ from advisor.plan.capacity_case import (
     service_of,
 )
 from advisor.plan.capacity_tables import tables
-from advisor.plan.inputs import Demand, demand
+from advisor.plan.inputs import Demand
+from advisor.plan.live_serving import asked_of
 from advisor.plan.report import Mark, Plot, PlotKind, Report, Series
 from advisor.rules.pricing import estimate, weaker
 from ridgeline.events import Confidence, Estimate
@@ -32,16 +34,22 @@ SOURCES = (
 )
 
 
-def capacity(options: CapacityOptions) -> Report:
-    """The sizing with its interval, cost by query length, and what samples and reasoning do."""
-    asked = demand(options)
+def capacity(options: CapacityOptions, seen: Facts | None = None) -> Report:
+    """The sizing with its interval, cost by query length, and what samples and reasoning do.
+
+    Args:
+        options: What was asked.
+        seen: Facts of the store, for `--live`; read when None.
+    """
+    options, serving = asked_of(options, seen)
+    asked = serving.asked
     price = gpu_price(options)
     service = service_of(options, asked, price)
     kind = kind_of(options, asked, answer_lengths(asked, options))
     rate, mix = busy_rate(asked), traffic.mixed([kind])
     found = scenarios.size_range(rate, mix, service)
     if found is None:
-        return _impossible(options, asked, mix, service)
+        return serving.beside(_impossible(options, asked, mix, service))
     case = Case(
         options=options,
         asked=asked,
@@ -51,7 +59,7 @@ def capacity(options: CapacityOptions) -> Report:
         rate=rate,
         found=found,
     )
-    return Report(
+    report = Report(
         command="capacity",
         answer=_answer(case),
         action=None,
@@ -66,6 +74,7 @@ def capacity(options: CapacityOptions) -> Report:
             "tokens": token_model.VERSION,
         },
     )
+    return serving.beside(report)
 
 
 def _impossible(

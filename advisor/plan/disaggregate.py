@@ -13,6 +13,7 @@ from advisor.catalog import stacks
 from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Format
 from advisor.catalog.prices import street
+from advisor.facts import Facts
 from advisor.models import decision as dc
 from advisor.models import energy, length_shape, phases
 from advisor.models.disaggregation import Apart, Together, handover_gbps_per_request
@@ -20,7 +21,8 @@ from advisor.models.replica import Layout, Replica
 from advisor.models.roofline import attainable_flops, ridge_point_flops_per_byte
 from advisor.models.slo import Workload
 from advisor.plan.disaggregate_check import Attained, checks, simulated
-from advisor.plan.inputs import Demand, demand
+from advisor.plan.inputs import Demand
+from advisor.plan.live_serving import asked_of
 from advisor.plan.options import AcceleratorName, EngineName, ModelName, WorkloadOptions
 from advisor.plan.report import Cell, Mark, Plot, PlotKind, Report, Series, Table
 from advisor.rules.pricing import estimate
@@ -74,15 +76,21 @@ class DisaggregateOptions(WorkloadOptions):
     )
 
 
-def disaggregate(options: DisaggregateOptions) -> Report:
-    """The decision, what each arrangement carries, how far the answer is from turning."""
-    asked = demand(options)
+def disaggregate(options: DisaggregateOptions, seen: Facts | None = None) -> Report:
+    """The decision, what each arrangement carries, how far the answer is from turning.
+
+    Args:
+        options: What was asked.
+        seen: Facts of the store, for `--live`; read when None.
+    """
+    options, serving = asked_of(options, seen)
+    asked = serving.asked
     work, fleet = _work(options, asked), _fleet(options)
     found = dc.decide(fleet, work, requests_per_second=asked.requests_per_second)
     tips = dc.tipping_points(fleet, work)
     network = options.network_gbps
     checked = tuple(simulated(found, work, asked, network)) if options.simulate else ()
-    return Report(
+    report = Report(
         command="disaggregate",
         answer=_answer(found, options),
         action=Action.DISAGGREGATE if found.advised else Action.AGGREGATE,
@@ -94,6 +102,7 @@ def disaggregate(options: DisaggregateOptions) -> Report:
         sources=(f"workload: {asked.origin}", *SOURCES),
         versions={"decision": dc.VERSION, "phases": phases.VERSION, "energy": energy.VERSION},
     )
+    return serving.beside(report)
 
 
 def _work(options: DisaggregateOptions, asked: Demand) -> Workload:

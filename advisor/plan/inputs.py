@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from advisor.rules.request_lengths import Spread, answers_of, prompts_of
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence
 from ridgeline.settings import AdvisorSettings, StoreSettings, StreamsSettings
+
+_TWO_ORIGINS = ("--trace", "not together with --live")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,8 @@ class Demand:
     origin: str
     prompts: Spread | None = None
     answers: Spread | None = None
+    pools: tuple[str, ...] = ()
+    """Under `--live`: those of prompts and of answers."""
 
 
 def demand(options: WorkloadOptions, seen: Facts | None = None) -> Demand:
@@ -50,12 +55,21 @@ def demand(options: WorkloadOptions, seen: Facts | None = None) -> Demand:
         Retry: `--live` and the store is away.
     """
     if options.trace is not None and options.live:
-        raise Misconfigured("--trace", "not together with --live")
+        raise Misconfigured(*_TWO_ORIGINS)
     if options.trace is not None:
         return _overridden(_of_trace(read(options.trace)), options)
     if options.live:
         return _overridden(_of_facts(seen or live_facts(), options.pool), options)
     return _of_flags(options)
+
+
+def seen_by(options: WorkloadOptions) -> Facts | None:
+    """Facts of the store where `--live` asks for them, else None; raises as `demand`."""
+    if not options.live:
+        return None
+    if options.trace is not None:
+        raise Misconfigured(*_TWO_ORIGINS)
+    return live_facts()
 
 
 def _of_flags(options: WorkloadOptions) -> Demand:
@@ -106,7 +120,7 @@ def _overridden(found: Demand, options: WorkloadOptions) -> Demand:
         "arrival_cv": options.burstiness,
         "prefix_hit_ratio": options.prefix_hit_ratio,
     }
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if not changes:
         return found
     faster = (options.requests_per_second or found.requests_per_second) / found.requests_per_second
@@ -174,6 +188,7 @@ def _of_facts(seen: Facts, pool: str | None) -> Demand:
         origin=f"the store, {outputs.seconds / 60:.0f} minutes of {prompts.pool}",
         prompts=prompts_of(prompts, seen, prompt_rate / rate),
         answers=answers_of(outputs, seen, output_rate / rate),
+        pools=tuple(dict.fromkeys((prompts.pool, outputs.pool))),
     )
 
 

@@ -119,23 +119,27 @@ def _draft(  # noqa: PLR0917 - private, called once
                 confidence=Confidence.MODELLED,
             ),
             *_energy(pool, load),
+            *(basis.software.evidence() if basis.software else ()),
         ),
-        counter_evidence=_against(basis, found, catalog),
+        counter_evidence=(
+            *_against(basis, found, catalog),
+            *(basis.software.counter_evidence() if basis.software else ()),
+        ),
         cost_today=monthly(pool.gpus, (1, 1, 1), now, Confidence.MEASURED, "GPU count"),
         gain=monthly(
             pool.gpus,
             (low, saving, high),
             now,
-            weaker(Confidence.MODELLED, then.confidence),
+            weaker(basis.confidence, then.confidence),
             source,
         )
         if pays
         else None,
-        effects=_effects(best, spread, source),
+        effects=_effects(best, basis, source),
         needs=Needs(lead_time_days=90, note="procurement assumed 90 days; rented: days")
         if pays
         else Needs(),
-        confidence=Confidence.MODELLED,
+        confidence=basis.confidence,
         verify=f"Serve the same traffic on one {name} node; compare tokens/s a dollar for a day.",
         model_version=model.VERSION,
     )
@@ -183,7 +187,8 @@ def _usd(price: Price) -> Estimate:
     return sourced(*(price.usd_per_hour,) * 3, "USD/h", price.source)
 
 
-def _effects(best: model.Comparison, spread: float, source: str) -> tuple[Estimate, ...]:
+def _effects(best: model.Comparison, basis: Basis, source: str) -> tuple[Estimate, ...]:
+    spread = basis.spread_ratio
     ratios = [("dollars a token over today's", best.cost_ratio)]
     if best.energy_ratio is not None:
         ratios.append(("joules a token over today's", best.energy_ratio))
@@ -193,7 +198,7 @@ def _effects(best: model.Comparison, spread: float, source: str) -> tuple[Estima
             value,
             value * (1 + spread),
             f"ratio, {unit}",
-            Confidence.MODELLED,
+            basis.confidence,
             source,
         )
         for unit, value in ratios

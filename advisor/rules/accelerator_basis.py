@@ -11,12 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from advisor.catalog.accelerators import Accelerator
-from advisor.catalog.models import MODELS
+from advisor.catalog.models import MODELS, Model
 from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import accelerators as model
 from advisor.models import bottleneck, phase_rates, throughput
 from advisor.models.bottleneck import Bottleneck
+from advisor.models.replica import MODERN, Stack
 from advisor.models.throughput import Job
+from advisor.rules.serving_software import Reckoned, reckoned
+from ridgeline.events import Confidence
 from ridgeline.settings import AdvisorSettings
 
 SPREAD_RATIO = 0.15  # worst error of a roofline comparison after calibration (13 %), rounded up
@@ -34,6 +37,12 @@ class Basis:
     compare: Callable[[Accelerator, float, float], model.Comparison | None]
     spread_ratio: float = SPREAD_RATIO
     reached_ratio: float | None = None  # measured over modelled rate of today's pool
+    software: Reckoned | None = None  # None: kernels alone are compared
+
+    @property
+    def confidence(self) -> Confidence:
+        """Assumed where the serving software is."""
+        return self.software.confidence if self.software else Confidence.MODELLED
 
 
 def by_bound(today: Accelerator, pool: GpuActivity) -> Basis | None:
@@ -53,26 +62,38 @@ def by_workload(
     today: Accelerator, pool: GpuActivity, facts: Facts, settings: AdvisorSettings
 ) -> Basis | None:
     """Basis of a pool whose model, lengths and rate are known; None otherwise."""
-    load = facts.serving_of(pool.group)
-    if load is None:
+    load, served = facts.serving_of(pool.group), MODELS.get(settings.model)
+    if load is None or served is None:
         return None
+    software = reckoned(facts, (pool.group,), today, served)
+    release = software.running.release
+    # what eager kernels cost where nothing else runs is in `serving_ratio` already
+    asked = _Asked(served, release.stack if release.captured_graphs else MODERN, settings)
     match pool.group:
         case "prefill":
-            return _prefill(today, pool, load, settings)
+            found = _prefill(today, pool, load, asked)
         case "decode":
-            return _decode(today, pool, load, facts.serving_of("prefill"), settings)
+            found = _decode(today, pool, load, facts.serving_of("prefill"), asked)
         case _:
-            return _mixed(today, pool, load, settings)
+            found = _mixed(today, pool, load, asked)
+    return None if found is None else replace(found, software=software)
 
 
-def _mixed(
-    today: Accelerator, pool: GpuActivity, load: ServingLoad, settings: AdvisorSettings
-) -> Basis | None:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is served, by what software, and the objectives."""
+
+    model: Model
+    stack: Stack
+    settings: AdvisorSettings
+
+
+def _mixed(today: Accelerator, pool: GpuActivity, load: ServingLoad, asked: _Asked) -> Basis | None:
     made = load.generation_tokens_per_second
-    job = _job(_each(load.prompt_tokens_per_second, load), _each(made, load), load, settings)
+    job = _job(_each(load.prompt_tokens_per_second, load), _each(made, load), load, asked)
     if job is None or not made:
         return None
-    job = replace(job, tpot_limit_seconds=settings.slo_tpot_seconds)
+    job = replace(job, tpot_limit_seconds=asked.settings.slo_tpot_seconds)
 
     def speed(which: Accelerator) -> float | None:
         found = throughput.best_rate(job, which)
@@ -89,14 +110,14 @@ def _mixed(
 
 
 def _prefill(
-    today: Accelerator, pool: GpuActivity, load: ServingLoad, settings: AdvisorSettings
+    today: Accelerator, pool: GpuActivity, load: ServingLoad, asked: _Asked
 ) -> Basis | None:
     made = load.prompt_tokens_per_second
-    job = _job(_each(made, load), 1.0, load, settings)
+    job = _job(_each(made, load), 1.0, load, asked)
     if job is None or not made:
         return None
 
-    limit = settings.slo_ttft_seconds
+    limit = asked.settings.slo_ttft_seconds
     if phase_rates.prompt_rate(job, today, limit) is None:
         limit = math.inf  # no candidate is asked for more than today's pool gives
 
@@ -118,17 +139,20 @@ def _decode(
     pool: GpuActivity,
     load: ServingLoad,
     prefill: ServingLoad | None,
-    settings: AdvisorSettings,
+    asked: _Asked,
 ) -> Basis | None:
     """At the pool's own batch; where its cache is full and requests wait, at what a cache holds."""
     made, running = load.generation_tokens_per_second, load.running
     prompts = _each(load.prompt_tokens_per_second, load)
     if prompts is None and prefill is not None:
         prompts = _each(prefill.prompt_tokens_per_second, prefill)
-    job = _job(prompts, _each(made, load), load, settings)
+    job = _job(prompts, _each(made, load), load, asked)
     if job is None or not made or not running:
         return None
-    batch, limit = running / pool.gpus, phase_rates.mean_tpot_seconds(settings.slo_tpot_seconds)
+    batch, limit = (
+        running / pool.gpus,
+        phase_rates.mean_tpot_seconds(asked.settings.slo_tpot_seconds),
+    )
     now = phase_rates.output_rate(job, today, batch)
     if now is None:
         return None
@@ -169,13 +193,13 @@ def _job(
     prompt_tokens: float | None,
     output_tokens: float | None,
     load: ServingLoad,
-    settings: AdvisorSettings,
+    asked: _Asked,
 ) -> Job | None:
-    served = MODELS.get(settings.model)
-    if served is None or prompt_tokens is None or output_tokens is None:
+    if prompt_tokens is None or output_tokens is None:
         return None
     return Job(
-        model=served,
+        model=asked.model,
+        stack=asked.stack,
         prompt_tokens=prompt_tokens,
         output_tokens=output_tokens,
         prefix_hit_ratio=min(0.99, load.prefix_hit_ratio or 0.0),

@@ -17,6 +17,7 @@ from advisor.models.slo import Workload
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, gpu_hour, monthly, seen
 from advisor.rules.replicas import replica_of
 from advisor.rules.request_lengths import Spread, answers_of, prompts_of, told
+from advisor.rules.serving_software import Reckoned, reckoned
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
@@ -41,8 +42,14 @@ class _Case:
     rate_per_second: float
     price: Estimate | None
     fits: tuple[calibration.Fit, ...]
+    software: Reckoned
     prompts: Spread | None
     answers: Spread | None
+
+    @property
+    def confidence(self) -> Confidence:
+        """Assumed where its software is and no fit to what the pools measured makes up for that."""
+        return Confidence.MODELLED if self.fits else self.software.confidence
 
     @property
     def spread_ratio(self) -> float:
@@ -167,7 +174,11 @@ def _case(  # noqa: PLR0917 - private, called twice
     one = decode is prefill
     total = gpus[1].gpus + (0 if one else gpus[0].gpus)
     engines = decode.engines + (0 if one else prefill.engines)
-    replica = replica_of(by_name(settings.model), accelerator, total, engines)
+    model = by_name(settings.model)
+    if model is None or accelerator is None:
+        return None
+    software = reckoned(facts, (prefill.pool, decode.pool), accelerator, model)
+    replica = replica_of(model, accelerator, software.running.release.stack, total, engines)
     if replica is None:
         return None
     asked = prompts_of(prefill, facts, prompts / rate)
@@ -193,6 +204,7 @@ def _case(  # noqa: PLR0917 - private, called twice
         rate_per_second=rate,
         price=gpu_hour(accelerator, catalog, settings),
         fits=fits,
+        software=software,
         prompts=asked,
         answers=answered,
     )
@@ -237,13 +249,13 @@ def _draft(  # noqa: PLR0917 - private, called twice
     share = tuple(max(0.0, g) / (1 + max(0.0, g)) for g in gains)
     unit = "ratio more requests within the objectives"
     effects = (
-        (estimate(*gains, unit, Confidence.MODELLED, SOURCE),)
+        (estimate(*gains, unit, case.confidence, SOURCE),)
         if all(math.isfinite(g) for g in gains)
         else ()
     )
     gain, one = None, case.price
     if one is not None and advised and all(math.isfinite(g) for g in gains):
-        gain = monthly(case.gpus, (share[0], share[1], share[2]), one, Confidence.MODELLED, SOURCE)
+        gain = monthly(case.gpus, (share[0], share[1], share[2]), one, case.confidence, SOURCE)
     today = monthly(case.gpus, (1, 1, 1), one, Confidence.MEASURED, "GPU count") if one else None
     return Draft(
         rule=RULE,
@@ -252,12 +264,16 @@ def _draft(  # noqa: PLR0917 - private, called twice
         scope=scope,
         title="",
         reason="",
-        evidence=(*_evidence(case, settings), *_tipping_evidence(tips)),
-        counter_evidence=_counter_evidence(case),
+        evidence=(
+            *_evidence(case, settings),
+            *case.software.evidence(),
+            *_tipping_evidence(tips),
+        ),
+        counter_evidence=(*_counter_evidence(case), *case.software.counter_evidence()),
         cost_today=today,
         gain=gain,
         effects=effects,
-        confidence=Confidence.MODELLED,
+        confidence=case.confidence,
         verify=(
             "After the change compare requests/s at which p99 TTFT and TPOT leave their "
             "objectives, over the same hour of the day."

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from advisor.catalog import stacks
 from advisor.catalog.accelerators import Accelerator
 from advisor.catalog.models import Model
 from advisor.models import phases
-from advisor.models.replica import Layout, Replica
+from advisor.models.replica import Layout, Replica, Stack
 
 
 def replica_of(
-    model: Model | None, accelerator: Accelerator | None, gpus: int, engines: int
+    model: Model, accelerator: Accelerator, stack: Stack, gpus: int, engines: int
 ) -> Replica | None:
     """One of `engines` engines that share a pool's GPUs; None where it cannot be described.
 
     An engine that runs although its weights do not fit stores them in another way than the
     catalogue says.
     """
-    if model is None or accelerator is None or engines < 1:
+    if engines < 1:
         return None
     if not accelerator.bandwidth_tb_s or not accelerator.bf16_tflops:
         return None
     layout = _layout(max(1, round(gpus / engines)))
-    stack = stacks.default(accelerator, model).stack
     replica = Replica(model=model, accelerator=accelerator, layout=layout, stack=stack)
     return replica if phases.fits(replica) else None
 

@@ -26,6 +26,7 @@ from advisor.rules.pricing import (
     weaker,
 )
 from advisor.rules.replicas import replica_of
+from advisor.rules.serving_software import Reckoned, reckoned
 from advisor.rules.token_needs import Need
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence
 from ridgeline.settings import AdvisorSettings
@@ -55,6 +56,12 @@ class _Case:
     changes: tuple[_Change, ...]
     needs: tuple[Need, Need] | None
     price: Estimate | None
+    software: Reckoned | None
+
+    @property
+    def confidence(self) -> Confidence:
+        """Of what is modelled: assumed where the serving software is."""
+        return self.software.confidence if self.software else Confidence.MODELLED
 
     @property
     def drifted(self) -> tuple[_Change, ...]:
@@ -87,13 +94,15 @@ def _case(
     if load.pool == "decode" and prompts is None:
         prompts = _change("prefill", "prompts", facts)  # counted where they are computed
     price = gpu_hour(accelerator_of(gpus, catalog), catalog, settings)
-    pool = _pool(load, gpus, price, catalog, settings)
+    software = _software(load, gpus, facts, catalog, settings)
+    pool = _pool(load, gpus, software, price, catalog, settings)
     return _Case(
         load=load,
         gpus=gpus,
         changes=changes,
         needs=None if pool is None else _needs(pool, prompts, answers),
         price=price,
+        software=None if pool is None else software,
     )
 
 
@@ -112,17 +121,30 @@ def _counts(day: Lengths, what: str) -> tuple[float, ...]:
     return day.prompts if what == "prompts" else day.answers
 
 
-def _pool(
+def _software(
+    load: ServingLoad, gpus: GpuActivity, facts: Facts, catalog: Catalog, settings: AdvisorSettings
+) -> Reckoned | None:
+    accelerator, served = accelerator_of(gpus, catalog), by_name(settings.model)
+    if accelerator is None or served is None:
+        return None
+    return reckoned(facts, (load.pool,), accelerator, served)
+
+
+def _pool(  # noqa: PLR0917 - private, called once
     load: ServingLoad,
     gpus: GpuActivity,
+    software: Reckoned | None,
     price: Estimate | None,
     catalog: Catalog,
     settings: AdvisorSettings,
 ) -> token_needs.Pool | None:
     """None where engine or rate is not known."""
-    accelerator = accelerator_of(gpus, catalog)
-    replica = replica_of(by_name(settings.model), accelerator, gpus.gpus, load.engines)
-    if replica is None or not load.requests_per_second:
+    accelerator, served = accelerator_of(gpus, catalog), by_name(settings.model)
+    if accelerator is None or served is None or software is None or not load.requests_per_second:
+        return None
+    stack = software.running.release.stack
+    replica = replica_of(served, accelerator, stack, gpus.gpus, load.engines)
+    if replica is None:
         return None
     return token_needs.Pool(
         load=load,
@@ -170,7 +192,7 @@ def _draft(case: _Case) -> Draft:
         cost_today=today,
         gain=None,
         effects=tuple(_effects(case)),
-        confidence=Confidence.MEASURED if case.needs is None else Confidence.MODELLED,
+        confidence=Confidence.MEASURED if case.needs is None else case.confidence,
         verify=(
             "Requests waiting fall to none at the same prompt tokens/s; the finding goes by itself "
             "once a week of the new lengths has passed."
@@ -235,6 +257,8 @@ def _evidence(case: _Case) -> Iterator[Evidence]:
         counted = f"before: {change.before.total:,.0f}"
         yield from seen(f"{what}: counted now", change.now.total, "1", note=counted)
     yield from seen("requests waiting", case.load.waiting, "1")
+    if case.software is not None:
+        yield from case.software.evidence()
 
 
 def _against(case: _Case) -> Iterator[Evidence]:
@@ -256,6 +280,8 @@ def _against(case: _Case) -> Iterator[Evidence]:
             )
     if case.needs is not None:
         yield from seen("GPUs in the pool", case.gpus.gpus, "1")
+        if case.software is not None:
+            yield from case.software.counter_evidence()
 
 
 def _effects(case: _Case) -> Iterator[Estimate]:
@@ -263,10 +289,10 @@ def _effects(case: _Case) -> Iterator[Estimate]:
     more, needs, price = case.more_gpus, case.needs, case.price
     if more is None or needs is None:
         return
-    yield estimate(more.low, more.mid, more.high, "GPUs more", Confidence.MODELLED, SOURCE)
+    yield estimate(more.low, more.mid, more.high, "GPUs more", case.confidence, SOURCE)
     if price is None:
         return
-    sure = weaker(Confidence.MODELLED, price.confidence)
+    sure = weaker(case.confidence, price.confidence)
     month = sorted(
         gpus * usd * HOURS_PER_MONTH
         for gpus in (more.low, more.high)

@@ -18,6 +18,8 @@ LOOPS = ("loop-a", "loop-b")
 FACILITY_HOST = "facility"
 GPU_MODEL = "NVIDIA H100 80GB HBM3"
 MODEL = "llama3-70b"
+SOFTWARE = {"engine": "vLLM", "version": "0.12.0"}
+"""What simulated engines say they are; the advisor reads it as it reads a real server's."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class Topology:
             for i, (port, rail) in enumerate(zip(PORTS, RAILS, strict=True))
         ]
         if pool is not Pool.TRAINING:
-            attributes = {"model": MODEL, "tensor_parallel": str(GPUS_PER_NODE)}
+            attributes = SOFTWARE | {"model": MODEL, "tensor_parallel": str(GPUS_PER_NODE)}
             items.append(
                 _part(place, DeviceKind.SERVING, "engine", model=MODEL, attributes=attributes)
             )

@@ -386,3 +386,23 @@ def test_lengths_are_compared_at_the_same_hours_of_each_day(store: Store) -> Non
 
     two = facts.Lengths(prompts=tuple(2.0 * n for n in range(12)))
     assert {"prefill": (two,) * 8} == found
+
+
+def test_software_is_what_servers_say_they_are(store: Store) -> None:
+    """By pool, what most engines run first; a server that was renewed counts once, as it is now."""
+
+    def engine(host: str, seen_ms: int, **said: str) -> InventoryItem:
+        found = item(host, DeviceKind.SERVING, "http://a", pool="mixed")
+        return found.model_copy(update={"attributes": said, "seen_ms": seen_ms})
+
+    old = {"engine": "vLLM", "version": "0.11.0"}
+    new = {"engine": "vLLM", "version": "0.12.0"}
+    before_ms, day_before_ms = NOW_MS - 60_000, NOW_MS - 86_400_000
+    store.insert_events([engine(host, before_ms, **old) for host in ("n0", "n1")])
+    store.insert_events([engine(host, NOW_MS, **new) for host in ("n1", "n2")])
+    store.insert_events([engine("n3", day_before_ms, **old), engine("n4", NOW_MS)])
+
+    found = facts.software(store, SPAN)
+
+    told = [(one.name, one.version, one.engines) for one in found["mixed"]]
+    assert [("vLLM", "0.12.0", 2), ("", "", 1), ("vLLM", "0.11.0", 1)] == told

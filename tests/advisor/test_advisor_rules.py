@@ -12,7 +12,7 @@ from _pytest.mark import ParameterSet
 from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.carbon import GRIDS
 from advisor.catalog.models import MODELS
-from advisor.facts import Facts, Lengths, RackLoad
+from advisor.facts import Facts, Lengths, RackLoad, Software
 from advisor.models.replica import Layout, Replica
 from advisor.models.token_fits import histogram_of, lognormal_of
 from advisor.models.tokens import Histogram
@@ -127,6 +127,64 @@ def test_disaggregation_and_rebalancing_name_the_split() -> None:
     assert moved.gain is not None
     assert moved.cost_today is not None
     assert 0 < moved.gain.mid < moved.cost_today.mid
+
+
+def running(*software: Software, rule: str = "serving.disaggregate") -> Advice:
+    """What a rule says of its mixed pool, which runs this."""
+    seen = {
+        "serving.disaggregate": cases.POSITIVE["serving.disaggregate"][0],
+        "accelerator.choice": cases.facts(serving=(CHAT,), pools=(cases.gpus("mixed", gpus=16),)),
+    }[rule]
+    dear = {"gpu_usd_per_hour": 8.0, "slo_tpot_seconds": 0.2}
+    settings = SETTINGS if rule == "serving.disaggregate" else SETTINGS.model_copy(update=dear)
+    (advice,) = BY_ID[rule](replace(seen, software={"mixed": software}), CATALOG, settings)
+    return advice
+
+
+def of_software(evidence: tuple[Evidence, ...]) -> list[tuple[str, Confidence]]:
+    """What is said of the serving software, and how sure that is."""
+    return [(e.note, e.confidence) for e in evidence if e.name == "serving software"]
+
+
+@pytest.mark.parametrize("rule", ["serving.disaggregate", "accelerator.choice"])
+def test_the_software_that_runs_is_what_a_pool_is_reckoned_with(rule: str) -> None:
+    """By name and version where telemetry has them; else the newest, assumed, and that is said."""
+    new, old = Software(name="vLLM", version="0.12.1", engines=8), "0.6.3"
+    known, unknown = running(new, rule=rule), running(rule=rule)
+    early = running(replace(new, version=old), rule=rule)
+    mixed = running(replace(new, engines=5), replace(new, version=old, engines=3), rule=rule)
+
+    ((said, sure),) = of_software(known.evidence)
+    assert "vLLM 0.12.1 on 8 of 8 engines; reckoned as vLLM, asynchronous" in said
+    assert Confidence.MEASURED is sure
+    assert [] == of_software(known.counter_evidence) == of_software(unknown.evidence)
+    assert of_software(unknown.counter_evidence) == [
+        ("engine unknown: newest of platform assumed", Confidence.ASSUMED)
+    ]
+    assert (Confidence.MODELLED, Confidence.ASSUMED) == (known.confidence, unknown.confidence)
+    effect = {a.effects[0].mid for a in (known, unknown, mixed)}
+    assert 1 == len(effect)  # the newest is what was assumed, and what most engines run
+    assert early.effects[0].mid not in effect
+    assert {Confidence.ASSUMED} == {e.confidence for e in unknown.effects}
+    ((others, _),) = of_software(mixed.counter_evidence)
+    assert "vLLM 0.6.3 on 3" in others
+
+
+def test_what_a_pool_measures_makes_up_for_unknown_software() -> None:
+    """A pool that does one phase is fitted to its own steps, whatever runs them."""
+    split = cases.POSITIVE["serving.disaggregate"][1]
+    fitted = replace(
+        split,
+        serving=tuple(
+            replace(load, tpot_p50_seconds=0.012, prefill_seconds_mean=0.5)
+            for load in split.serving
+        ),
+    )
+    (before,) = BY_ID["serving.disaggregate"](split, CATALOG, SETTINGS)
+    (after,) = BY_ID["serving.disaggregate"](fitted, CATALOG, SETTINGS)
+
+    assert (Confidence.ASSUMED, Confidence.MODELLED) == (before.confidence, after.confidence)
+    assert of_software(after.counter_evidence)
 
 
 def test_a_slow_network_refuses_disaggregation() -> None:

@@ -37,6 +37,47 @@ def test_the_default_is_eager_only_where_measurements_say_so() -> None:
     assert {("SynapseAI", "glm-4.5")} == {key for key, name in found.items() if name == "eager"}
 
 
+@pytest.mark.parametrize(
+    ("software", "version", "device", "name", "assumed"),
+    [
+        ("vLLM", "0.24.0", "H100-SXM", "vllm", ""),
+        ("vLLM", "1.2", "H100-SXM", "vllm", ""),
+        ("vLLM", "0.12.0rc1", "H100-SXM", "vllm", ""),
+        ("vLLM", "0.11.2", "H100-SXM", "vllm-0.11", ""),
+        ("vLLM", "v0.8.5.post1+cu121", "H100-SXM", "vllm-0.11", ""),
+        ("vLLM", "0.6.3.post1", "H100-SXM", "vllm-0.6", ""),
+        ("vLLM", "0.6.1", "MI300X", "vllm-0.6-rocm", ""),
+        ("vLLM", "0.6.1", "H100-SXM", "vllm-0.6", ""),
+        ("vLLM", "0.6.3", "MI300X", "vllm-0.6", ""),
+        ("vLLM", "0.2.7", "H100-SXM", "vllm-0.6", "0.2.7 is not described: nearest assumed"),
+        ("vLLM", "", "MI300X", "vllm", "version unknown: newest of vLLM assumed"),
+        ("vLLM", "0.1.dev1+g1a2b3c", "H100-SXM", "vllm", "version unknown"),
+        ("SGLang", "0.5.12", "H100-SXM", "sglang", ""),
+        ("SGLang", "0.4.6", "H100-SXM", "sglang", "0.4.6 is not described"),
+        ("SGLang", "", "H100-SXM", "sglang", "newest of SGLang assumed"),
+        ("TensorRT-LLM", "1.2.0", "B200-SXM", "trtllm", ""),
+        ("TGI", "3.3.0", "H100-SXM", "vllm", "no release of TGI is described: newest of platform"),
+        ("", "", "H100-SXM", "vllm", "engine unknown: newest of platform assumed"),
+    ],
+)
+def test_the_release_of_what_runs(
+    software: str, version: str, device: str, name: str, assumed: str
+) -> None:
+    """By name and version as servers say them; what is not known is assumed, and that is said."""
+    found = stacks.running(software, version, BY_NAME[device], MODELS["llama3-70b"])
+
+    assert name == found.release.name
+    assert bool(assumed) is bool(found.assumed)
+    assert assumed in found.assumed
+
+
+def test_experts_on_gaudi_stay_eager_whatever_runs() -> None:
+    """The measurements that say so are of vLLM itself."""
+    found = stacks.running("vLLM", "0.24.0", BY_NAME["Gaudi3"], MODELS["glm-4.5"])
+
+    assert ("eager", "") == (found.release.name, found.assumed)
+
+
 def test_a_plan_takes_the_engine_by_name() -> None:
     """Without graphs the same engines carry less; an unknown name is answered with those known."""
     new, old = (

@@ -108,3 +108,26 @@ sglang:cached_tokens_total{{model_name="{model}"}} 90.0
 sglang:generation_tokens_total{{model_name="{model}"}} 300.0
 sglang:num_requests_total{{model_name="{model}"}} 4.0
 """ + histogram("sglang:time_to_first_token_seconds", f'model_name="{model}"', ttft, 2.0)
+
+
+def trtllm(model: str = "llama") -> str:
+    """Page of trtllm-serve (`/prometheus/metrics`): latencies and cache, no queue, no tokens."""
+    labels = f'model_name="{model}",engine_type="trtllm"'
+    ttft = {"0.1": 1.0, "+Inf": 4.0}
+    return f"""trtllm_request_success_total{{{labels},finished_reason="stop"}} 9.0
+trtllm_kv_cache_utilization{{{labels}}} 0.62
+trtllm_kv_cache_hit_rate{{{labels}}} 0.38
+""" + histogram("trtllm_time_to_first_token_seconds", labels, ttft, 2.0)
+
+
+def tgi() -> str:
+    """Page of text-generation-inference: no model name, counters without an ending."""
+    lengths = {"1000": 3.0, "+Inf": 4.0}
+    return (
+        """tgi_batch_current_size 7
+tgi_queue_size 2
+tgi_request_success{method="batch"} 4
+"""
+        + histogram("tgi_request_input_length", 'a="b"', lengths, 3600.0)
+        + histogram("tgi_request_generated_tokens", 'a="b"', lengths, 800.0)
+    )

@@ -15,7 +15,7 @@ from collectors.serving import Serving, create, metrics_url
 from ridgeline.errors import Misconfigured, Reject, Retry
 from ridgeline.schema import MISSING_COUNTER, MISSING_STATE, length_columns
 from ridgeline.settings import CollectSettings
-from tests.collectors.pages import Pages, serve_pages, sglang, vllm_v0, vllm_v1
+from tests.collectors.pages import Pages, serve_pages, sglang, tgi, trtllm, vllm_v0, vllm_v1
 
 
 @pytest.fixture
@@ -122,6 +122,85 @@ def test_sglang(pages: Pages) -> None:
         "engine": 2,
     }
     assert {name: row[name] for name in expected} == expected
+
+
+def test_tensorrt_llm(pages: Pages) -> None:
+    """What trtllm-serve shows; queue and tokens, which it does not, stay unknown."""
+    pages.text["/prometheus/metrics"] = trtllm()
+    url = f"{pages.base}/prometheus/metrics"
+    row = by_name(collector_of(url).collect(1))[f"{pages.base}/prometheus#llama/0"]
+
+    assert (4, 9, 4) == (row["engine"], row["requests_finished"], row["ttft_count"])
+    assert row["kv_cache_usage_ratio"] == pytest.approx(0.62)
+    assert math.isnan(row["requests_waiting"])
+    assert MISSING_COUNTER == row["prompt_tokens"]
+
+
+def test_tgi(pages: Pages) -> None:
+    """Tokens of TGI are sums over finished requests; it has no time to first token."""
+    pages.text["/metrics"] = tgi()
+    row = by_name(collector_of(pages.base).collect(1))[f"{pages.base}#/0"]
+
+    assert (5, 7, 2) == (row["engine"], row["requests_running"], row["requests_waiting"])
+    assert (3600, 800, 4) == (
+        row["prompt_tokens"],
+        row["generation_tokens"],
+        row["requests_finished"],
+    )
+    assert MISSING_COUNTER == row["ttft_count"]
+
+
+def software(collector: Serving) -> set[tuple[str, str | None]]:
+    """Engine and version that every device of a run has."""
+    batch = collector.collect(1)
+    return {(i.attributes["engine"], i.attributes.get("version")) for i in batch.inventory}
+
+
+@pytest.mark.parametrize(
+    ("page", "metrics", "path", "engine"),
+    [
+        (vllm_v1(), "/metrics", "/version", "vLLM"),
+        (sglang(), "/metrics", "/server_info", "SGLang"),
+        (sglang(), "/metrics", "/get_server_info", "SGLang"),
+        (trtllm(), "/prometheus/metrics", "/version", "TensorRT-LLM"),
+        (tgi(), "/metrics", "/info", "TGI"),
+    ],
+)
+def test_servers_say_their_version(
+    pages: Pages, page: str, metrics: str, path: str, engine: str
+) -> None:
+    """Each where it shows it; the inventory carries it."""
+    pages.text |= {metrics: page, path: '{"version": "0.12.0rc1+cu130", "more": 1}'}
+
+    assert {(engine, "0.12.0rc1+cu130")} == software(collector_of(pages.base + metrics))
+
+
+@pytest.mark.parametrize(
+    "answer", [None, "rubbish", "[]", '{"version": 12}', '{"version": "a b"}', '{"name": "x"}']
+)
+def test_a_version_that_is_none_is_left_out(pages: Pages, answer: str | None) -> None:
+    """No answer, or another than a version, costs nothing but the version."""
+    pages.text["/metrics"] = vllm_v1()
+    if answer is not None:
+        pages.text["/version"] = answer
+
+    assert {("vLLM", None)} == software(collector_of(pages.base))
+
+
+def test_a_server_that_comes_back_is_asked_again(pages: Pages) -> None:
+    """It may be another release; while it stays it is asked once in ten minutes."""
+    pages.text |= {"/metrics": vllm_v1(), "/version": '{"version": "0.11.0"}'}
+    collector = collector_of(pages.base)
+    before = software(collector)
+    pages.text["/version"] = '{"version": "0.12.0"}'
+    meanwhile = software(collector)
+    page = pages.text.pop("/metrics")
+    with pytest.raises(Retry):
+        collector.collect(1)
+    pages.text["/metrics"] = page
+
+    assert {("vLLM", "0.11.0")} == before == meanwhile
+    assert {("vLLM", "0.12.0")} == software(collector)
 
 
 def test_engines_and_models_of_one_page(pages: Pages) -> None:

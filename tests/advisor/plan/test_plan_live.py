@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from advisor.facts import Facts, Software
 from advisor.plan import live
+from advisor.plan.accelerator import AcceleratorOptions
+from advisor.plan.capacity import capacity
+from advisor.plan.capacity_case import CapacityOptions
+from advisor.plan.disaggregate import DisaggregateOptions, disaggregate
 from advisor.plan.inputs import demand
+from advisor.plan.live_serving import asked_of
 from advisor.plan.network import NetworkOptions, plan_network
 from advisor.plan.options import WorkloadOptions
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence, DeviceKind
 from ridgeline.schema import SERVING
 from ridgeline.store import Store
-from tests.advisor.rule_cases import facts, gpus, rail
+from tests.advisor.rule_cases import facts, gpus, rail, serving
 from tests.advisor.test_advisor_facts import item, store, windows, write  # noqa: F401 - a fixture
 
 LIVE = WorkloadOptions(live=True)
@@ -117,3 +124,63 @@ def test_ports_without_a_rate_leave_the_network_assumed() -> None:
     assert any("assumed where not given: --rail-gbps" in text for text in found.warnings)
     assert not {"rail_gbps", "communication_share"} & set(none.options)
     assert "no rail is known" in none.warnings
+
+
+def split_pools(**software: str) -> Facts:
+    """Eight prefill and sixteen decode engines, all of which run this."""
+    runs = (Software(engines=24, **software),) if software else ()
+    return facts(
+        serving=(serving("prefill"), serving("decode", engines=16, max_batch=2048)),
+        pools=(gpus("prefill"), gpus("decode", gpus=128, nodes=16)),
+        software={"decode": runs},
+    )
+
+
+def test_plans_of_serving_take_what_is_there() -> None:
+    """Accelerator, engines, GPUs and software are counted, objectives are the advisor's."""
+    seen = split_pools(name="vLLM", version="0.11.0")
+    asked, serving_ = asked_of(DisaggregateOptions(live=True), seen)
+    own, _ = asked_of(DisaggregateOptions(live=True, engines=9, engine="sglang"), seen)
+
+    assert (24, 8, "H100-SXM", "vllm-0.11") == (
+        asked.engines,
+        asked.gpus_per_engine,
+        asked.accelerator,
+        asked.engine,
+    )
+    assert (9, "sglang") == (own.engines, own.engine)
+    assert () == serving_.warnings
+    said = " ".join(serving_.sources)
+    assert "--engines" in said
+    assert "vLLM 0.11.0 on 24 of 24 engines" in said
+    assert 128 == asked_of(CapacityOptions(live=True), seen)[0].max_sequences
+    assert "H100-SXM" == asked_of(AcceleratorOptions(live=True), seen)[0].today
+
+
+def test_what_is_not_known_of_the_engines_is_said() -> None:
+    """No GPUs of a pool, or software without a name."""
+    bare = replace(split_pools(), pools=())
+    asked, found = asked_of(DisaggregateOptions(live=True), bare)
+
+    assert DisaggregateOptions().engines == asked.engines
+    assert any("--gpus-per-engine, --engines" in text for text in found.warnings)
+    assert "serving software: engine unknown: newest of platform assumed" in found.warnings
+
+
+@pytest.mark.parametrize(
+    ("version", "slower"), [("0.12.0", False), ("0.6.3", True)], ids=["newest", "old"]
+)
+def test_every_plan_of_serving_reckons_with_what_runs(version: str, slower: bool) -> None:  # noqa: FBT001 - a parameter
+    """An engine of 2024 carries less than the newest, in each plan that models one."""
+
+    def answers(version: str) -> tuple[float, float, float]:
+        seen = split_pools(name="vLLM", version=version)
+        taken = disaggregate(DisaggregateOptions(live=True), seen).tables[0].rows[0][3]
+        size = capacity(CapacityOptions(live=True, requests_per_second=60), seen)
+        return float(taken or 0), size.numbers["GPUs"].mid, size.numbers["sequences at once"].mid
+
+    new, found = answers("0.24.0"), answers(version)
+
+    assert slower is (found[0] < 0.98 * new[0])
+    assert slower is (found[2] > 1.02 * new[2])
+    assert found[1] >= new[1]
