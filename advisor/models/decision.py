@@ -9,7 +9,9 @@ from enum import StrEnum
 
 import numpy as np
 
+from advisor.models.collectives import Link
 from advisor.models.disaggregation import (
+    GPUS_A_NODE,
     Apart,
     Together,
     best_apart,
@@ -22,7 +24,7 @@ from advisor.models.layouts import candidates
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload
 
-VERSION = "decision/2"
+VERSION = "decision/3"
 MARGIN_RATIO = 0.10
 CARRIES_RATIO = 0.9  # co-located engines are enough while demand stays below this share
 SPREAD_RATIO = 0.13  # median error of the phase model against end-to-end measurements, docs/models
@@ -52,17 +54,33 @@ class Fleet:
     """GPUs to arrange: an engine as it is today, how many there are, and the network of a node.
 
     `decode` may name other hardware for the decode pool of a heterogeneous arrangement.
+    `one_domain` says whether one scale-up domain (an NVLink node, an NVL72) holds all GPUs; None:
+    it does where it is large enough.
     """
 
     replica: Replica
     engines: int
     network_gbps: float
     decode: Replica | None = None
+    one_domain: bool | None = None
 
     @property
     def gpus(self) -> int:
         """All GPUs."""
         return self.engines * self.replica.gpus
+
+    @property
+    def handover_gbps(self) -> float:
+        """What 8 GPUs have for the hand-over, one way: links where all share them, else network.
+
+        Within a node a cache goes from GPU to GPU over NVLink (Dynamo's disaggregated serving
+        guide, single node, 2026-09; DistServe places pairs in nodes for that, section 4.2).
+        """
+        inside = self.replica.wires[0]
+        together = self.one_domain is not False and self.gpus <= inside.domain_gpus
+        if not together or self.decode is not None or inside.link is not Link.NVLINK:
+            return self.network_gbps
+        return max(self.network_gbps, GPUS_A_NODE * inside.bytes_per_second * 8 / 1e9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +185,7 @@ def _decision(
 
 
 def _blocked(fleet: Fleet, *, slo_met: bool) -> Iterator[Refusal]:
-    if fleet.network_gbps < LEAST_NETWORK_GBPS:
+    if fleet.handover_gbps < LEAST_NETWORK_GBPS:
         yield Refusal.NETWORK
     if fleet.engines < 2:
         yield Refusal.REPLICAS
@@ -194,7 +212,7 @@ class _Shapes:
         together = best_together(self.shared, work, fleet.gpus)
         if not self.prefill or not self.decode:
             return together, None
-        network = fleet.network_gbps
+        network = fleet.handover_gbps
         return together, best_apart(self.prefill, self.decode, work, fleet.gpus, network)
 
     def corners(self, spread_ratio: float) -> Iterator[_Shapes]:
@@ -218,7 +236,7 @@ def tipping_points(
     shapes = _Shapes.of(fleet, most_engine_gpus)
 
     def pays(at: Fleet, of: Workload) -> bool:
-        if at.network_gbps < LEAST_NETWORK_GBPS:
+        if at.handover_gbps < LEAST_NETWORK_GBPS:
             return False
         return gain(*shapes.arrangements(at, of)) >= MARGIN_RATIO
 

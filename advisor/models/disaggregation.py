@@ -6,18 +6,20 @@ engine cannot hold both latency objectives, so the rates here are rates *within*
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from advisor.models import kv
+from advisor.models.arrays import Floats, Numbers, floats
 from advisor.models.layouts import candidates
 from advisor.models.rates import decode_rate, prefill_rate, shared_rate
 from advisor.models.replica import Layout, Replica
 from advisor.models.slo import Workload
 
-VERSION = "disaggregation/2"
+VERSION = "disaggregation/3"
 PREFILL_MATCH, DECODE_MATCH = 0.9, 0.92  # rate-matching losses, AIConfigurator 0.12
 # What a KV connector costs each phase: AIConfigurator 0.12 scales its disaggregated prefill and
 # decode latencies so; Splitwise saw 0.8 % of a request end to end, and 16 % of its second token
@@ -57,7 +59,7 @@ class Apart:
     ttft_seconds: float  # without waiting, hand-over included
     tpot_seconds: float
     batch: float
-    network_gbps: float  # what the hand-over needs out of a prefill node
+    network_gbps: float  # what the hand-over needs of a node, one way
 
     @property
     def gpus(self) -> int:
@@ -82,21 +84,36 @@ def matched_rate_per_replica(
 
 
 def split_of(
-    gpus: int, prefill: tuple[float, int], decode: tuple[float, int]
+    gpus: int,
+    prefill: tuple[float, int],
+    decode: tuple[float, int],
+    handed_over_per_second: float = math.inf,
 ) -> tuple[int, int, float]:
     """Prefill and decode engines that carry most on `gpus`, and requests/s; 0, 0, 0 if none do.
 
-    `prefill` and `decode` are each an engine's rate and GPUs.
+    `prefill` and `decode` are each an engine's rate and GPUs, `handed_over_per_second` the requests
+    whose caches a node's network passes on, one way.
     """
     (p_rate, p_gpus), (d_rate, d_gpus) = prefill, decode
     most = (gpus - d_gpus) // p_gpus
     if most < 1 or p_rate <= 0 or d_rate <= 0:
         return 0, 0, 0.0
-    p = np.arange(1, most + 1)
+    p = np.arange(1.0, most + 1)
     d = (gpus - p * p_gpus) // d_gpus
+    links = np.minimum(_nodes(p, p_gpus, gpus), _nodes(d, d_gpus, gpus))
     carried = np.minimum(p * p_rate * PREFILL_MATCH, d * d_rate * DECODE_MATCH)
+    carried = np.where(d > 0, np.minimum(carried, links * handed_over_per_second), 0.0)
     best = int(np.argmax(carried))
     return int(p[best]), int(d[best]), float(carried[best])
+
+
+def _nodes(engines: Numbers, engine_gpus: int, gpus: int) -> Floats:
+    """Nodes whose links a pool has: its engines spread, as caches leave one pool and enter another.
+
+    A link carries both ways at once, so that the pools do not share it.
+    """
+    spread = floats(engines) * max(1.0, engine_gpus / GPUS_A_NODE)
+    return np.minimum(max(1.0, gpus / GPUS_A_NODE), spread)
 
 
 def best_together(replicas: Sequence[Replica], work: Workload, gpus: int) -> Together | None:
@@ -175,21 +192,23 @@ def best_apart(
 ) -> Apart | None:
     """The pair of layouts and the ratio that carry most; None if no pair holds the objectives.
 
-    A prefill engine's rate is capped by what its share of the node's network hands over.
+    The pair is capped by what the nodes of either pool hand over or take in: where few nodes decode
+    it is their links that are full.
     """
     gbit = handover_gbps_per_request(prefills[0], work) if prefills else 0.0
     handover = gbit / network_gbps
+    a_node = NETWORK_SHARE * network_gbps / gbit if gbit else math.inf
     connected = [slower(one, 1.0, 1 / DECODE_CONNECTOR) for one in decodes]
     pools = [(one, decode_rate(one, work, max(1, gpus // 2 // one.gpus))) for one in connected]
     best: Apart | None = None
     for p in (slower(one, 1 / PREFILL_CONNECTOR, 1.0) for one in prefills):
         found = prefill_rate(p, work, max(1, gpus // 2 // p.gpus), handover)
-        share = network_gbps * min(1.0, p.gpus / GPUS_A_NODE) * NETWORK_SHARE
-        p_rate = min(found.rate_per_second, share / gbit)
+        p_rate = found.rate_per_second
         for d, pool in pools:
-            n_p, n_d, carried = split_of(gpus, (p_rate, p.gpus), (pool.rate_per_second, d.gpus))
+            d_rate = pool.rate_per_second
+            n_p, n_d, carried = split_of(gpus, (p_rate, p.gpus), (d_rate, d.gpus), a_node)
             if carried > 0 and (best is None or carried > best.rate_per_second):
-                a_node = max(1.0, GPUS_A_NODE / p.gpus)
+                links = min(_nodes(n_p, p.gpus, gpus), _nodes(n_d, d.gpus, gpus))
                 best = Apart(
                     prefill=p,
                     decode=d,
@@ -197,11 +216,11 @@ def best_apart(
                     decodes=n_d,
                     rate_per_second=carried,
                     prefill_rate_per_second=p_rate,
-                    decode_rate_per_second=pool.rate_per_second,
+                    decode_rate_per_second=d_rate,
                     ttft_seconds=found.ttft_seconds,
                     tpot_seconds=pool.tpot_seconds,
                     batch=pool.batch,
-                    network_gbps=carried / n_p * a_node * gbit,
+                    network_gbps=float(carried / links * gbit),
                 )
     return best
 
@@ -217,12 +236,12 @@ def fixed_apart(
     gbit = handover_gbps_per_request(prefill, work)
     prefill = slower(prefill, 1 / PREFILL_CONNECTOR, 1.0)
     decode = slower(decode, 1.0, 1 / DECODE_CONNECTOR)
-    share = network_gbps * min(1.0, prefill.gpus / GPUS_A_NODE) * NETWORK_SHARE
-    p = min(
-        prefill_rate(prefill, work, engines[0], gbit / network_gbps).rate_per_second, share / gbit
-    )
+    p = prefill_rate(prefill, work, engines[0], gbit / network_gbps).rate_per_second
     d = decode_rate(decode, work, engines[1]).rate_per_second
-    return min(p * engines[0] * PREFILL_MATCH, d * engines[1] * DECODE_MATCH)
+    gpus = engines[0] * prefill.gpus + engines[1] * decode.gpus
+    links = min(_nodes(engines[0], prefill.gpus, gpus), _nodes(engines[1], decode.gpus, gpus))
+    handed_over = float(links) * NETWORK_SHARE * network_gbps / gbit
+    return min(p * engines[0] * PREFILL_MATCH, d * engines[1] * DECODE_MATCH, handed_over)
 
 
 def slower(replica: Replica, prefill_ratio: float, decode_ratio: float) -> Replica:

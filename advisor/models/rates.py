@@ -16,7 +16,7 @@ from advisor.models.phases import (
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload, attained_ratio, batch_spread, cache_spread, mean_within
 
-VERSION = "rates/4"
+VERSION = "rates/5"
 CHUNKS = (256, 512, 1024, 2048, 4096, 8192, 16384)
 PROMPTS_AT_ONCE = (1, 2, 4, 8)
 MOST_TOKENS_AT_ONCE = 16_384
@@ -100,15 +100,19 @@ def _most(work: Workload) -> float:
 
 
 def decode_rate(replica: Replica, work: Workload, engines: int) -> DecodeRate:
-    """Most requests/s of one of `engines` decode engines, TPOT and memory kept."""
+    """Most requests/s of one of `engines` decode engines, TPOT and memory kept.
+
+    Every step has a token of every sequence: the time between two tokens is that of a step.
+    """
+    objective = min(work.slo_tpot_seconds, work.slo_itl_seconds)
     batches = np.geomspace(1, MOST_BATCH, 72)
     steps = decode_step_seconds(replica, batches, work.context_tokens)
-    held = np.flatnonzero(steps <= work.slo_tpot_seconds)
+    held = np.flatnonzero(steps <= objective)
     room = float(most_sequences(replica, work.context_tokens))
     if not held.size or room < 1:
         bound = "memory" if room < 1 else "objective"
         return DecodeRate(rate_per_second=0.0, batch=0.0, tpot_seconds=float(steps[0]), bound=bound)
-    within = _crossing(batches, steps, work.slo_tpot_seconds, int(held[-1]))
+    within = _crossing(batches, steps, objective, int(held[-1]))
     limits = {"objective": within, "memory": room, "batch": float(MOST_BATCH)}
     spreads = dict.fromkeys(limits, batch_spread(work)) | {"memory": cache_spread(work)}
     means = {n: float(mean_within(limits[n], spreads[n], engines)) for n in limits}
@@ -134,8 +138,9 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     """Most requests/s of one of `engines` engines that prefill and decode, chunk size chosen.
 
     In steady state a share u of time goes into steps that carry a chunk; batch b and u follow from
-    one another (Little's law), so the whole curve is evaluated at once for every chunk size. A
-    prompt whose answer is one token has it from its own prefill: nothing is decoded.
+    one another (Little's law), so the whole curve is evaluated at once for every chunk size. The
+    longest gap between two tokens is a step that carries a chunk. A prompt whose answer is one
+    token has it from its own prefill: nothing is decoded.
     """
     nothing = SharedRate(
         rate_per_second=0.0, batch=0.0, chunk_tokens=0, ttft_seconds=np.inf, tpot_seconds=np.inf
@@ -182,6 +187,7 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     attained = attained_ratio(work, np.minimum(share, 0.9999), each, own, engines)
     fits = batches + cache_spread(work) * np.sqrt(batches / engines) <= room
     ok = (share < 1) & (tail <= work.slo_tpot_seconds) & (attained >= work.each_ratio) & fits
+    ok &= mixed <= work.slo_itl_seconds
     if not ok.any():
         return nothing
     i, j = np.unravel_index(int(np.argmax(np.where(ok, rate, -1.0))), rate.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -11,7 +12,7 @@ from advisor.models import length_shape
 from advisor.models.arrays import Floats, Numbers, floats
 from advisor.models.length_shape import Shape
 
-VERSION = "slo/2"
+VERSION = "slo/3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,13 +21,15 @@ class Workload:
 
     Coefficients of variation: `arrival_cv` of the gaps between arrivals (1: Poisson), `prompt_cv`
     and `output_cv` of lengths. `prompts` is how prompts were counted to spread; without it they are
-    log-normal by their variation.
+    log-normal by their variation. `slo_tpot_seconds` is the mean of a request; `slo_itl_seconds` is
+    what no gap between two of its tokens may pass (TBT), for those who watch answers appear.
     """
 
     prompt_tokens: float
     output_tokens: float
     slo_ttft_seconds: float
     slo_tpot_seconds: float
+    slo_itl_seconds: float = math.inf
     prefix_hit_ratio: float = 0.0
     arrival_cv: float = 1.0
     prompt_cv: float = 0.0
@@ -35,7 +38,8 @@ class Workload:
     prompts: Shape | None = None
 
     def __post_init__(self) -> None:
-        for name in ("prompt_tokens", "output_tokens", "slo_ttft_seconds", "slo_tpot_seconds"):
+        objectives = ("slo_ttft_seconds", "slo_tpot_seconds", "slo_itl_seconds")
+        for name in ("prompt_tokens", "output_tokens", *objectives):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}: need more than 0")
         if not 0 < self.attainment_ratio < 1:

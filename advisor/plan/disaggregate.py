@@ -16,7 +16,13 @@ from advisor.catalog.prices import street
 from advisor.facts import Facts
 from advisor.models import decision as dc
 from advisor.models import energy, length_shape, phases
-from advisor.models.disaggregation import Apart, Together, handover_gbps_per_request
+from advisor.models.disaggregation import (
+    Apart,
+    Together,
+    handover_gbps_per_request,
+    layouts_of,
+)
+from advisor.models.layouts import LARGEST_TENSOR
 from advisor.models.replica import Layout, Replica
 from advisor.models.roofline import attainable_flops, ridge_point_flops_per_byte
 from advisor.models.slo import Workload
@@ -65,6 +71,9 @@ class DisaggregateOptions(WorkloadOptions):
     tpot_seconds: Annotated[float, Field(gt=0)] = Field(
         0.1, description="objective: time per output token, mean of a request"
     )
+    itl_seconds: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="objective: longest time between two tokens (TBT); default: none"
+    )
     attainment_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.99, description="share of requests that must hold both objectives"
     )
@@ -88,17 +97,16 @@ def disaggregate(options: DisaggregateOptions, seen: Facts | None = None) -> Rep
     work, fleet = _work(options, asked), _fleet(options)
     found = dc.decide(fleet, work, requests_per_second=asked.requests_per_second)
     tips = dc.tipping_points(fleet, work)
-    network = options.network_gbps
-    checked = tuple(simulated(found, work, asked, network)) if options.simulate else ()
+    checked = tuple(simulated(found, work, asked, fleet.handover_gbps)) if options.simulate else ()
     report = Report(
         command="disaggregate",
-        answer=_answer(found, options),
+        answer=_answer(found, fleet, options),
         action=Action.DISAGGREGATE if found.advised else Action.AGGREGATE,
         tables=(_table(found, work, fleet), _tips(tips, found), *checks(checked)),
         plots=(_roofline(found, fleet, work), _goodput(found, work, asked, checked)),
         numbers=_numbers(found, work, fleet, asked),
         refusals=tuple(refusal.value for refusal in found.refusals),
-        warnings=tuple(_warnings(asked)),
+        warnings=tuple(_warnings(asked, fleet)),
         sources=(f"workload: {asked.origin}", *SOURCES),
         versions={"decision": dc.VERSION, "phases": phases.VERSION, "energy": energy.VERSION},
     )
@@ -112,6 +120,7 @@ def _work(options: DisaggregateOptions, asked: Demand) -> Workload:
         output_tokens=max(1.0, asked.output_tokens),
         slo_ttft_seconds=options.ttft_seconds,
         slo_tpot_seconds=options.tpot_seconds,
+        slo_itl_seconds=math.inf if options.itl_seconds is None else options.itl_seconds,
         prefix_hit_ratio=asked.prefix_hit_ratio or 0.0,
         arrival_cv=1.0 if asked.arrival_cv is None else asked.arrival_cv,
         prompt_cv=prompts.histogram.cv if prompts else 0.0,
@@ -138,24 +147,23 @@ def _replica(accelerator: Accelerator, options: DisaggregateOptions) -> Replica:
         raise Misconfigured(
             "--accelerator", f"{accelerator.name}: peak or memory bandwidth unknown"
         )
-    tensor = min(8, 1 << (options.gpus_per_engine.bit_length() - 1))
     model = MODELS[options.model]
+    tensor = math.gcd(LARGEST_TENSOR, options.gpus_per_engine, model.heads)
     return Replica(
         model=model,
         accelerator=accelerator,
-        layout=Layout(tensor=tensor, pipeline=max(1, options.gpus_per_engine // 8)),
+        layout=Layout(tensor=tensor, pipeline=options.gpus_per_engine // tensor),
         weights=options.weights,
         stack=stacks.of(options.engine, accelerator, model),
         peer_access=options.peer_access,
     )
 
 
-def _answer(found: dc.Decision, options: DisaggregateOptions) -> str:
+def _answer(found: dc.Decision, fleet: dc.Fleet, options: DisaggregateOptions) -> str:
     apart, together = found.apart, found.together
     if found.advised and apart is not None:
         more = (
-            f"{found.gain_ratio:.0%} more than {options.engines * options.gpus_per_engine} GPUs "
-            "doing both"
+            f"{found.gain_ratio:.0%} more than {fleet.gpus} GPUs doing both"
             if math.isfinite(found.gain_ratio)
             else "where engines doing both hold none"
         )
@@ -163,6 +171,11 @@ def _answer(found: dc.Decision, options: DisaggregateOptions) -> str:
             f"Take them apart: {apart.prefills} prefill ({apart.prefill.layout}) and "
             f"{apart.decodes} decode ({apart.decode.layout}) engines carry "
             f"{apart.rate_per_second:.3g} requests/s within the objectives, {more}."
+        )
+    if not layouts_of(fleet.replica, fleet.replica.gpus):
+        return (
+            f"{options.model} leaves no room for a cache in an engine of "
+            f"{options.gpus_per_engine} x {options.accelerator}: give it more GPUs."
         )
     if together is None and apart is None:
         return "Neither arrangement of these GPUs holds the objectives at any rate."
@@ -186,7 +199,6 @@ def _answer(found: dc.Decision, options: DisaggregateOptions) -> str:
 def _table(found: dc.Decision, work: Workload, fleet: dc.Fleet) -> Table:
     rows: list[tuple[Cell, ...]] = []
     if (t := found.together) is not None:
-        joules = _joules_together(t, work)
         rows.append(
             (
                 "together",
@@ -195,7 +207,7 @@ def _table(found: dc.Decision, work: Workload, fleet: dc.Fleet) -> Table:
                 t.rate_per_second,
                 t.rate_per_gpu * work.output_tokens,
                 t.tpot_seconds * 1e3,
-                joules,
+                _joules(t.replica, t.replica, t.batch, work),
                 _usd_per_million(((t.replica, t.engines),), t.rate_per_second, work),
             )
         )
@@ -208,7 +220,7 @@ def _table(found: dc.Decision, work: Workload, fleet: dc.Fleet) -> Table:
                 a.rate_per_second,
                 a.rate_per_gpu * work.output_tokens,
                 a.tpot_seconds * 1e3,
-                _joules_apart(a, work),
+                _joules(a.prefill, a.decode, a.batch, work),
                 _usd_per_million(
                     ((a.prefill, a.prefills), (a.decode, a.decodes)), a.rate_per_second, work
                 ),
@@ -243,18 +255,13 @@ def _usd_per_million(
     return total / (rate_per_second * work.output_tokens * 3600) * 1e6
 
 
-def _joules_together(t: Together, work: Workload) -> float:
-    one, each = t.replica, work.prompt_tokens / work.output_tokens
-    prompt = float(energy.prefill_joules_per_token(one, work.computed_tokens))
-    return each * prompt + float(
-        energy.decode_joules_per_token(one, max(t.batch, 1.0), work.context_tokens)
-    )
-
-
-def _joules_apart(a: Apart, work: Workload) -> float:
-    prompt = float(energy.prefill_joules_per_token(a.prefill, work.computed_tokens))
-    return work.prompt_tokens / work.output_tokens * prompt + float(
-        energy.decode_joules_per_token(a.decode, max(a.batch, 1.0), work.context_tokens)
+def _joules(prefill: Replica, decode: Replica, batch: float, work: Workload) -> float | None:
+    """Of an output token with its share of the prompt that is computed; None: power unknown."""
+    if not prefill.accelerator.power_w or not decode.accelerator.power_w:
+        return None
+    prompt = float(energy.prefill_joules_per_token(prefill, work.computed_tokens))
+    return work.computed_tokens / work.output_tokens * prompt + float(
+        energy.decode_joules_per_token(decode, max(batch, 1.0), work.context_tokens)
     )
 
 
@@ -366,7 +373,7 @@ def _numbers(
             *(asked.requests_per_second,) * 3, "requests/s", asked.confidence, asked.origin
         ),
     }
-    if (apart := found.apart) is not None:
+    if (apart := found.apart) is not None and apart.decode.accelerator.power_w:
         batch = max(1.0, apart.batch)
         watts = float(energy.unfelt_power_limit_watts(apart.decode, batch, work.context_tokens))
         numbers["power limit the decode pool would not feel"] = estimate(
@@ -379,7 +386,9 @@ def _numbers(
     return numbers
 
 
-def _warnings(asked: Demand) -> Iterator[str]:
+def _warnings(asked: Demand, fleet: dc.Fleet) -> Iterator[str]:
+    if fleet.handover_gbps > fleet.network_gbps:
+        yield f"{fleet.gpus} GPUs share NVLink: the hand-over does not use the network"
     if asked.arrival_cv is None:
         yield "arrivals are taken as Poisson; --burstiness says otherwise"
     for what, found in (("prompt", asked.prompts), ("answer", asked.answers)):

@@ -78,7 +78,10 @@ def _mixed(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft |
         and load.tpot_p99_seconds <= settings.slo_tpot_seconds
     )
     fleet = decision.Fleet(
-        replica=case.replica, engines=load.engines, network_gbps=settings.network_gbps
+        replica=case.replica,
+        engines=load.engines,
+        network_gbps=settings.network_gbps,
+        one_domain=gpus.nodes == 1,
     )
     found = decision.decide(fleet, case.work, slo_met_today=met, spread_ratio=case.spread_ratio)
     tips = decision.tipping_points(fleet, case.work, names=_NEARBY)
