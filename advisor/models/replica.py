@@ -55,7 +55,7 @@ class Stack:
     kernel_seconds: float = 1.8e-6  # each of them, in a captured graph
     launch_ratio: float = 1.0  # share of a kernel's launch that is not hidden by the one before
     elementwise_passes: float = 10.0  # times a layer reads or writes its state outside of products
-    narrow_experts_seconds: float = 0.0  # what a layer of experts in 8 bits or fewer costs more
+    narrow_experts_seconds: float = 0.0  # what a layer of experts in FP8 costs more
     layer_floor_seconds: float = 0.0  # host launches of one layer without a captured graph
     prefill_layer_floor_seconds: float = 0.0  # prefill is rarely captured
     entry_seconds: float = 0.05  # client, HTTP, tokenizer and scheduler before a prompt runs

@@ -6,6 +6,7 @@ the questions to ask.
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 import numpy as np
@@ -13,7 +14,12 @@ import numpy as np
 from advisor.catalog import ceilings
 from advisor.catalog.models import Format
 from advisor.models.arrays import Floats
-from advisor.models.collectives import all_reduce_seconds, all_to_all_seconds, transfer_seconds
+from advisor.models.collectives import (
+    Wire,
+    all_reduce_seconds,
+    all_to_all_seconds,
+    transfer_seconds,
+)
 from advisor.models.kernels import (
     ACTIVATION_BYTES,
     Kernel,
@@ -28,7 +34,7 @@ from advisor.models.kernels import (
 from advisor.models.passes import Pass
 from advisor.models.replica import Layout, Replica
 
-VERSION = "steps/3"
+VERSION = "steps/4"
 ELEMENTWISE_BANDWIDTH_RATIO = 0.7
 LATENT_KERNELS = 6
 RECURRENT_KERNELS = 4  # convolution, gates, norms
@@ -53,7 +59,7 @@ def reduce_seconds(replica: Replica, gpus: int, message_bytes: Floats) -> Floats
     return within + all_reduce_seconds(outside, gpus // local, message_bytes / local)
 
 
-def _communication(replica: Replica, rows: Floats, follows: FeedForward) -> Floats:
+def _communication(replica: Replica, work: Pass, rows: Floats, follows: FeedForward) -> Floats:
     model, layout = replica.model, replica.layout
     message = rows * model.hidden * ACTIVATION_BYTES
     attention = reduce_seconds(replica, layout.tensor, message)
@@ -61,14 +67,32 @@ def _communication(replica: Replica, rows: Floats, follows: FeedForward) -> Floa
         return attention
     if follows is FeedForward.DENSE or layout.data == 1 or model.experts is None:
         return attention * (1 if layout.tensor == 1 else 2)
-    ranks = layout.tensor * layout.data
     copies = min(model.experts.active, layout.expert)
-    sent = rows / layout.tensor * copies * model.hidden
+    return attention + _exchange_seconds(replica, work, rows / layout.tensor, copies)
+
+
+def _exchange_seconds(replica: Replica, work: Pass, rows: Floats, copies: int) -> Floats:
+    """Rows to their experts and back, out in FP8, back in 16 bit, as DeepEP does it.
+
+    Past a node a prompt's row crosses the network once for each node that has an expert of its, and
+    goes on over NVLink there (DeepEP's kernels for training and prefill); those for decoding, where
+    a step must be short, send each copy by itself.
+    """
+    ranks = replica.layout.tensor * replica.layout.data
     inside, outside = replica.wires
-    wire = inside if ranks <= inside.domain_gpus else outside
-    # out in FP8, back in 16 bit, as DeepEP does it
-    exchange = all_to_all_seconds(wire, ranks, sent) + all_to_all_seconds(wire, ranks, 2 * sent)
-    return attention + exchange
+    nodes = ranks / inside.domain_gpus
+    copy_bytes = rows * replica.model.hidden
+    if nodes <= 1:
+        return _there_and_back(inside, ranks, copies * copy_bytes)
+    direct = _there_and_back(outside, ranks, copies * copy_bytes)
+    reached = nodes * (1 - (1 - 1 / nodes) ** copies)
+    by_node = _there_and_back(outside, math.ceil(nodes), reached * copy_bytes)
+    forwarded = _there_and_back(inside, inside.domain_gpus, copies * copy_bytes)
+    return np.where(work.prompt_tokens > 0, np.maximum(by_node, forwarded), direct)
+
+
+def _there_and_back(wire: Wire, gpus: int, row_bytes: Floats) -> Floats:
+    return all_to_all_seconds(wire, gpus, row_bytes) + all_to_all_seconds(wire, gpus, 2 * row_bytes)
 
 
 def _elementwise(replica: Replica, rows: Floats, width: float) -> Floats:
@@ -114,7 +138,7 @@ def layer_seconds(replica: Replica, work: Pass, follows: FeedForward) -> Floats:
     kernel = kernel_of(replica, _attention_format(replica))
     gpu = (
         _mixer(replica, work, kernel)
-        + _communication(replica, rows, follows)
+        + _communication(replica, work, rows, follows)
         + _small_kernels(replica) * stack.kernel_seconds
     )
     width = float(model.ffn_hidden) if follows is FeedForward.DENSE else 0.0
@@ -122,7 +146,7 @@ def layer_seconds(replica: Replica, work: Pass, follows: FeedForward) -> Floats:
         gpu = gpu + grouped_experts(
             replica, everything, kernel_of(replica, replica.weight_format, experts=True)
         )
-        if replica.weight_format is not Format.BF16:
+        if replica.weight_format is Format.FP8:  # narrower ones keep their activations wide
             gpu = gpu + stack.narrow_experts_seconds
         width = float(model.experts.shared_width)
         if model.experts.width:
