@@ -17,7 +17,7 @@ from advisor.catalog.accelerators import Accelerator
 from advisor.catalog.models import Format
 from advisor.models.arrays import Floats, Numbers
 
-VERSION = "ceilings/2"
+VERSION = "ceilings/3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +182,17 @@ MI300X = replace(
     family="MI300X",
     gemm={stored: replace(of_all, bandwidth_ratio=0.71) for stored, of_all in GENERIC.gemm.items()},
 )
+# Thin products read weights at all of the bandwidth: llama2-70b on 2, 4 and 8 Gaudi 2 differs by a
+# half and a quarter of its weights, 2.37 and 2.44 of 2.46 TB/s. Large ones reach 418.7 of 432
+# TFLOP/s in 16 bit (STAS) and above 0.9 of the peak in FP8 (arXiv 2503.09975); attention over caches
+# is fitted to 29 runs of llama2-7b and 70b (argonne-lcf/LLM-Inference-Bench@4de4e87)
+GAUDI2 = replace(
+    GENERIC,
+    family="Gaudi 2",
+    gemm={Format.BF16: _c(4.0, 0.97, 0.99, 2.5), Format.FP8: _c(7.0, 0.90, 0.99, 1.1)},
+    decode_attention=_c(13, 0.50, 0.60, 1.3),
+    measured=True,
+)
 # fmt: on
 # Recurrent layers, of every family: gated delta, Kimi delta and Mamba-2 kernels of SGLang, vLLM and
 # TensorRT-LLM on H100 to B300 (`linear_attention`, `kda` tables of aiconfigurator-core 0.12.0). A
@@ -204,6 +215,7 @@ _FAMILIES: tuple[tuple[str, Ceilings], ...] = (
     ("B200", B200),
     ("B300", B200),
     ("MI300X", MI300X),
+    ("Gaudi2", GAUDI2),
 )
 # Dense FP4 TFLOP/s (AIC system files; MI355X: STAS); an accelerator that is absent has none
 FP4_TFLOPS: Mapping[str, float] = {

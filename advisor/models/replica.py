@@ -123,6 +123,11 @@ EARLY_ROCM = replace(
     grouped_caches=False,
     cache_bandwidth_ratio=0.4,
 )
+# Gaudi joins its devices by RoCE and its HCCL all-reduces; fitted to llama2-7b and 70b on 1 to 8
+# Gaudi 2 (29 runs of DeepSpeed); llama3-8b and 70b (23 runs) were not fitted
+GAUDI_GRAPHS = replace(
+    MODERN, name="HPU graphs, all-reduces over RoCE (Gaudi)", collective_seconds=30e-6
+)
 # Fitted to Splitwise's table (splitwise-sim@8f99e7d)
 EAGER = Stack(
     name="eager PyTorch (engines of 2023)",

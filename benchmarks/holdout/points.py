@@ -19,6 +19,7 @@ from advisor.models.replica import (
     EAGER,
     EARLY_GRAPHS,
     EARLY_ROCM,
+    GAUDI_GRAPHS,
     MODERN,
     PREFILL_FIRST,
     SYNCHRONOUS,
@@ -34,6 +35,7 @@ STACKS = {
     "synchronous": SYNCHRONOUS,
     "early": EARLY_GRAPHS,
     "early_rocm": EARLY_ROCM,
+    "gaudi": GAUDI_GRAPHS,
     "eager": EAGER,
 }
 QUANTITIES = {"itl": "TPOT", "most": "rate", "prompts": "rate", "first": "TTFT", "ttft": "TTFT"}
@@ -68,9 +70,9 @@ class _Table(_Strict):
     data: int = 1
     expert: int = 1
     weights: Format
-    stack: Literal["modern", "sglang", "trtllm", "synchronous", "early", "early_rocm", "eager"] = (
-        "modern"
-    )
+    stack: Literal[
+        "modern", "sglang", "trtllm", "synchronous", "early", "early_rocm", "gaudi", "eager"
+    ] = "modern"
     kind: Kind
     cache: Format | None = None  # None: 8 bit beside weights of 8 bits or fewer
     chunk: float = closed_loop.CHUNK_TOKENS  # prompt tokens a step takes at most

@@ -24,9 +24,9 @@ def off(chosen: list[Point]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 @pytest.mark.parametrize(
     ("source", "least", "median", "ninth"),
     [
-        ("alcf", 276, 0.13, 0.37),
+        ("alcf", 276, 0.11, 0.31),
         ("argonne", 80, 0.11, 0.25),
-        ("gaudi", 40, 0.16, 0.5),
+        ("gaudi", 40, 0.19, 0.36),
         ("amd", 11, 0.13, 0.30),
         ("oracle", 9, 0.25, 0.32),
         ("jetstream", 2, 0.08, 0.1),
@@ -53,7 +53,7 @@ def test_speed_by_source(source: str, least: int, median: float, ninth: float) -
         ("GH200", 0.12),
         ("A100-SXM-80G", 0.12),
         ("B200-SXM", 0.15),
-        ("Gaudi2", 0.25),
+        ("Gaudi2", 0.10),
         ("L40S", 0.16),
         ("RTX-PRO-6000", 0.14),
         ("TPU-v5e", 0.08),
@@ -64,6 +64,15 @@ def test_speed_by_accelerator(accelerator: str, median: float) -> None:
     speed = [p for p in FOUND if p.accelerator == accelerator and p.is_speed]
 
     assert np.median(off(speed)) <= median
+
+
+def test_gaudi_2_beyond_its_fit() -> None:
+    """Llama 3 on 1 to 8 Gaudi 2, 23 runs; two figures were fitted to 29 runs of Llama 2."""
+    found = [p for p in FOUND if p.engine == "deepspeed" and p.model.startswith("llama3")]
+
+    assert len(found) == 23
+    assert np.median(off(found)) <= 0.11
+    assert np.quantile(off(found), 0.9) <= 0.22
 
 
 def test_power() -> None:
@@ -95,7 +104,7 @@ def test_wide_experts_on_a100() -> None:
     ("source", "least", "median", "ninth"),
     [
         ("trtllm12", 135, 0.25, 0.7),
-        ("mlenergy3", 45, 0.3, 0.6),
+        ("mlenergy3", 45, 0.15, 0.26),
         ("mlenergy1", 6, 0.4, 0.8),
         ("gpustack", 23, 0.7, 1.1),
         ("nim", 17, 0.2, 1.3),
@@ -104,10 +113,10 @@ def test_wide_experts_on_a100() -> None:
         ("nxdi", 4, 0.2, 0.6),
         ("optimumneuron", 27, 1.8, 5.0),
         ("tpu7", 17, 0.3, 0.85),
-        ("gaudi_first", 6, 0.35, 0.5),
+        ("gaudi_first", 6, 0.10, 0.25),
         ("inferencex_first", 5, 1.1, 1.6),
         ("mlperf61", 3, 0.7, 0.8),
-        ("lmsys", 2, 2.0, 2.0),
+        ("lmsys", 2, 0.9, 1.0),
     ],
 )
 def test_speed_of_what_came_later(source: str, least: int, median: float, ninth: float) -> None:
