@@ -74,6 +74,7 @@ class _Table(_Strict):
         "modern", "sglang", "trtllm", "synchronous", "early", "early_rocm", "gaudi", "eager"
     ] = "modern"
     kind: Kind
+    compiled: tuple[float, float] | None = None  # sequences and tokens each that a step computes
     cache: Format | None = None  # None: 8 bit beside weights of 8 bits or fewer
     chunk: float = closed_loop.CHUNK_TOKENS  # prompt tokens a step takes at most
     rows: tuple[tuple[float, float, float, float] | tuple[float, float, float, float, float], ...]
@@ -233,12 +234,28 @@ def _closed_loop(
     table: _Table, engine: Replica, batch: float, prompt: float, output: float
 ) -> float:
     asked = (engine, batch, prompt, output)
+    if table.compiled is not None:
+        return _compiled(table.kind, asked, table.compiled)
     if table.kind == "rate":
         return float(closed_loop.tokens_per_second(*asked, table.chunk))
     if table.kind == "power":
         return float(closed_loop.power_watts(*asked)) / engine.gpus
     of_token = closed_loop.ttft_seconds if table.kind == "ttft" else closed_loop.tpot_seconds
     return float(of_token(*asked, table.chunk)) * 1e3
+
+
+def _compiled(
+    kind: str, asked: tuple[Replica, float, float, float], shape: tuple[float, float]
+) -> float:
+    """Engines with static shapes: a step computes all it was compiled for, a prompt its length."""
+    engine, batch, _, output = asked
+    step = float(phases.decode_step_seconds(engine, *shape))
+    prefill = float(phases.prefill_seconds(engine, shape[1]))
+    if kind == "itl":
+        return step * 1e3
+    if kind == "ttft":
+        return (engine.stack.entry_seconds + prefill) * 1e3
+    return batch / (step + batch * prefill / output)
 
 
 def _prefill_seconds(engine: Replica, prompt: float, batch: float) -> float:
