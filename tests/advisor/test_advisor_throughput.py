@@ -239,8 +239,8 @@ def test_ranking_never_puts_the_unverified_or_not_runnable_first() -> None:
     costs = [c.usd_per_million_tokens.mid for c in found if c.usd_per_million_tokens]
     assert costs == sorted(costs)
     by_name = {c.accelerator.name: c for c in found}
-    assert by_name["TPU-v7x"].verdict is Verdict.UNVERIFIED
-    assert by_name["TPU-v7x"].usd_per_million_tokens is None
+    assert by_name["TPU-v5p"].verdict is Verdict.UNVERIFIED
+    assert by_name["TPU-v5p"].usd_per_million_tokens is None
     assert by_name["Groq-LPU"].verdict is Verdict.NOT_RUNNABLE
     assert by_name["MI355X"].verdict is Verdict.UNPRICED
 

@@ -23,7 +23,7 @@ def test_near_prices_keep_todays_accelerator(capsys: pytest.CaptureFixture[str])
     assert costs == sorted(costs)
     assert all(row["software"] in {"in_tree", "plugin"} for row in ranking)
     refused = {row["accelerator"]: row["why"] for row in table(document, "Not ranked")}
-    assert "unverified" in refused["TPU-v7x"]
+    assert "unverified" in refused["TPU-v5p"]
     assert "no engine" in refused["Groq-LPU"]
 
 

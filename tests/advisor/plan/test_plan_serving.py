@@ -136,10 +136,10 @@ def test_a_model_is_known_as_it_is_served(capsys: pytest.CaptureFixture[str]) ->
 
 def test_what_nobody_measured_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """No engine rate, no power: said, and no energy in the numbers."""
-    document = answered(capsys, "serving", "--model=llama3-8b", "--accelerator=TPU-v7x")
+    document = answered(capsys, "serving", "--model=llama3-8b", "--accelerator=Trainium2")
 
     assert any("unverified" in warning for warning in document["warnings"])
-    unknown = BY_NAME["TPU-v7x"].power_w is None
+    unknown = BY_NAME["Trainium2"].power_w is None
     assert unknown == ("power of a GPU" not in document["numbers"])
 
 
