@@ -126,7 +126,9 @@ RELEASES: tuple[Release, ...] = (
         name="gaudi",
         stack=replica.GAUDI_GRAPHS,
         engine="DeepSpeed, Optimum or vLLM on Gaudi with HPU graphs, dense models",
-        versions="1.16 and later",
+        versions="any, with Gaudi software 1.16 and later",
+        software=VLLM,
+        on="SynapseAI",
         captured_graphs=True,
         source=Source(title="own fit to argonne-lcf/LLM-Inference-Bench@4de4e87", as_of="2024-10"),
     ),
@@ -184,7 +186,7 @@ def running(software: str, version: str, accelerator: Accelerator, model: Model)
     number = numbered(version)
     there = [r for r in own if r.on in {"", accelerator.stack}]
     if not number:
-        found = max(there, key=lambda r: r.since)
+        found = max(there, key=lambda r: (r.before is None and r.on != "", r.since))
         return Running(release=found, assumed=f"version unknown: newest of {software} assumed")
     found = min(there, key=lambda r: (r.distance(number), r.on != accelerator.stack))
     if not found.distance(number):
