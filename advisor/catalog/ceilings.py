@@ -184,8 +184,8 @@ MI300X = replace(
 )
 # Thin products read weights at all of the bandwidth: llama2-70b on 2, 4 and 8 Gaudi 2 differs by a
 # half and a quarter of its weights, 2.37 and 2.44 of 2.46 TB/s. Large ones reach 418.7 of 432
-# TFLOP/s in 16 bit (STAS) and above 0.9 of the peak in FP8 (arXiv 2503.09975); attention over caches
-# is fitted to 29 runs of llama2-7b and 70b (argonne-lcf/LLM-Inference-Bench@4de4e87)
+# TFLOP/s in 16 bit (STAS) and above 0.9 of the peak in FP8 (arXiv 2503.09975); attention over a
+# cache is fitted to 29 runs of llama2-7b and 70b (argonne-lcf/LLM-Inference-Bench@4de4e87)
 GAUDI2 = replace(
     GENERIC,
     family="Gaudi 2",
