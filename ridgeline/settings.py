@@ -90,6 +90,16 @@ class MetricsSettings(Settings):
     host: str = Field("127.0.0.1", description="address /metrics binds; 0.0.0.0: every one")
 
 
+class LogSettings(Settings):
+    """What every service writes to its log, and `ridgeline plan` to standard error."""
+
+    model_config = SettingsConfigDict(env_prefix="RIDGELINE_LOG_", frozen=True)
+
+    level: Literal["", "debug", "info", "warning", "error"] = Field(
+        "", description="least that is logged; empty: info, of plans warning"
+    )
+
+
 class StoreSettings(Settings):
     """Where ClickHouse is."""
 
@@ -272,6 +282,7 @@ class LocalSettings(Settings):
 SETTINGS: tuple[type[Settings], ...] = (
     KafkaSettings,
     MetricsSettings,
+    LogSettings,
     StoreSettings,
     CollectSettings,
     StreamsSettings,

@@ -52,6 +52,11 @@ def app(plans: Sequence[Plan] = PLANS) -> typer.Typer:
     return made
 
 
+_STORE_REMEDY = (
+    "start it, or name another; `ridgeline doctor` looks, RIDGELINE_LOG_LEVEL=debug says all"
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point; wrong input is one line that says what is allowed, and exit 2."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
@@ -66,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             said = said.replace(f"{SETTING}:", "--catalog:", 1)
         _stop(said, 2)
     except Retry as error:
-        _stop(f"RIDGELINE_STORE_URL: the store is away: {error}", 1)
+        _stop(f"RIDGELINE_STORE_URL: the store is away: {error}; {_STORE_REMEDY}", 1)
     except (typer.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None
     raise SystemExit(code)

@@ -6,6 +6,9 @@ person must act) or Reject (this statement will never work), by one table of Cli
 
 from __future__ import annotations
 
+import builtins
+import logging
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,11 +23,15 @@ from clickhouse_connect.driver.exceptions import (
     NotSupportedError,
     ProgrammingError,
 )
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, TimeoutError  # noqa: A004 - urllib3's own
 
 from ridgeline.errors import Misconfigured, Reject, Retry, RidgelineError
 from ridgeline.settings import StoreSettings
 
+log = logging.getLogger(__name__)
+# it logs what it raises; without a handler that would be a line on standard error of any program
+logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
+_LONGEST = 200  # characters of a server's text
 # Numbers: ClickHouse src/Common/ErrorCodes.cpp. These pass by themselves or when someone has
 # finished what is under way (a migration, a restart, a merge, a full disk).
 RETRY_CODES = frozenset(
@@ -66,7 +73,8 @@ _INSERT = {
 
 def explain(error: Exception, subject: str, settings: StoreSettings) -> RidgelineError:
     """The error of ours that says what to do about `error`; `subject` names table or statement."""
-    text = " ".join(str(error).split())[:500]
+    log.debug("store %s (%s): %s", settings.url, subject, error, exc_info=error)
+    text = _cause(error)
     code = getattr(error, "code", None)
     if code in PERSON_CODES:
         problem = f"ClickHouse refuses user {settings.user!r}: {text}"
@@ -74,6 +82,22 @@ def explain(error: Exception, subject: str, settings: StoreSettings) -> Ridgelin
     if code is None or code in RETRY_CODES:
         return Retry(f"store {settings.url} ({subject}): {text}")
     return Reject(subject, code, text)
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong in a few words; the driver's own text holds addresses and attempts."""
+    first, deepest = error, error
+    while (within := deepest.__cause__ or deepest.__context__) is not None:
+        deepest = within
+    match deepest:
+        case socket.gaierror():
+            return "no host of that name"
+        case _ if isinstance(deepest, TimeoutError | builtins.TimeoutError):
+            return "no answer in time"
+        case OSError(strerror=str(why)):
+            return why.lower()
+    text = " ".join(str(first).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 class Connection:

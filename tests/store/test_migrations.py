@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import http.server
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -214,3 +215,28 @@ def test_a_fault_says_what_to_do_next(
     """Wait, call a person, or give the rows up."""
     with pytest.raises(kind, match=words):
         Store.connect(StoreSettings(url=faulty(fault)))
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [("127.0.0.1:1", "connection refused"), ("nowhere.invalid:8123", "no host of that name")],
+)
+def test_a_store_that_is_away_is_said_in_a_few_words(
+    caplog: pytest.LogCaptureFixture, host: str, said: str
+) -> None:
+    """Where, what of, and why; the driver's own text is for the debug log."""
+    caplog.set_level("DEBUG", "ridgeline")
+    url = f"http://{host}"
+    with pytest.raises(Retry) as raised:
+        Store.connect(StoreSettings(url=url))
+
+    assert f"store {url} (connect): {said}" == str(raised.value)
+    assert "HTTPConnectionPool" in caplog.text
+
+
+def test_a_store_that_does_not_answer_is_said_so() -> None:
+    """It listens and says nothing: the wait ends, and no driver's text is shown."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Retry, match=r"\(connect\): no answer in time$"):
+            Connection.open(StoreSettings(url=url), timeout_seconds=1.0)

@@ -144,7 +144,12 @@ def test_a_store_that_is_away_is_exit_1(
     code, _, err = run(capsys, "disaggregate", "--live")
 
     assert code == 1
-    assert err.startswith("ridgeline plan: RIDGELINE_STORE_URL: the store is away")
+    assert 1 == len(err.splitlines())
+    assert err.startswith(
+        "ridgeline plan: RIDGELINE_STORE_URL: the store is away: "
+        "store http://127.0.0.1:9 (connect): connection refused; start it"
+    )
+    assert len(err) < 250
 
 
 def test_a_driver_name_is_an_accelerator(capsys: pytest.CaptureFixture[str]) -> None:
