@@ -2,7 +2,9 @@
 
 Two pieces contradict when their actions do (`CONFLICTS`) and their scopes hold the same GPUs. Of
 two that do, the one that spends less is said: put right, then arrange differently, then buy, then
-"keep"; within one of these the one of more value. What is held back is named on what is said.
+"keep"; within one of these the one of more value. What another needs first goes before it whatever
+either is worth: a feed before what it is to power (`advisor.preconditions`), cooling before more
+heat in the same racks. What is held back is named on what is said.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from advisor import places, ranking
+from advisor import places, preconditions, ranking
 from advisor.places import Place
 from ridgeline.events import Action, Advice, Evidence
 
@@ -22,16 +24,17 @@ INCUMBENT_FACTOR = 1.2
 _RIGHT = frozenset(
     {Action.FIX_COOLING, Action.FIX_FABRIC, Action.INSPECT_HARDWARE, Action.CONSOLIDATE}
 )
+_FIRST = frozenset({Action.ADD_POWER})  # holds back only what it is to power
+_ENABLING = frozenset({Action.RETROFIT_COOLING})
 _SHAPE = frozenset({Action.DISAGGREGATE, Action.AGGREGATE})
 _ARRANGE = _SHAPE | {Action.REBALANCE_POOLS}
 _MORE = frozenset({Action.ADD_CAPACITY, Action.BURST_TO_CLOUD})
-_SPENDING: Mapping[Action, int] = MappingProxyType(
-    dict.fromkeys(_RIGHT, 0)
+_ORDER: Mapping[Action, int] = MappingProxyType(
+    dict.fromkeys(_RIGHT | _FIRST, 0)
     | dict.fromkeys(_ARRANGE | {Action.CAP_POWER, Action.SHIFT_LOAD}, 1)
-    | dict.fromkeys(
-        _MORE | {Action.CHANGE_ACCELERATOR, Action.RETROFIT_COOLING, Action.ADD_POWER}, 2
-    )
-    | {Action.KEEP: 3}
+    | dict.fromkeys(_ENABLING, 2)
+    | dict.fromkeys(_MORE | {Action.CHANGE_ACCELERATOR}, 3)
+    | {Action.KEEP: 4}
 )
 
 
@@ -105,7 +108,12 @@ CONFLICTS: tuple[Conflict, ...] = (
     ),
     Conflict(
         one=frozenset({Action.RETROFIT_COOLING}),
-        other=frozenset({Action.ADD_CAPACITY, Action.CHANGE_ACCELERATOR, Action.CONSOLIDATE}),
+        other=frozenset({Action.ADD_CAPACITY, Action.CHANGE_ACCELERATOR}),
+        why="racks that shed no more heat take no more of it: cooling comes first, made for both",
+    ),
+    Conflict(
+        one=frozenset({Action.RETROFIT_COOLING}),
+        other=frozenset({Action.CONSOLIDATE}),
         why="new cooling is made for the heat of these racks, which the other changes",
     ),
     *(
@@ -149,6 +157,8 @@ def contradiction(one: Advice, other: Advice, cluster: Sequence[Place] = ()) -> 
     said = _kept(one, other)
     if said and places.overlap(one, other, cluster):
         return said
+    if unpowered := preconditions.unpowered(one, other):
+        return unpowered
     touching = (
         c.why
         for c in CONFLICTS
@@ -208,7 +218,7 @@ def resolved(
 
 def _precedence(advice: Advice, incumbents: frozenset[str]) -> tuple[int, float, str]:
     worth = ranking.value_usd(advice) * (INCUMBENT_FACTOR if advice.id in incumbents else 1.0)
-    return _SPENDING[advice.action], -worth, advice.id
+    return _ORDER[advice.action], -worth, advice.id
 
 
 def _noting(kept: Advice, dropped: Advice, why: str) -> Advice:

@@ -217,6 +217,7 @@ class Needs(Event):
 
     lead_time_days: Annotated[float, Field(ge=0)] = 0.0
     capex_usd: Annotated[float, Field(ge=0)] = 0.0
+    power_kw: Annotated[float, Field(ge=0)] = 0.0  # more than today, of the hall's feed
     note: str = ""
     confidence: Confidence = Confidence.ASSUMED
 

@@ -200,13 +200,14 @@ def _sources(advice: Advice) -> str:
 def _needs(advice: Advice) -> str:
     needs = advice.needs
     capex = f"{money(needs.capex_usd)} up front" if needs.capex_usd else "no capital"
+    power = f"{needs.power_kw:,.0f} kW more of the feed" if needs.power_kw else ""
     days = needs.lead_time_days
     lead = (
         "can start today"
         if days < 1
         else f"{number(days)} {'day' if days == 1 else 'days'} lead time"
     )
-    return "; ".join(part for part in (lead, capex, needs.note) if part)
+    return "; ".join(part for part in (lead, capex, power, needs.note) if part)
 
 
 def _claims(name: str, evidence: Sequence[Evidence], css: str) -> None:

@@ -18,6 +18,7 @@ MOST_DAYS = 180  # older growth says little about the next orders, and pairs gro
 HOURS_PER_DAY = 24
 DAYS_PER_MONTH = 30.44
 HORIZON_MONTHS = 60.0
+USABLE_RATIO = 0.9  # of a feed, continuously: breakers 80 to 90 %
 Z_90 = 1.645
 
 Watts = npt.NDArray[np.float64]
@@ -40,7 +41,7 @@ class Headroom:
 
 
 def headroom(
-    hourly_watts: Sequence[float] | Watts, capacity_watts: float, usable_ratio: float = 0.9
+    hourly_watts: Sequence[float] | Watts, capacity_watts: float, usable_ratio: float = USABLE_RATIO
 ) -> Headroom | None:
     """Forecast from hourly readings, newest last; NaN where there was none.
 

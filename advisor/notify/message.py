@@ -26,7 +26,9 @@ def of_advice(advice: Advice) -> tuple[str, str]:
     if advice.counter_evidence:
         lines += ["Against it:", *(f"- {claim(e)}" for e in advice.counter_evidence)]
     if advice.needs.lead_time_days or advice.needs.note:
-        lines.append(f"Needs: {advice.needs.lead_time_days:g} days. {advice.needs.note}".strip())
+        power = f" {advice.needs.power_kw:,.0f} kW more." if advice.needs.power_kw else ""
+        needs = f"Needs: {advice.needs.lead_time_days:g} days.{power} {advice.needs.note}"
+        lines.append(needs.strip())
     lines.append(f"Verify: {advice.verify}")
     data = ", ".join(f"{name} {version}" for name, version in sorted(advice.data_versions.items()))
     lines.append(f"Model {advice.model_version}; data: {data or 'none'}.")

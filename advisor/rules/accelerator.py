@@ -7,6 +7,7 @@ decode pool by its own phase; any other pool by the ceilings of the bound its co
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from advisor.catalog.files import together
 from advisor.catalog.prices import Price
@@ -14,6 +15,7 @@ from advisor.catalog.software import maturity
 from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import accelerators as model
 from advisor.models import power
+from advisor.rules import feed
 from advisor.rules.accelerator_basis import Basis, by_bound, by_workload
 from advisor.rules.pricing import (
     Catalog,
@@ -55,7 +57,9 @@ def _judge(
     if not found:
         return None
     best = min(found, key=lambda f: f[0].cost_ratio)
-    return _draft(pool, facts.serving_of(pool.group), basis, best, found, catalog)
+    draft = _draft(pool, facts.serving_of(pool.group), basis, best, found, catalog)
+    more = feed.against(facts, settings, draft.needs.power_kw)
+    return replace(draft, counter_evidence=(*draft.counter_evidence, *more))
 
 
 Found = tuple[model.Comparison, Estimate, Estimate]
@@ -95,6 +99,8 @@ def _draft(  # noqa: PLR0917 - private, called once
     high = 1 - best.cost_ratio * (1 - spread)
     source = f"{basis.source}; {now.mid:g} against {then.mid:g} USD/h by {then.source}"
     idle = basis.reached_ratio is not None and basis.reached_ratio < LOADED_RATIO
+    kw = feed.drawn_kw(best.candidate, pool.gpus / best.speed_ratio)
+    kw = max(0.0, kw - feed.drawn_kw(basis.today, pool.gpus))
     pays = low >= MARGIN_RATIO and not idle
     where = f"{pool.group} pool ({pool.gpus} x {basis.today.name})"
     return Draft(
@@ -136,7 +142,11 @@ def _draft(  # noqa: PLR0917 - private, called once
         if pays
         else None,
         effects=_effects(best, basis, source),
-        needs=Needs(lead_time_days=90, note="procurement assumed 90 days; rented: days")
+        needs=Needs(
+            lead_time_days=90,
+            power_kw=kw,
+            note="procurement assumed 90 days; rented: days",
+        )
         if pays
         else Needs(),
         confidence=basis.confidence,

@@ -49,9 +49,9 @@ def _judge(
     if isinstance(found, BurstPlan):
         owning = found.owning_usd_per_month
         if owning is not None and owning.mid < found.best.usd_per_month.mid:
-            return drafts.own(peak, settings)
+            return drafts.own(peak, facts, settings)
         return drafts.rent(peak, found, settings)
-    return drafts.no(peak, found, settings)
+    return drafts.no(peak, found, facts, settings)
 
 
 def _capped(load: ServingLoad) -> bool:

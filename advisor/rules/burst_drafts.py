@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from advisor.catalog.servers import SERVERS
-from advisor.facts import GpuActivity, ServingLoad
+from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import burst_plan, cost
 from advisor.models.burst_plan import BurstPlan, Need, No, Policy, Reason
 from advisor.models.interval import Interval
-from advisor.rules.pricing import OWNING, USD_PER_MONTH, Draft, estimate, seen, weaker
+from advisor.rules import feed
+from advisor.rules.pricing import (
+    OWNING,
+    USD_PER_MONTH,
+    Draft,
+    accelerator_of,
+    estimate,
+    seen,
+    weaker,
+)
 from ridgeline.events import Action, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
@@ -68,9 +77,10 @@ def rent(peak: Peak, found: BurstPlan, settings: AdvisorSettings) -> Draft:
     )
 
 
-def own(peak: Peak, settings: AdvisorSettings) -> Draft:
+def own(peak: Peak, facts: Facts, settings: AdvisorSettings) -> Draft:
     """Own more: the peak lasts too long to rent for it."""
     gpus, owned = _whole(peak), peak.owned
+    kw = feed.drawn_kw(accelerator_of(peak.gpus), gpus)
     hours = cost.HOURS_PER_MONTH
     paid = None if owned is None else owned.scaled(gpus * hours)
     capex = SERVER.capex_usd.mid * gpus / SERVER.gpus if owned is not None else 0.0
@@ -87,8 +97,13 @@ def own(peak: Peak, settings: AdvisorSettings) -> Draft:
         effects=()
         if paid is None
         else (_owning(paid, peak).model_copy(update={"unit": "USD/month of owning"}),),
-        needs=Needs(lead_time_days=PROCUREMENT_DAYS, capex_usd=capex, note="procurement"),
-        more=(),
+        needs=Needs(
+            lead_time_days=PROCUREMENT_DAYS,
+            capex_usd=capex,
+            power_kw=kw,
+            note="procurement",
+        ),
+        more=feed.against(facts, settings, kw),
     )
 
 
@@ -112,10 +127,10 @@ def raise_cap(peak: Peak, settings: AdvisorSettings) -> Draft:
     )
 
 
-def no(peak: Peak, found: No, settings: AdvisorSettings) -> Draft | None:
+def no(peak: Peak, found: No, facts: Facts, settings: AdvisorSettings) -> Draft | None:
     """Keep, or own, or nothing to say, by why there is no plan."""
     if Reason.OWNING_CHEAPER in found.reasons:
-        return own(peak, settings)
+        return own(peak, facts, settings)
     said = next((_SAID[r] for r in found.reasons if r in _SAID), None)
     if said is None:
         return None  # no offer where the data may go

@@ -6,6 +6,7 @@ from advisor.facts import Facts, GpuActivity
 from advisor.models import headroom as model
 from advisor.models import power
 from advisor.models.interval import Interval
+from advisor.preconditions import FREE_KW, FULL_IN_MONTHS
 from advisor.rules.pricing import Catalog, Draft, estimate, seen
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
@@ -56,7 +57,7 @@ def _draft(found: model.Headroom, months: Interval, facts: Facts) -> Draft:
                 note="a trend knows nothing of orders placed or projects ended",
             ),
         ),
-        effects=_effects(months, freed),
+        effects=_effects(found, months, freed),
         needs=Needs(
             lead_time_days=LEAD_MONTHS[0] * model.DAYS_PER_MONTH,
             note="18 to 36 months for a feed and its cooling; its price: ask the utility",
@@ -95,11 +96,19 @@ def freed_watts(pools: tuple[GpuActivity, ...]) -> Interval | None:
     return total if known else None
 
 
-def _effects(months: Interval, freed: Interval | None) -> tuple[Estimate, ...]:
+def _effects(
+    found: model.Headroom, months: Interval, freed: Interval | None
+) -> tuple[Estimate, ...]:
     source = "Theil-Sen trend of daily peaks, weekdays taken out"
-    full = estimate(months.low, months.mid, months.high, "months", Confidence.MODELLED, source)
+    full = estimate(
+        months.low, months.mid, months.high, FULL_IN_MONTHS, Confidence.MODELLED, source
+    )
+    usable = found.capacity_watts * model.USABLE_RATIO
+    free = max(0.0, usable - found.peak_watts) / WATTS_A_KW
+    source = f"{model.USABLE_RATIO:.0%} of the feed (assumed) less the peak of the last week"
+    left = estimate(free, free, free, FREE_KW, Confidence.ASSUMED, source)
     if freed is None:
-        return (full,)
+        return (full, left)
     kw = freed.scaled(1 / WATTS_A_KW)
     source = f"decode pools' power above {CAP_RATIO:.0%} of their limit, measured"
-    return (full, estimate(kw.low, kw.mid, kw.high, "kW freed", Confidence.MODELLED, source))
+    return (full, left, estimate(kw.low, kw.mid, kw.high, "kW freed", Confidence.MODELLED, source))

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import sizing
 from advisor.models.interval import Interval, of
-from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, gpu_hour, monthly, seen
+from advisor.rules import feed
+from advisor.rules.pricing import (
+    Catalog,
+    Draft,
+    accelerator_of,
+    estimate,
+    gpu_hour,
+    monthly,
+    seen,
+)
 from advisor.rules.request_lengths import answers_of
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
@@ -41,7 +50,7 @@ class _Pressure:
 def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Advice, ...]:
     """One piece of advice a serving pool whose long answers fill its KV cache."""
     found = (_pressure(load, facts) for load in facts.serving)
-    return tuple(_draft(p, catalog, settings).advice(facts, catalog) for p in found if p)
+    return tuple(_draft(p, facts, catalog, settings).advice(facts, catalog) for p in found if p)
 
 
 def _pressure(load: ServingLoad, facts: Facts) -> _Pressure | None:
@@ -71,10 +80,11 @@ def _pressure(load: ServingLoad, facts: Facts) -> _Pressure | None:
     )
 
 
-def _draft(pressure: _Pressure, catalog: Catalog, settings: AdvisorSettings) -> Draft:
+def _draft(pressure: _Pressure, facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft:
     load = pressure.load
     more = pressure.more_ratio.mapped(lambda r: _whole_servers(pressure.gpus.gpus * r))
     price = gpu_hour(accelerator_of(pressure.gpus), catalog, settings)
+    kw = feed.drawn_kw(accelerator_of(pressure.gpus), more.mid)
     in_flight = (1 + pressure.cv**2) / 2
     return Draft(
         rule=RULE,
@@ -112,10 +122,14 @@ def _draft(pressure: _Pressure, catalog: Catalog, settings: AdvisorSettings) -> 
                 unit="tokens",
                 note="mean; between bounds of counted lengths, or of a lognormal, it is modelled",
             ),
+            *feed.against(facts, settings, kw),
         ),
         gain=None,
         effects=(_gpus(more), *_cost(more, price)),
-        needs=Needs(note="an FP8 KV cache is a setting; check answers' quality before and after"),
+        needs=Needs(
+            power_kw=kw,
+            note="an FP8 KV cache is a setting; check answers' quality before and after",
+        ),
         confidence=Confidence.MODELLED,
         verify="KV cache in use falls below 80 % at the same load; no preemptions for a day.",
         model_version=sizing.VERSION,

@@ -14,7 +14,7 @@ from advisor.models.interval import Interval, of
 from advisor.models.sizing import QUANTILES
 from advisor.models.token_sources import from_counts
 from advisor.models.tokens import Histogram
-from advisor.rules import token_needs
+from advisor.rules import feed, token_needs
 from advisor.rules.pricing import (
     Catalog,
     Draft,
@@ -28,7 +28,7 @@ from advisor.rules.pricing import (
 from advisor.rules.replicas import replica_of
 from advisor.rules.serving_software import Reckoned, reckoned
 from advisor.rules.token_needs import Need
-from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence
+from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
 
 RULE = "traffic.token_drift"
@@ -79,7 +79,9 @@ class _Case:
 def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Advice, ...]:
     """One finding a serving pool whose prompts or answers have changed their lengths."""
     cases = (_case(load, facts, catalog, settings) for load in facts.serving)
-    return tuple(_draft(case).advice(facts, catalog) for case in cases if case is not None)
+    return tuple(
+        _draft(case, facts, settings).advice(facts, catalog) for case in cases if case is not None
+    )
 
 
 def _case(
@@ -171,9 +173,10 @@ def _needs(
     return None if before is None or now is None else (before, now)
 
 
-def _draft(case: _Case) -> Draft:
+def _draft(case: _Case, facts: Facts, settings: AdvisorSettings) -> Draft:
     load, more = case.load, case.more_gpus
     add = bool(load.waiting and load.waiting >= 1) and more is not None and more.mid > 0
+    kw = feed.drawn_kw(accelerator_of(case.gpus), more.mid) if add and more is not None else 0.0
     money = case.price
     today = (
         None
@@ -188,10 +191,11 @@ def _draft(case: _Case) -> Draft:
         title=_title(case),
         reason=f"{' '.join(_told(change) for change in case.drifted)} {_takes(case, add=add)}",
         evidence=tuple(_evidence(case)),
-        counter_evidence=tuple(_against(case)),
+        counter_evidence=(*_against(case), *feed.against(facts, settings, kw)),
         cost_today=today,
         gain=None,
         effects=tuple(_effects(case)),
+        needs=Needs(power_kw=kw),
         confidence=Confidence.MEASURED if case.needs is None else case.confidence,
         verify=(
             "Requests waiting fall to none at the same prompt tokens/s; the finding goes by itself "

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from advisor import conflicts, ranking
 from advisor.conflicts import CONFLICTS, KEPT_BY, contradiction, resolved
 from advisor.places import Place, overlap, share_ratio
+from advisor.preconditions import FREE_KW, FULL_IN_MONTHS
 from advisor.rules import RULES
-from ridgeline.events import Action, Advice
+from ridgeline.events import Action, Advice, Confidence, Estimate, Needs
 from tests.advisor.test_advisor_engine import piece
 
 CLUSTER = tuple(
@@ -136,6 +137,7 @@ def test_advice_that_contradicts_nothing_is_always_said(found: list[Advice]) -> 
         (Action.DISAGGREGATE, Action.CHANGE_ACCELERATOR),
         (Action.RETROFIT_COOLING, Action.CHANGE_ACCELERATOR),
         (Action.RETROFIT_COOLING, Action.ADD_CAPACITY),
+        (Action.CAP_POWER, Action.SHIFT_LOAD),
         (Action.FIX_COOLING, Action.SHIFT_LOAD),
     ],
 )
@@ -258,6 +260,93 @@ def test_a_rail_that_is_to_be_put_right_is_in_the_way_of_a_hand_over_only() -> N
         assert not contradiction(rail, advice(action), CLUSTER)
 
 
+def feed(free_kw: float, months: float) -> Advice:
+    """A hall that is full in so many months, with so much free today."""
+    found = advice(Action.ADD_POWER, "cluster", "hall", usd=0, rule="power.headroom")
+    effects = tuple(
+        Estimate(low=v, mid=v, high=v, unit=unit, confidence=Confidence.MODELLED, source="test")
+        for v, unit in ((months, FULL_IN_MONTHS), (free_kw, FREE_KW))
+    )
+    return found.model_copy(update={"effects": effects})
+
+
+def wanting(action: Action, kw: float, days: float = 0.0) -> Advice:
+    """A change that draws so much more, so many days from now, and is worth a lot."""
+    needs = Needs(power_kw=kw, lead_time_days=days)
+    return advice(action, usd=1e6).model_copy(update={"needs": needs})
+
+
+@pytest.mark.parametrize(
+    ("action", "kw", "days", "free_kw", "months", "first"),
+    [
+        (Action.ADD_CAPACITY, 80, 0, 50, 12, "it draws 80 kW and the feed has 50 kW free now"),
+        (Action.ADD_CAPACITY, 40, 0, 50, 12, ""),
+        (Action.ADD_CAPACITY, 40, 120, 50, 12, "the feed has 34 kW free when it arrives"),
+        (Action.ADD_CAPACITY, 0, 0, 50, 12, ""),
+        (Action.ADD_CAPACITY, 0, 0, 0, 0, "it draws more at the peak and the feed has 0 kW"),
+        (Action.ADD_CAPACITY, 1, 120, 50, 3, "the feed has 0 kW free when it arrives"),
+        (Action.CHANGE_ACCELERATOR, 80, 90, 50, 12, "power comes first"),
+        (Action.CHANGE_ACCELERATOR, 0, 90, 50, 12, ""),
+        (Action.SHIFT_LOAD, 0, 0, 0, 0, "it draws more at the peak"),
+        (Action.SHIFT_LOAD, 0, 0, 50, 12, ""),
+        (Action.BURST_TO_CLOUD, 80, 0, 0, 0, ""),
+        (Action.CONSOLIDATE, 0, 0, 0, 0, ""),
+        (Action.CAP_POWER, 0, 0, 0, 0, ""),
+        (Action.RETROFIT_COOLING, 0, 0, 0, 0, ""),
+    ],
+)
+def test_what_cannot_be_powered_waits_for_the_feed(  # noqa: PLR0917 - a table
+    action: Action, kw: float, days: float, free_kw: float, months: float, first: str
+) -> None:
+    """However much it is worth; rented GPUs draw nothing here, and what frees power may go on."""
+    hall, want = feed(free_kw, months), wanting(action, kw, days)
+    kept = resolved([want, hall], CLUSTER).kept
+
+    assert first in contradiction(want, hall, CLUSTER)
+    assert contradiction(want, hall, ()) == contradiction(hall, want, CLUSTER)
+    assert ([hall.id] if first else sorted([hall.id, want.id])) == sorted(a.id for a in kept)
+    if first:
+        assert any(first in e.note for e in kept[0].counter_evidence)
+
+
+def test_what_waits_for_power_makes_room_for_what_needs_none() -> None:
+    """Buying is held back by the feed, so that renting for the same queue is said."""
+    buy, rent = wanting(Action.ADD_CAPACITY, 80, 120), advice(Action.BURST_TO_CLOUD, usd=10)
+
+    kept = resolved([buy, rent, feed(10, 12)], CLUSTER).kept
+
+    assert {Action.ADD_POWER, Action.BURST_TO_CLOUD} == {a.action for a in kept}
+
+
+@pytest.mark.parametrize("dense", [Action.ADD_CAPACITY, Action.CHANGE_ACCELERATOR])
+def test_cooling_comes_before_more_heat_whatever_it_is_worth(dense: Action) -> None:
+    """Racks that shed no more heat; where the racks are others both are said."""
+    cool = advice(Action.RETROFIT_COOLING, "cooling_loop", "loop0", usd=1)
+    here, there = advice(dense, usd=1e6), advice(dense, "rack", "rack3", usd=1e6)
+
+    assert [cool.id] == [a.id for a in resolved([here, cool], CLUSTER).kept]
+    assert {cool.id, there.id} == {a.id for a in resolved([there, cool], CLUSTER).kept}
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (Action.FIX_FABRIC, Action.DISAGGREGATE),  # a network before what is handed over through it
+        (Action.FIX_COOLING, Action.SHIFT_LOAD),  # cooling before more work an hour
+        (Action.FIX_COOLING, Action.ADD_CAPACITY),
+        (Action.CONSOLIDATE, Action.ADD_CAPACITY),  # what is there before what is bought
+    ],
+)
+@pytest.mark.parametrize("usd", [0.0, 1e7])
+def test_what_another_needs_goes_before_it_whatever_either_is_worth(
+    first: Action, then: Action, usd: float
+) -> None:
+    """Preconditions are physical: money does not turn them round."""
+    kept = resolved([advice(then, usd=usd), advice(first, usd=1)], CLUSTER).kept
+
+    assert [first] == [a.action for a in kept]
+
+
 def test_keep_gives_way_to_a_change_of_its_kind_only() -> None:
     """To keep the split contradicts taking it apart there, and says nothing about cooling."""
     keep = advice(Action.KEEP, rule="serving.disaggregate", usd=0)
@@ -281,6 +370,6 @@ def test_an_incumbent_is_displaced_by_clearly_more_only() -> None:
 
 def test_the_table_covers_the_whole_vocabulary() -> None:
     """Every action has its place in the order of spending; every rule's domain can keep."""
-    assert set(Action) == set(conflicts._SPENDING)
+    assert set(Action) == set(conflicts._ORDER)
     assert {name.partition(".")[0] for name, _ in RULES} <= set(KEPT_BY)
     assert all(conflict.why for conflict in CONFLICTS)

@@ -12,6 +12,7 @@ from _pytest.mark import ParameterSet
 from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.carbon import GRIDS
 from advisor.catalog.models import MODELS
+from advisor.conflicts import resolved
 from advisor.facts import Facts, Lengths, RackLoad, Software
 from advisor.models.replica import Layout, Replica
 from advisor.models.token_fits import histogram_of, lognormal_of
@@ -382,6 +383,26 @@ def test_estimates_are_put_in_order_and_products_are_no_surer() -> None:
 
     assert (1, 2, 3) == (made.low, made.mid, made.high)
     assert weaker(Confidence.MEASURED, Confidence.PUBLISHED) is Confidence.PUBLISHED
+
+
+def test_capacity_that_the_feed_cannot_carry_says_so_and_waits_for_power() -> None:
+    """A hall that grows, with less free than the GPUs draw: power is said, they are named on it."""
+    full = cases.hall(90, 0.5)
+    want = cases.POSITIVE["capacity.reasoning"][0]
+    peak_kw = max(full[-168:]) / 1000
+    hall = SETTINGS.model_copy(update={"hall_kw": peak_kw / 0.9 + 3})
+    seen = replace(want, hall_watts_hourly=full)
+    (buy,) = changing(BY_ID["capacity.reasoning"], seen, hall)
+    (order,) = changing(BY_ID["power.headroom"], seen, hall)
+    (free,) = changing(BY_ID["capacity.reasoning"], want, hall)
+
+    gpus, kw = buy.effects[0].mid, buy.needs.power_kw
+    assert kw == pytest.approx(gpus * (700 + 300) / 1000)  # of an H100 and its share of a server
+    (said,) = (e for e in buy.counter_evidence if e.name == "free of the hall's feed")
+    assert said.value == pytest.approx(0.9 * 3, abs=0.5)
+    assert said.threshold == kw
+    assert not any("feed" in e.name for e in free.counter_evidence)  # no history: nothing is known
+    assert [order.id] == [a.id for a in resolved([buy, order]).kept]
 
 
 def test_a_full_hall_is_said_with_its_interval_and_lead_time() -> None:
