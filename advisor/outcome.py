@@ -6,11 +6,26 @@ from dataclasses import replace
 from functools import partial
 
 from advisor import places
+from advisor.facts import history
 from advisor.facts.gpus import IDLE_SM_RATIO
-from advisor.facts.history import Measure, Scope, by_minutes, device_count, samples
+from advisor.facts.history import (
+    Measure,
+    Scope,
+    by_minutes,
+    device_count,
+    device_means,
+    samples,
+)
 from advisor.facts.span import DAY_MS, HEAT_MS, MINUTE_MS, Reader, Span
 from advisor.lifecycle import BY_HAND
-from advisor.verification import NotComparable, compared, not_measurable, of_devices, verdict_of
+from advisor.verification import (
+    NotComparable,
+    compared,
+    not_measurable,
+    of_devices,
+    of_sample,
+    verdict_of,
+)
 from ridgeline.events import Action, Advice, MetricChange, Verification
 from ridgeline.store.derived import HEAT_SHARE, SECONDS
 
@@ -184,16 +199,18 @@ class Verifier:
         start = max(changed_ms + self._settle_ms, end - self._length_ms)
         scope = Scope(names=places.names(advice), seen_ms=changed_ms - DAY_MS)
         devices = device_count(self._store, measure, scope)
-        read = partial(
-            samples,
-            self._store,
-            measure,
-            scope,
-            window_ms=self._span.window_ms,
-            minutes=by_minutes(devices, last - first, end - start),
+        minutes = by_minutes(devices, last - first, end - start)
+        window_ms = self._span.window_ms
+        asked, each = (
+            partial(samples, self._store, measure, scope, window_ms=window_ms, minutes=minutes),
+            partial(
+                device_means, self._store, measure, scope, window_ms=window_ms, minutes=minutes
+            ),
         )
-        before = read(start_ms=first, end_ms=last)
-        found = compared(measure, before, read(start_ms=start, end_ms=end))
+        before, after = ((first, last), (start, end))
+        found = compared(measure, asked(*before), asked(*after))
+        if isinstance(found, MetricChange) and devices > history.MOST_COMPARED:
+            found = of_sample(found, devices, each(*before), each(*after))
         return found if isinstance(found, NotComparable) else of_devices(found, devices)
 
     def _before(self, advice: Advice, measure: Measure, changed_ms: int) -> tuple[int, int]:

@@ -3,6 +3,9 @@
 Pure. Windows are sorted into bins of equal load and only bins seen on both sides are compared; the
 interval is two standard errors of the difference, with neighbouring windows counted as the fewer
 independent ones they are (lag-1 autocorrelation). Where loads do not overlap nothing is claimed.
+
+Of a scope that is too large to read whole a sample of devices is compared; its interval then holds
+the choice among them as well (`of_sample`).
 """
 
 from __future__ import annotations
@@ -14,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from advisor.facts.history import MOST_COMPARED, Measure, Sample
+from advisor.facts.history import MOST_COMPARED, DeviceMean, Measure, Sample
 from ridgeline.events import Advice, Confidence, Estimate, MetricChange, Verdict, Verification
 
-VERSION = "verification/2"
+VERSION = "verification/3"
 LEAST_WINDOWS = 12  # two minutes of 10 s windows on each side
 LOAD_BINS = 5
 LEAST_IN_BIN = 3
@@ -62,6 +65,62 @@ def of_devices(change: MetricChange, in_scope: int) -> MetricChange:
             source = f"{read.source}, {_sample(compared_ones, in_scope)}"
             update[side] = read.model_copy(update={"source": source})
     return change.model_copy(update=update)
+
+
+def of_sample(
+    change: MetricChange,
+    in_scope: int,
+    before: Sequence[DeviceMean],
+    after: Sequence[DeviceMean],
+) -> MetricChange | NotComparable:
+    """The change of a sample as one of its scope: devices that were not chosen may be otherwise.
+
+    Error of a mean over n of N devices, of each rack its share (Cochran, Sampling Techniques, 1977,
+    eq. 5.7 with proportional allocation): `s^2 / n (1 - n / N)` with `s^2` what devices of one rack
+    differ by. It joins that through time, of which it is independent.
+
+    Args:
+        change: Of the devices of the sample together.
+        in_scope: Devices in the scope.
+        before: The metric of each device of the sample before the change.
+        after: Likewise after it; a device that is known on one side only is left out. With fewer
+            than two nothing is said of the others.
+    """
+    sides = {d.device: d for d in before}, {d.device: d for d in after}
+    both = sorted(sides[0].keys() & sides[1].keys())
+    if len(both) < min(2, in_scope):
+        return NotComparable(f"{change.metric}: {len(both)} devices known on both sides")
+    racks = [sides[0][device].rack for device in both]
+    values = [np.array([side[device].value for device in both]) for side in sides]
+    errors = [_choice_error(v, racks, in_scope) for v in (*values, values[1] - values[0])]
+    update = {
+        name: _widened(getattr(change, name), error)
+        for name, error in zip(("before", "after", "change"), errors, strict=True)
+    }
+    return change.model_copy(update=update)
+
+
+def _choice_error(values: Floats, racks: Sequence[str], in_scope: int) -> float:
+    """Half of the interval that comes from the choice of devices."""
+    n = len(values)
+    if n >= in_scope:
+        return 0.0
+    names, rack = np.unique(np.array(racks), return_inverse=True)
+    variance, freedom = float(values.var(ddof=1)), n - len(names)
+    # with a device or two a rack nothing tells what they differ by within it, nor that no rack is
+    # left out: then as of a sample without regard to racks, which is never too narrow
+    if 2 * len(names) <= n:
+        means = np.bincount(rack, values) / np.bincount(rack)
+        variance = float(((values - means[rack]) ** 2).sum()) / freedom
+    return _ERRORS * math.sqrt(variance / n * (1 - n / in_scope))
+
+
+def _widened(read: Estimate, error: float) -> Estimate:
+    low, high = (
+        read.mid - math.hypot(read.mid - read.low, error),
+        read.mid + math.hypot(read.high - read.mid, error),
+    )
+    return read.model_copy(update={"low": low, "high": high})
 
 
 def _sample(devices: int, in_scope: int) -> str:

@@ -53,6 +53,15 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMean:
+    """The metric of one device of a sample, over a stretch of time."""
+
+    device: int
+    rack: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """What a metric is read of: what `by` of the measure is one of, seen since a moment."""
 
@@ -94,31 +103,68 @@ def samples(  # noqa: PLR0917 - private to the verifier
     each rack its share, those with the smallest ids. Ids are hashes, so these are as good as drawn
     by chance, and what happens in one rack weighs what it does in the scope.
     """
-    share = f"row_number() OVER ({_IN_RACK} ORDER BY node, device) - 0.5"
-    table, step_ms = ("1m", MINUTE_MS) if minutes else ("windows", window_ms)
     sql = f"""
         SELECT toUnixTimestamp64Milli(w.window_start) AS at_ms, {measure.value} AS value,
             {measure.load or "0"} AS load
-        FROM {measure.family}_{table} AS w
+        FROM {_rows_of_sample(measure, minutes=minutes)}
+        GROUP BY w.window_start
+        HAVING isFinite(value) AND isFinite(load)
+        ORDER BY at_ms
+        SETTINGS optimize_move_to_prewhere_if_final = 1
+    """
+    asked = _asked_between(start_ms, end_ms, window_ms, minutes=minutes)
+    rows = store.query(sql, asked | _asked(measure, scope))
+    loaded = measure.load is not None
+    return tuple(
+        Sample(at_ms=r["at_ms"], value=r["value"], load=r["load"] if loaded else None) for r in rows
+    )
+
+
+def device_means(  # noqa: PLR0917 - private to the verifier
+    store: Reader,
+    measure: Measure,
+    scope: Scope,
+    start_ms: int,
+    end_ms: int,
+    window_ms: int,
+    *,
+    minutes: bool,
+) -> tuple[DeviceMean, ...]:
+    """The metric of each device that `samples` reads; those of which it is not known left out.
+
+    Right for metrics whose SQL is a mean or a share over rows, as all of `outcome.MEASURES` are.
+    """
+    sql = f"""
+        SELECT d.device AS device, toString(i.rack) AS rack, d.value AS value FROM (
+            SELECT w.device AS device, {measure.value} AS value
+            FROM {_rows_of_sample(measure, minutes=minutes)}
+            GROUP BY device
+            HAVING isFinite(value)
+        ) AS d INNER JOIN inventory AS i ON d.device = i.device
+        ORDER BY device
+        SETTINGS optimize_move_to_prewhere_if_final = 1
+    """
+    asked = _asked_between(start_ms, end_ms, window_ms, minutes=minutes)
+    rows = store.query(sql, asked | _asked(measure, scope))
+    return tuple(DeviceMean(**row) for row in rows)
+
+
+def _rows_of_sample(measure: Measure, *, minutes: bool) -> str:
+    """FROM and WHERE of the rows of the devices that are compared."""
+    share = f"row_number() OVER ({_IN_RACK} ORDER BY node, device) - 0.5"
+    return f"""{measure.family}_{"1m" if minutes else "windows"} AS w
         WHERE w.window_start >= fromUnixTimestamp64Milli({{start:Int64}})
             AND w.window_start < fromUnixTimestamp64Milli({{end:Int64}})
             AND (w.node, w.device) IN (
                 SELECT node, device FROM inventory WHERE {_in_scope(measure)}
                 ORDER BY ({share}) / count() OVER ({_IN_RACK}), node, device
                 LIMIT {MOST_COMPARED}
-            )
-        GROUP BY w.window_start
-        HAVING isFinite(value) AND isFinite(load)
-        ORDER BY at_ms
-        SETTINGS optimize_move_to_prewhere_if_final = 1
-    """
-    last_ms = end_ms - step_ms + window_ms
-    asked = {"start": start_ms, "end": last_ms, "window_s": window_ms / 1000}
-    rows = store.query(sql, asked | _asked(measure, scope))
-    loaded = measure.load is not None
-    return tuple(
-        Sample(at_ms=r["at_ms"], value=r["value"], load=r["load"] if loaded else None) for r in rows
-    )
+            )"""
+
+
+def _asked_between(start_ms: int, end_ms: int, window_ms: int, *, minutes: bool) -> dict[str, Any]:
+    last_ms = end_ms - (MINUTE_MS if minutes else window_ms) + window_ms
+    return {"start": start_ms, "end": last_ms, "window_s": window_ms / 1000}
 
 
 def _in_scope(measure: Measure) -> str:

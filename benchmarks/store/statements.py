@@ -15,7 +15,14 @@ from typing import Any
 from advisor import facts, outcome, pipeline, state
 from advisor.engine import AdviceStore, Engine
 from advisor.facts import Facts, Span
-from advisor.facts.history import MOST_COMPARED, Scope, by_minutes, device_count, samples
+from advisor.facts.history import (
+    MOST_COMPARED,
+    Scope,
+    by_minutes,
+    device_count,
+    device_means,
+    samples,
+)
 from dashboards import sql
 from dashboards.build import documents
 from ridgeline.events import Event
@@ -87,6 +94,9 @@ def advisor(store: AdviceStore, now_s: int) -> Iterator[tuple[str, Call]]:
         minutes = by_minutes(10 * MOST_COMPARED if measure.by in LARGE else 1, COMPARED_S * 1000)
         call = partial(samples, store, measure, scope, *ends, span.window_ms, minutes=minutes)
         yield f"verify {measure.name}, one {measure.by}", call
+        if measure.by in LARGE:
+            each = partial(device_means, store, measure, scope, *ends, span.window_ms)
+            yield f"devices' {measure.name}, one {measure.by}", partial(each, minutes=minutes)
         yield f"devices of one {measure.by}", partial(device_count, store, measure, scope)
 
 

@@ -399,7 +399,7 @@ def test_capacity_that_the_feed_cannot_carry_says_so_and_waits_for_power() -> No
     gpus, kw = buy.effects[0].mid, buy.needs.power_kw
     assert kw == pytest.approx(gpus * (700 + 300) / 1000)  # of an H100 and its share of a server
     (said,) = (e for e in buy.counter_evidence if e.name == "free of the hall's feed")
-    assert said.value == pytest.approx(0.9 * 3, abs=0.5)
+    assert said.value == pytest.approx(0.9 * 3, abs=1)  # above p99, which is below the peak
     assert said.threshold == kw
     assert not any("feed" in e.name for e in free.counter_evidence)  # no history: nothing is known
     assert [order.id] == [a.id for a in resolved([buy, order]).kept]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from advisor import facts, verification
 from advisor.facts import history
-from advisor.facts.history import Measure, Sample, Scope, samples
+from advisor.facts.history import DeviceMean, Measure, Sample, Scope, device_means, samples
 from advisor.notify import message
 from advisor.outcome import IDLE, MEASURES, PAUSED, QUEUE, Verifier, measures
 from advisor.verification import NotComparable, compared, verdict_of
@@ -120,6 +122,90 @@ def walk(rng: np.random.Generator, level: float) -> list[Sample]:
         noise[n] = 0.8 * noise[n - 1] + rng.normal(0, 0.3)
     loads = rng.normal(10, 1, 180)
     return drawn(level + noise + 0.5 * (loads - 10), loads)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Devices in racks, each with a level and a change of its own, read in windows with noise."""
+
+    racks: np.ndarray
+    levels: np.ndarray
+    changes: np.ndarray
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, devices: int, between: float, within: float) -> Fleet:
+        """Racks differ in what the change does by `between`, devices of one by `within`."""
+        racks = np.sort(rng.integers(0, 30, devices))
+        changes = -3 + between * rng.normal(size=30)[racks] + within * rng.normal(size=devices)
+        return cls(racks, 8 + rng.normal(size=devices), changes)
+
+    def chosen(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Of each rack its share, as the store chooses."""
+        order = rng.permutation(len(self.racks))
+        place = np.empty(len(order))
+        for rack in np.unique(self.racks):
+            its = order[self.racks[order] == rack]
+            place[its] = (np.arange(len(its)) + 0.5) / len(its)
+        return np.sort(np.argsort(place, kind="stable")[:count])
+
+    def change(self, rng: np.random.Generator, count: int) -> tuple[MetricChange, MetricChange]:
+        """As read of so many devices: through time alone, and as a sample of all."""
+        ids = self.chosen(rng, count)
+        both, devices = [], []
+        for level in (self.levels[ids], self.levels[ids] + self.changes[ids]):
+            noise = rng.normal(0, 1, (180, count)) + rng.normal(0, 0.05, (180, 1))
+            windows_ = level + noise
+            both.append(drawn(windows_.mean(axis=1), np.full(180, 10.0)))
+            means = zip(ids, self.racks[ids], windows_.mean(axis=0), strict=True)
+            devices.append([DeviceMean(device=i, rack=f"r{r}", value=v) for i, r, v in means])
+        found = compared(LOADED, *both)
+        assert isinstance(found, MetricChange)
+        sampled = verification.of_sample(found, len(self.racks), *devices)
+        assert isinstance(sampled, MetricChange)
+        return found, sampled
+
+
+@pytest.mark.parametrize(
+    ("devices", "count", "between", "within"),
+    [
+        pytest.param(3000, 300, 0.0, 2.0, id="a tenth"),
+        pytest.param(600, 400, 0.0, 2.0, id="two thirds"),
+        pytest.param(3000, 300, 3.0, 0.5, id="racks that differ"),
+        pytest.param(2000, 40, 1.0, 2.0, id="hardly more than racks"),
+    ],
+)
+def test_the_interval_holds_the_choice_of_devices(
+    devices: int, count: int, between: float, within: float
+) -> None:
+    """Of a sample: 19 of 20 intervals hold the mean change of all devices, chosen or not.
+
+    Three standard deviations of 200 draws around 95.4 %. Through time alone far fewer do.
+    """
+    held = [0, 0]
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        fleet = Fleet.drawn(rng, devices, between, within)
+        truth = float(fleet.changes.mean())
+        for n, change in enumerate(fleet.change(rng, count)):
+            held[n] += change.change.low <= truth <= change.change.high
+
+    alone, sampled = held
+    assert sampled >= 182
+    assert alone < (190 if between > within else 150)
+    if count / 30 > 2:  # racks are regarded, so that the interval is not too wide either
+        assert sampled < 200
+
+
+def test_a_scope_read_whole_has_no_choice_in_it() -> None:
+    """Nor does a sample of one device claim to know what the others did."""
+    rng = np.random.default_rng(1)
+    alone, whole = Fleet.drawn(rng, 60, 0.0, 2.0).change(rng, 60)
+    one = (DeviceMean(device=1, rack="r0", value=4.0),)
+
+    assert alone == whole
+    assert verification.of_sample(alone, 60, one, one) == NotComparable(
+        "queue: 1 devices known on both sides"
+    )
 
 
 def test_without_load_all_windows_count() -> None:
@@ -357,6 +443,9 @@ def test_of_a_large_scope_each_rack_gives_its_share_and_the_sample_is_said(
     assert '"devices":4,"devices_in_scope":16' in sample.model_dump_json()
     assert message.of_verification(advice, sample)[1].count("on 4 of 16 devices") == 2
     assert some_of_it.change.mid == pytest.approx(-175)  # (2 x 100 + 200 + 300) / 4
+    # devices hold still, but 12 of 16 were not looked at: 2 sqrt(9167 / 4 * (1 - 4 / 16))
+    half = some_of_it.change.high - some_of_it.change.mid
+    assert half == pytest.approx(82.9, abs=0.1)
     assert all_of_it.change.mid == pytest.approx(-175)
 
 
@@ -409,6 +498,16 @@ def test_minutes_say_what_their_windows_say(store: Store, measure: Measure) -> N
     assert [29, 4] == [len(by_window), len(by_minute)]
     assert by_minute[-1].at_ms == NOW_MS - 2 * MINUTE_MS
     assert {(s.value, s.load) for s in by_minute} == {(s.value, s.load) for s in by_window}
+    each, minutely = (
+        {
+            d.device: d.value
+            for d in device_means(store, measure, scope, start, end, 10_000, minutes=m)
+        }
+        for m in (False, True)
+    )
+    assert 2 == len(each)
+    assert each == pytest.approx(minutely)
+    assert by_window[0].value == pytest.approx(sum(each.values()) / 2)
 
 
 def test_devices_that_are_long_gone_take_no_place_in_a_sample(store: Store) -> None:  # noqa: F811
