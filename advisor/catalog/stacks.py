@@ -133,6 +133,14 @@ RELEASES: tuple[Release, ...] = (
         source=Source(title="own fit to argonne-lcf/LLM-Inference-Bench@4de4e87", as_of="2024-10"),
     ),
     Release(
+        name="mii",
+        stack=replica.WITHOUT_GRAPHS,
+        engine="DeepSpeed-MII",
+        versions="0.2 and later",
+        captured_graphs=False,
+        source=Source(title="own fit to argonne-lcf/LLM-Inference-Bench@4de4e87", as_of="2024-10"),
+    ),
+    Release(
         name="eager",
         stack=replica.EAGER,
         engine="PyTorch without captured graphs: engines of 2023, enforce_eager, vLLM on Gaudi",

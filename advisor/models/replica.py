@@ -128,6 +128,18 @@ EARLY_ROCM = replace(
 GAUDI_GRAPHS = replace(
     MODERN, name="HPU graphs, all-reduces over RoCE (Gaudi)", collective_seconds=30e-6
 )
+# DeepSpeed-MII captures no graphs (a step of 7B stays 10.9 ms on 4 A100) and its blocked attention
+# reads keys and values once a query head: with and without groups 64 sequences take as long (24.97
+# and 24.95 s). Three host figures, fitted to 10 runs of llama2-7b; 16 of other models were not
+WITHOUT_GRAPHS = replace(
+    EARLY_GRAPHS,
+    name="no graphs, attention by query heads (DeepSpeed-MII)",
+    step_seconds=1.0e-3,
+    parallel_seconds=0.0,
+    layer_floor_seconds=200e-6,
+    prefill_layer_floor_seconds=200e-6,
+    grouped_caches=False,
+)
 # Fitted to Splitwise's table (splitwise-sim@8f99e7d)
 EAGER = Stack(
     name="eager PyTorch (engines of 2023)",

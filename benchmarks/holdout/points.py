@@ -23,6 +23,7 @@ from advisor.models.replica import (
     MODERN,
     PREFILL_FIRST,
     SYNCHRONOUS,
+    WITHOUT_GRAPHS,
     Layout,
     Replica,
 )
@@ -36,6 +37,7 @@ STACKS = {
     "early": EARLY_GRAPHS,
     "early_rocm": EARLY_ROCM,
     "gaudi": GAUDI_GRAPHS,
+    "mii": WITHOUT_GRAPHS,
     "eager": EAGER,
 }
 QUANTITIES = {"itl": "TPOT", "most": "rate", "prompts": "rate", "first": "TTFT", "ttft": "TTFT"}
@@ -71,7 +73,7 @@ class _Table(_Strict):
     expert: int = 1
     weights: Format
     stack: Literal[
-        "modern", "sglang", "trtllm", "synchronous", "early", "early_rocm", "gaudi", "eager"
+        "modern", "sglang", "trtllm", "synchronous", "early", "early_rocm", "gaudi", "mii", "eager"
     ] = "modern"
     kind: Kind
     compiled: tuple[float, float] | None = None  # sequences and tokens each that a step computes

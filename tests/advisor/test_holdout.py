@@ -27,7 +27,7 @@ def off(chosen: list[Point]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 @pytest.mark.parametrize(
     ("source", "least", "median", "ninth"),
     [
-        ("alcf", 276, 0.11, 0.31),
+        ("alcf", 276, 0.11, 0.28),
         ("argonne", 80, 0.11, 0.25),
         ("gaudi", 40, 0.19, 0.36),
         ("amd", 11, 0.13, 0.30),
@@ -76,6 +76,15 @@ def test_gaudi_2_beyond_its_fit() -> None:
     assert len(found) == 23
     assert np.median(off(found)) <= 0.11
     assert np.quantile(off(found), 0.9) <= 0.22
+
+
+def test_deepspeed_mii_beyond_its_fit() -> None:
+    """Mistral, Llama 3 and 70B on A100; three host figures were fitted to 10 runs of llama2-7b."""
+    found = [p for p in FOUND if p.engine == "mii" and p.model != "llama2-7b"]
+
+    assert len(found) >= 10
+    assert np.median(off(found)) <= 0.08
+    assert np.quantile(off(found), 0.9) <= 0.28
 
 
 def test_a_tpu_is_ranked_by_one_run_and_tested_by_another() -> None:
