@@ -72,9 +72,12 @@ def usd_per_query(
     prompt_tokens: float,
     output_tokens: float,
     endpoints: Iterable[Endpoint] = ENDPOINTS,
+    cached_ratio: float = 0.0,
 ) -> tuple[float, float, float] | None:
     """Low, median and high price of such a query over the model's endpoints; None without one."""
     found = sorted(
-        e.price.usd_per_query(prompt_tokens, output_tokens) for e in endpoints if e.model == model
+        e.price.usd_per_query(prompt_tokens, output_tokens, cached_ratio)
+        for e in endpoints
+        if e.model == model
     )
     return (found[0], median(found), found[-1]) if found else None

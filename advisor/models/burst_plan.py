@@ -40,7 +40,7 @@ __all__ = [
     "plan",
     "ready_seconds",
 ]
-VERSION = "burst/1"
+VERSION = "burst/2"
 HOURS_PER_MONTH = cost.HOURS_PER_MONTH
 
 
@@ -105,7 +105,9 @@ def plan(
     )
     best = options[0]
     owning = _owning(best, policy)
-    if owning is not None and owning.high < best.usd_per_month.low:
+    # how much is needed costs both ways alike; how long, only where it was seen or is said
+    renting = best.usd_per_month.mid if need.lasting else best.usd_per_month.low
+    if owning is not None and owning.high < renting:
         return No(reasons=(Reason.OWNING_CHEAPER,), refused=refused)
     return BurstPlan(
         need=need,

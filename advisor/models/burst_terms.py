@@ -74,6 +74,7 @@ class Need:
     interruptible: bool = False  # spot nodes may vanish without breaking an objective
     egress_gb_per_hour: float = 0.0
     drain_seconds: float | None = None  # until own capacity has worked off the queue; None: never
+    lasting: bool = True  # hours are given, or of a day and more: buying may follow from them
     rented: Rented | None = None  # nodes that come and go; None: all of them for every peak
 
     @property

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 VERSION = "cost/1"
 HOURS_PER_MONTH = 730.0
 
@@ -40,18 +43,16 @@ def burst_usd(
     return (hours + warm_up_hours) * gpus * usd_per_gpu_hour + egress_gb * usd_per_egress_gb
 
 
-def newsvendor_capacity(demand: Sequence[float], break_even_ratio: float) -> float:
+def newsvendor_capacity(demand: ArrayLike, break_even_ratio: float) -> float:
     """Demand level to own: the one exceeded `break_even_ratio` of the time; rent what is above.
 
     Owning the last unit pays while it is in use more than the break-even share of time.
     """
-    if not demand:
+    load = np.asarray(demand, dtype=np.float64)
+    if not load.size or break_even_ratio >= 1:
         return 0.0
-    if break_even_ratio >= 1:
-        return 0.0
-    ordered = sorted(demand)
-    position = math.ceil((1 - break_even_ratio) * len(ordered)) - 1
-    return ordered[min(max(position, 0), len(ordered) - 1)]
+    position = min(max(math.ceil((1 - break_even_ratio) * load.size) - 1, 0), load.size - 1)
+    return float(np.partition(load, position)[position])
 
 
 def price_ratio_equivalent(count: float, dear_usd: float, cheap_usd: float) -> int:

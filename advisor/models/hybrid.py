@@ -1,7 +1,7 @@
 """Own the base, rent the peaks, buy the rest by the token: layer by layer of demand.
 
 A layer is one more GPU of demand. What it costs depends on the share of time it is in use and on
-how often it is started: owned it costs all the time; rented it costs while in use and while it
+how often it is started: owned it costs all the time; rented it costs while it is kept and while it
 starts; managed it costs its tokens only. Each layer goes to the cheapest, if history allows.
 """
 
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from advisor.models.normal import Floats
+from advisor.models.peaks import kept, rest_seconds
 from advisor.models.workload import Shape, characterise
 
-VERSION = "hybrid/1"
+VERSION = "hybrid/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +56,13 @@ def recommend(demand_gpus: ArrayLike, step_seconds: float, prices: Prices) -> Hy
         return shape
     every = np.asarray(demand_gpus, dtype=np.float64)
     load: Floats = every[np.isfinite(every)]
-    share, held, starts = _use(load)
+    share, _, _ = _use(load)
+    _, held, starts = _use(kept(load, step_seconds))
+    rest = rest_seconds(step_seconds) / 3600
     starts_per_hour = starts / (load.size * step_seconds / 3600)
     costs = {
         "own": _column(prices.own, np.ones_like(share)),
-        "rent": _column(prices.rent, held + starts_per_hour * prices.rent_start_hours),
+        "rent": _column(prices.rent, held + starts_per_hour * (prices.rent_start_hours + rest)),
         "managed": _column(prices.managed, share),
     }
     table = np.stack(list(costs.values()))

@@ -71,7 +71,7 @@ def owned_level(demand: ArrayLike, break_even: float) -> float:
     Raises:
         NoData: there is no demand.
     """
-    return cost.newsvendor_capacity(_seen(demand).tolist(), max(break_even, 0.0))
+    return cost.newsvendor_capacity(_seen(demand), max(break_even, 0.0))
 
 
 def usd_per_hour(demand: ArrayLike, owned: ArrayLike, own_usd: float, rent_usd: float) -> Floats:

@@ -13,7 +13,7 @@ from advisor.models.normal import Floats
 from advisor.models.workload import DAY_SECONDS, HOURS
 from ridgeline.errors import NoData
 
-VERSION = "peaks/1"
+VERSION = "peaks/2"
 DAYS_PER_MONTH = 30.4
 HOLD_SECONDS = 900.0
 """A rented node is kept this long after it was last needed: starting again costs as much."""
@@ -128,22 +128,40 @@ def rented(
     if not seen.any():
         raise NoData("no demand was seen")
     units = np.ceil(np.maximum(np.where(seen, load, 0.0) - capacity, 0.0) / unit - 1e-9)
-    held = _held(units, max(1, round(hold_seconds / step_seconds)))
+    held = kept(units, step_seconds, hold_seconds)
     starts = np.maximum(np.diff(held, prepend=0.0), 0.0)
+    hours = (held * step_seconds + starts * rest_seconds(step_seconds, hold_seconds)) / 3600
     per_step = DAYS_PER_MONTH * DAY_SECONDS / step_seconds / float(seen.mean())
     day = round(DAY_SECONDS / step_seconds)
     return Rented(
         units=_spread(held[held > 0], (0.5, 0.95, 1.0)),
-        unit_hours_per_month=_by_days(held * step_seconds / 3600, day, per_step),
+        unit_hours_per_month=_by_days(hours, day, per_step),
         starts_per_month=_by_days(starts, day, per_step),
     )
 
 
-def _held(units: Floats, steps: int) -> Floats:
-    """The largest of each value and the `steps` before it."""
-    padded = np.concatenate((np.zeros(steps), units))
+def kept(demand: ArrayLike, step_seconds: float, hold_seconds: float = HOLD_SECONDS) -> Floats:
+    """What is paid for when units are kept for `hold_seconds` after their last use.
+
+    The largest demand of each step and of the whole steps of holding before it (what is left of the
+    holding: `rest_seconds`); a step not seen (NaN) is no demand.
+    """
+    load = np.nan_to_num(np.asarray(demand, dtype=np.float64), nan=0.0)
+    steps = _hold_steps(step_seconds, hold_seconds)
+    if steps == 0:
+        return np.asarray(load, dtype=np.float64)
+    padded = np.concatenate((np.zeros(steps), load))
     windows = np.lib.stride_tricks.sliding_window_view(padded, steps + 1)
     return np.asarray(windows.max(axis=1), dtype=np.float64)
+
+
+def rest_seconds(step_seconds: float, hold_seconds: float = HOLD_SECONDS) -> float:
+    """Holding that `kept` leaves out: less than a step, paid once for each start."""
+    return hold_seconds - _hold_steps(step_seconds, hold_seconds) * step_seconds
+
+
+def _hold_steps(step_seconds: float, hold_seconds: float) -> int:
+    return math.floor(hold_seconds / step_seconds + 1e-9)
 
 
 def _by_days(values: Floats, day: int, per_step: float) -> Interval:

@@ -88,7 +88,7 @@ def _found(options: BurstOptions, seen: Facts | None) -> Found:
         carried = level + options.idle_gpus  # idle ones are used first
         rent = peaks.rented(history.gpus, history.step_seconds, carried, NODE_GPUS)
         layers = _layers(history, prices, load is not None)
-    need = need_of(options, seen_peaks, rent)
+    need = need_of(options, seen_peaks, rent, lasting=shape is None or shape.enough)
     return Found(
         options=options,
         history=history,
@@ -112,7 +112,8 @@ def _owned(options: BurstOptions, history: History, prices: Prices) -> Interval:
             raise Misconfigured("--own-gpus", problem)
         return exactly(there)
     steps = round(workload.DAY_SECONDS / history.step_seconds)
-    return ownership.split(history.gpus, prices.own, prices.rent, steps).owned
+    paid = peaks.kept(history.gpus, history.step_seconds)  # what is rented is kept for a while
+    return ownership.split(paid, prices.own, prices.rent, steps).owned
 
 
 def _layers(history: History, prices: Prices, known_load: bool) -> hybrid.Hybrid | None:  # noqa: FBT001 - private, called once
@@ -140,14 +141,14 @@ def _export(options: BurstOptions, plan: BurstPlan | No) -> None:
 
 
 def _answer(found: Found) -> str:
+    there = found.history is not None and found.history.gpus_there is not None
+    own = None if found.options.own_gpus is not None or there else found.owned
     if isinstance(found.plan, No):
-        return f"Rent nothing: {', and '.join(found.plan.reasons)}."
+        begun = "Rent nothing" if own is None else f"Own {own.mid:.0f} GPUs and rent nothing"
+        return f"{begun}: {', and '.join(found.plan.reasons)}."
     need, best = found.plan.need, found.plan.best
     usd = best.usd_per_month
-    base = "Rent "
-    there = found.history is not None and found.history.gpus_there is not None
-    if found.owned is not None and found.options.own_gpus is None and not there:
-        base = f"Own {found.owned.mid:.0f} GPUs and rent "
+    base = "Rent " if own is None else f"Own {own.mid:.0f} GPUs and rent "
     size = f"{best.offer.gpus_per_node} x {need.accelerator}{' spot' if best.spot else ''}"
     when = (
         f"{best.nodes} nodes of {size} at {best.offer.place} for {need.hours_per_peak.mid:.1f} h, "

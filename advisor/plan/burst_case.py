@@ -18,6 +18,7 @@ from advisor.models import concurrency, hybrid, traffic, workload
 from advisor.models.burst_plan import Across, BurstPlan, Need, No
 from advisor.models.cost import HOURS_PER_MONTH
 from advisor.models.interval import Interval, of
+from advisor.models.kv import kv_bytes
 from advisor.models.peaks import Peaks, Rented
 from advisor.models.sizing import Objectives
 from advisor.models.token_fits import histogram_of, lognormal_of
@@ -172,9 +173,14 @@ def load_of(options: BurstOptions, seen: Facts | None) -> Load | None:
         options.max_sequences,
         options.engine,
     )
-    mix = traffic.mixed(
-        [Kind(name="load", share=1.0, prompt_tokens=asked.prompt_tokens, answer=answers)]
+    load = Kind(
+        name="load",
+        share=1.0,
+        prompt_tokens=asked.prompt_tokens,
+        answer=answers,
+        prefix_hit_ratio=asked.prefix_hit_ratio or 0.0,
     )
+    mix = traffic.mixed([load])
     return Load(asked=asked, top=concurrency.ceiling(engine, mix, options.tpot_seconds))
 
 
@@ -200,7 +206,9 @@ def history_of(options: BurstOptions, load: Load | None, seen: Facts | None) -> 
     return None
 
 
-def need_of(options: BurstOptions, peaks: Peaks | None, rent: Rented | None) -> Need:
+def need_of(
+    options: BurstOptions, peaks: Peaks | None, rent: Rented | None, *, lasting: bool = True
+) -> Need:
     """What is missing: of the peaks seen, or of the numbers given (with a fifth of doubt).
 
     Raises:
@@ -230,6 +238,7 @@ def need_of(options: BurstOptions, peaks: Peaks | None, rent: Rented | None) -> 
         interruptible=options.interruptions_per_hour is not None,
         egress_gb_per_hour=options.egress_gb_per_hour,
         rented=rent,
+        lasting=lasting,
         drain_seconds=options.queue_wait_seconds,
     )
 
@@ -245,9 +254,10 @@ def across_of(options: BurstOptions) -> Across | None:
     for name in ("requests_per_second", "prompt_tokens"):
         if getattr(options, name) is None:
             raise Misconfigured(option_name(name), "is needed with --split-network-gbps")
+    prompt = options.prompt_tokens or 1.0
     return Across(
-        prompt_tokens=options.prompt_tokens or 0.0,
-        kv_bytes_per_token=MODELS[options.model].kv_bytes_per_token(),
+        prompt_tokens=prompt,
+        kv_bytes_per_token=float(kv_bytes(MODELS[options.model], prompt)) / prompt,
         requests_per_second=options.requests_per_second or 0.0,
         network_gbps=options.split_network_gbps,
     )

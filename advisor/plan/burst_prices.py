@@ -82,7 +82,11 @@ def _managed(options: BurstOptions, load: Load | None, catalog: Catalog) -> Inte
         return None
     asked = load.asked
     query = endpoints.usd_per_query(
-        options.model, asked.prompt_tokens, asked.output_tokens, catalog.endpoints
+        options.model,
+        asked.prompt_tokens,
+        asked.output_tokens,
+        catalog.endpoints,
+        asked.prefix_hit_ratio or 0.0,
     )
     hourly = load.top.queries_per_second * LOAD_RATIO * 3600 / options.gpus_per_engine
     return None if query is None or hourly <= 0 else of(*query).scaled(hourly)

@@ -12,7 +12,7 @@ import numpy as np
 from advisor.facts import Facts
 from advisor.models.concurrency import Ceiling
 from advisor.models.normal import Floats
-from advisor.plan.traces import Trace
+from advisor.plan.traces import LATEST_SECONDS, Trace
 from ridgeline.errors import Misconfigured
 
 MINUTE = 60.0
@@ -69,6 +69,9 @@ def _row(path: Path, line: int, row: dict[str, str]) -> tuple[float, float]:
     except (KeyError, TypeError, ValueError) as error:
         problem = f"{path} line {line}: {error}; allowed: {ALLOWED}"
         raise Misconfigured("--demand", problem) from error
+    if abs(at) > LATEST_SECONDS:
+        problem = f"{path} line {line}: timestamp={row['timestamp']!r} is no second: {ALLOWED}"
+        raise Misconfigured("--demand", problem)
     if not (np.isfinite(at) and np.isfinite(gpus) and gpus >= 0):
         raise Misconfigured("--demand", f"{path} line {line}: gpus={row['gpus']!r}: {ALLOWED}")
     return at, gpus
@@ -90,7 +93,7 @@ def of_trace(trace: Trace, top: Ceiling, gpus_per_engine: int, load_ratio: float
     return History(
         gpus=counts / MINUTE / each * gpus_per_engine,
         step_seconds=MINUTE,
-        first_second_of_day=0.0,
+        first_second_of_day=trace.first_second_of_day,
         origin=f"{len(trace.arrival_seconds):,} requests of {trace.name}, modelled GPUs",
     )
 

@@ -19,10 +19,12 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from advisor.models.workload import DAY_SECONDS
 from advisor.plan.progress import bar
 from ridgeline.errors import Misconfigured
 
 MOST_TOKENS = 100_000_000
+LATEST_SECONDS = 1e11  # year 5138: what is later counts milliseconds, or less
 _BAR_EVERY = 5_000  # rows between two moves of the bar
 _BLOCK_TOKENS = 512  # of one prefix block in Mooncake's traces (its README)
 
@@ -42,6 +44,7 @@ class Trace:
     prompt_tokens: Floats
     output_tokens: Floats
     reused_prompt_ratio: float | None = None
+    first_second_of_day: float = 0.0  # UTC; 0 where a file counts from its own beginning
 
     @property
     def requests_per_second(self) -> float:
@@ -102,7 +105,11 @@ class _Columns:
     def add(self, kind: _Format, row: Mapping[str, Any]) -> None:
         """One more request; raises _WrongRow."""
         prompt = _tokens(kind.prompt, row, least=1)
-        self.seconds.append(_seconds(kind.timestamp, row) * kind.seconds_per_unit)
+        seconds = _seconds(kind.timestamp, row) * kind.seconds_per_unit
+        if abs(seconds) > LATEST_SECONDS:
+            unit = "seconds, not milliseconds" if kind.seconds_per_unit == 1 else "milliseconds"
+            raise _WrongRow(kind.timestamp, row.get(kind.timestamp), unit)
+        self.seconds.append(seconds)
         self.prompts.append(prompt)
         self.outputs.append(_tokens(kind.output, row, least=0))
         blocks = _blocks(row)
@@ -124,6 +131,7 @@ class _Columns:
             prompt_tokens=prompts[order],
             output_tokens=np.array(self.outputs)[order],
             reused_prompt_ratio=self.reused_tokens / float(prompts.sum()) if self.blocks else None,
+            first_second_of_day=float(seconds.min() % DAY_SECONDS),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -413,13 +414,13 @@ def test_layers_account_for_all_demand(
 
 
 def test_starts_of_a_layer_are_counted() -> None:
-    """A layer that comes and goes every other hour pays for a start each time."""
+    """A layer that comes and goes every other hour pays a start and a quarter hour of holding."""
     load = np.tile([0.0, 1.0], 12)
     prices = hybrid.Prices(own=None, rent=1.0, managed=None, rent_start_hours=0.5)
     found = hybrid.recommend(load, 3600.0, prices)
 
     assert isinstance(found, hybrid.Hybrid)
-    assert found.usd_per_hour == pytest.approx(0.5 + 12 / 24 * 0.5)
+    assert found.usd_per_hour == pytest.approx(0.5 + 12 / 24 * (0.5 + 0.25))
     with pytest.raises(ValueError, match="need one of own, rent and managed"):
         hybrid.recommend(load, 3600.0, replace(prices, rent=None))
 
@@ -428,3 +429,13 @@ def test_intervals_refuse_disorder() -> None:
     """An interval cannot be built upside down."""
     with pytest.raises(ValueError, match="low <= mid <= high"):
         Interval(low=3, mid=2, high=1)
+
+
+def test_a_year_of_minutes_is_split_in_seconds() -> None:
+    """525,600 values and 200 draws of days: sorting lists of them took a quarter of a minute."""
+    load = 30 + 20 * (np.arange(365 * 1440) // 600 % 2) + np.arange(365 * 1440) % 7
+    began = time.process_time()
+    found = ownership.split(load, exactly(1.4), exactly(2.4), 1440)
+
+    assert 30 <= found.owned.mid <= 56
+    assert time.process_time() - began < 8

@@ -112,11 +112,60 @@ def test_a_no_has_its_reason(options: dict[str, object], action: Action, reason:
 
 
 def test_owning_that_is_likely_cheaper_is_said() -> None:
-    """Where the intervals overlap the plan to rent stands, with a warning."""
-    report = answered(**(PEAKS | {"hours_per_peak": 36.0}))
+    """In use for 0.69 of the time, owning breaks even between 0.43 and 0.83: both are said."""
+    report = answered(**(PEAKS | {"hours_per_peak": 25.2}))
 
     assert report.action is Action.BURST_TO_CLOUD
     assert any("owning the same likely costs less" in w for w in report.warnings)
+
+
+def test_what_is_needed_all_month_is_owned() -> None:
+    """720 of 730 hours are above every break-even (0.83 at most), however many GPUs that is."""
+    for gpus in (8.0, 24.0, 800.0):
+        report = answered(**(PEAKS | {"hours_per_peak": 36.0, "gpus": gpus}))
+
+        assert Action.ADD_CAPACITY is report.action
+        assert (bp.Reason.OWNING_CHEAPER.value,) == report.refusals
+
+
+def test_constant_demand_is_owned_and_nothing_rented(tmp_path: Path) -> None:
+    """32 GPUs day and night for two weeks: own 32."""
+    flat = tmp_path / "d.csv"
+    flat.write_text("timestamp,gpus\n" + "\n".join(f"{n * 600},32" for n in range(14 * 144)))
+
+    assert answered(demand=flat).answer.startswith("Own 32 GPUs and rent nothing")
+
+
+@pytest.mark.parametrize("step", [300, 600, 900, 3600])
+def test_rented_hours_do_not_depend_on_the_step(step: int, tmp_path: Path) -> None:
+    """Six nodes for six hours a day and a quarter of an hour's holding: 6 x 6.25 x 30.4."""
+    steps = 86_400 // step
+    at = [(n * step, 64 if 10 <= n % steps * step / 3600 < 16 else 16) for n in range(14 * steps)]
+    path = tmp_path / "d.csv"
+    path.write_text("timestamp,gpus\n" + "\n".join(f"{t},{gpus}" for t, gpus in at))
+
+    assert "1,140 node-hours a month" in answered(demand=path, own_gpus=16).answer
+
+
+def test_rows_in_any_order_or_twice_change_nothing(tmp_path: Path) -> None:
+    """A history that was appended to twice, or shuffled, gives the plan of the clean one."""
+    clean = history(tmp_path / "d.csv")
+    lines = clean.read_text().splitlines()
+    other = tmp_path / "e.csv"
+    other.write_text("\n".join([lines[0], *reversed(lines[1:]), *lines[1:]]))
+
+    assert answered(demand=clean).answer == answered(demand=other).answer
+
+
+def test_a_warm_prefix_cache_takes_fewer_gpus(tmp_path: Path) -> None:
+    """Nine tenths of long prompts cached: less GPU demand of the same trace, a lower peak."""
+    path = tmp_path / "t.csv"
+    lines = (f"{n / 20},8000,100" for n in range(24_000))
+    path.write_text("timestamp,input_tokens,output_tokens\n" + "\n".join(lines))
+    cold = rows(answered(trace=path, own_gpus=0), "like")["GPUs, mean"][0]
+    warm = rows(answered(trace=path, own_gpus=0, prefix_hit_ratio=0.9), "like")["GPUs, mean"][0]
+
+    assert float(warm) < 0.6 * float(cold)
 
 
 def test_nothing_above_what_is_owned(tmp_path: Path) -> None:

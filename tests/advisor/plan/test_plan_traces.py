@@ -9,6 +9,7 @@ import pytest
 
 from advisor.plan.traces import read
 from ridgeline.errors import Misconfigured
+from tests.advisor.plan.asked import answered, run
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 GENERIC = "timestamp,input_tokens,output_tokens\n"
@@ -104,3 +105,37 @@ def test_published_traces_read_whole() -> None:
     assert np.all(np.diff(azure.arrival_seconds) >= 0)
     assert azure.reused_prompt_ratio is None
     assert 0.3 < (mooncake.reused_prompt_ratio or 0) < 0.5  # Mooncake, FAST'25: about 40 % reuse
+
+
+@pytest.mark.parametrize("command", ["capacity", "disaggregate", "burst"])
+def test_milliseconds_are_not_taken_for_seconds(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Milliseconds of the epoch would make a thousandth of the rate, and a plan of no engine."""
+    path = tmp_path / "t.csv"
+    rows = (f"{1_790_000_000_000 + n * 500},1000,100" for n in range(100))
+    path.write_text("timestamp,input_tokens,output_tokens\n" + "\n".join(rows))
+    code, _, err = run(capsys, command, "--trace", str(path))
+
+    assert 2 == code
+    assert "line 2: timestamp='1790000000000'; allowed: seconds, not milliseconds" in err
+
+
+def test_a_request_an_hour_needs_an_engine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In most minutes nothing comes: the mean is what is carried, not those minutes' nothing."""
+    path = tmp_path / "t.csv"
+    rows = (f"{n * 3600},1000,100" for n in range(48))
+    path.write_text("timestamp,input_tokens,output_tokens\n" + "\n".join(rows))
+
+    assert 1 <= answered(capsys, "capacity", "--trace", str(path))["numbers"]["engines"]["low"]
+
+
+def test_a_trace_knows_its_hour_of_day(tmp_path: Path) -> None:
+    """A file that begins at half past nine does not begin at midnight."""
+    path = tmp_path / "t.csv"
+    rows = (f"2026-09-21T09:{30 + n}:00,1000,100" for n in range(20))
+    path.write_text("timestamp,input_tokens,output_tokens\n" + "\n".join(rows))
+
+    assert 9.5 * 3600 == read(path).first_second_of_day
