@@ -14,7 +14,7 @@ from advisor.catalog.files import Source
 from advisor.models.interval import Interval, exactly, of
 from advisor.models.power import Phase
 
-VERSION = "cooling/2"
+VERSION = "cooling/3"
 WATER_KG_PER_LITER = 0.998  # 20 degC
 WATER_J_PER_KG_K = 4182.0
 
@@ -94,6 +94,7 @@ class Remedy(StrEnum):
     AIRFLOW = "raise the fan speed, look for blocked air paths"
     POWER_CAP = "cap the power of the decode GPUs"
     RETROFIT = "change the cooling technology"
+    MEASURE = "measure flow, supply and fans: nothing that is known explains it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +135,14 @@ def causes(loop: Loop) -> tuple[Cause, ...]:
     return tuple(cause for cause, found in tests if found) or (Cause.UNKNOWN,)
 
 
-def remedies(loop: Loop, *, throttling: bool) -> tuple[Remedy, ...]:
+_COMPUTE = frozenset({Phase.PREFILL, Phase.TRAINING})  # a cap costs them what heat does
+
+
+def remedies(loop: Loop, *, throttling: bool, phase: Phase | None = None) -> tuple[Remedy, ...]:
     """What would help here, cheapest first; empty when nothing throttles.
+
+    A power cap is for pools that decode, or may: prefill and training lose 0.35 of their work at
+    450 of 700 W (MLPerf v4.1 MaxQ), more than most heat takes.
 
     A retrofit is named only where throttling was seen *and* the rack is past what its technology
     carries: healthy GPUs are no faster on liquid (MLPerf Inference v5.1, 8x B200: median liquid to
@@ -148,10 +155,10 @@ def remedies(loop: Loop, *, throttling: bool) -> tuple[Remedy, ...]:
         (Remedy.FLOW, Cause.FLOW in found),
         (Remedy.SETPOINT, bool({Cause.SUPPLY, Cause.INLET} & found)),
         (Remedy.AIRFLOW, Cause.FANS in found),
-        (Remedy.POWER_CAP, True),
+        (Remedy.POWER_CAP, phase not in _COMPUTE),
         (Remedy.RETROFIT, Cause.DENSITY in found),
     )
-    return tuple(remedy for remedy, helps in named if helps)
+    return tuple(remedy for remedy, helps in named if helps) or (Remedy.MEASURE,)
 
 
 def _below(value: float | None, normal: float | None, ratio: float) -> bool:

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from advisor.models.interval import Interval, exactly, of
 
-VERSION = "power/2"
+VERSION = "power/3"
 
 
 class Phase(StrEnum):
@@ -77,37 +77,32 @@ class Cap:
 #   decode: 700 to 350 W, almost no change of token latency (Splitwise, section 3)
 #   mixed: 450 of 700 W (8 x H200 MaxQ, MLPerf v4.1): llama2-70b 0.807 offline, 0.791 server;
 #     mixtral 0.83; gptj, all compute, 0.652 and 0.608
-_LEFT: dict[Phase, tuple[tuple[float, Interval], ...]] = {
-    Phase.DECODE: (
-        (0.5, Interval(low=0.85, mid=0.97, high=1.0)),
-        (1.0, exactly(1.0)),
-    ),
-    Phase.MIXED: (
-        (450 / 700, Interval(low=0.79, mid=0.807, high=0.83)),
-        (1.0, exactly(1.0)),
-    ),
-    Phase.PREFILL: (
-        (450 / 700, Interval(low=0.608, mid=0.652, high=0.80)),
-        (1.0, exactly(1.0)),
-    ),
+_LEFT: dict[Phase, tuple[float, Interval]] = {
+    Phase.DECODE: (0.5, Interval(low=0.85, mid=0.97, high=1.0)),
+    Phase.MIXED: (450 / 700, Interval(low=0.79, mid=0.807, high=0.83)),
+    Phase.PREFILL: (450 / 700, Interval(low=0.608, mid=0.652, high=0.80)),
 }
 _LEFT[Phase.TRAINING] = _LEFT[Phase.PREFILL]
 
 
 def power_cap(phase: Phase, cap_ratio: float) -> Cap | None:
-    """Effect of capping a pool at `cap_ratio` of its limit; None outside of what was measured."""
-    points = _LEFT[phase]
-    least = points[0][0]
+    """Effect of capping a pool at `cap_ratio` of its limit; None outside of what was measured.
+
+    A cap above what the phase draws is not felt; below it throughput falls evenly to what was
+    published at the least cap.
+    """
+    least, kept = _LEFT[phase]
     if not least - 1e-9 <= cap_ratio <= 1:
         return None
-    share = (cap_ratio - least) / (1 - least)
-    (_, low), (_, high) = points
-    left = of(
-        low.low + share * (high.low - low.low),
-        low.mid + share * (high.mid - low.mid),
-        low.high + share * (high.high - low.high),
-    )
     drawn = PHASE_POWER.get(phase, PHASE_POWER[Phase.PREFILL])
+
+    def left_of(published: float, draw: float) -> float:
+        felt = max(0.0, draw - cap_ratio) / (draw - least) if draw > least else 0.0
+        return 1 - felt * (1 - published)
+
+    left = of(
+        left_of(kept.low, drawn.high), left_of(kept.mid, drawn.mid), left_of(kept.high, drawn.low)
+    )
     before, after = drawn.mid, min(drawn.mid, cap_ratio)
     return Cap(cap_ratio=cap_ratio, throughput=left, energy=exactly(after / before).over(left))
 

@@ -168,4 +168,4 @@ def busy_rate(asked: Demand) -> Interval:
     counts, _ = np.histogram(times, windows, (0.0, windows * WINDOW_SECONDS))
     low, mid, high = np.quantile(counts / WINDOW_SECONDS, (0.5, BUSY_SHARE, 1.0))
     # where most minutes see no request at all, the mean is the busier one
-    return of(float(low), max(float(mid), rate), max(float(high), rate))
+    return of(float(low) or rate, max(float(mid), rate), max(float(high), rate))

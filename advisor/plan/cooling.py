@@ -41,6 +41,7 @@ _ACTIONS = {
     model.Remedy.AIRFLOW: Action.FIX_COOLING,
     model.Remedy.POWER_CAP: Action.CAP_POWER,
     model.Remedy.RETROFIT: Action.RETROFIT_COOLING,
+    model.Remedy.MEASURE: Action.FIX_COOLING,
 }
 
 
@@ -109,7 +110,7 @@ def cooling(options: CoolingOptions, seen: Facts | None = None) -> Report:
     state = model.Loop(rack_kw=options.rack_kw, technology=technology)
     if measured is not None:
         state = replace(measured.state, rack_kw=options.rack_kw, technology=technology)
-    remedies = model.remedies(state, throttling=throttling)
+    remedies = model.remedies(state, throttling=throttling, phase=options.phase)
     over = model.over_density(options.rack_kw, technology)
     lost = lost_usd_per_month(options)
     offers = _offers(options)
@@ -191,12 +192,13 @@ def _carbon(options: CoolingOptions) -> tuple[Table, ...]:
     if options.grid is None:
         return ()
     grids = Catalog.of(AdvisorSettings(catalog=str(options.catalog or ""))).grids
-    if options.grid not in grids:
-        some = ", ".join(list(grids)[:5])
-        raise Misconfigured("--grid", f"no grid {options.grid!r}; e.g. {some}")
+    try:
+        name = catalogued(options.grid, grids, "grid")
+    except ValueError as error:
+        raise Misconfigured("--grid", f"{error} (found {options.grid!r})") from error
     return (
         tables.carbon_table(
-            grids[options.grid],
+            grids[name],
             options.rack_kw * 1000 * options.racks * options.pue,
             contracted_ratio=options.carbon_free_ratio,
             shiftable_ratio=options.shiftable_ratio,

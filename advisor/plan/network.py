@@ -32,6 +32,7 @@ SOURCES = (
 )
 _PCIE_4 = collectives.Wire(link=collectives.Link.PCIE, bytes_per_second=32e9)
 SLOW_RATIO = 1.3  # measured over best known; twice the fit's error and more
+FAST_RATIO = 0.6  # less is no error of the fit, which is off by 57 % at worst
 
 
 class NetworkOptions(Options):
@@ -90,7 +91,8 @@ def plan_network(options: NetworkOptions, seen: Facts | None = None) -> Report:
     slow = None if options.measured_ms is None else options.measured_ms / 1000 / times[best]
     decision = fabric_choice.decide(
         gpus=options.nodes * options.gpus_per_node,
-        communication_share=options.communication_share,
+        # between nodes: one node has no such communication
+        communication_share=options.communication_share if options.nodes > 1 else 0.0,
         usd_per_gpu_hour=options.usd_per_gpu_hour,
         infiniband_usd_per_gpu=options.infiniband_usd_per_gpu,
         roce_usd_per_gpu=options.roce_usd_per_gpu,
@@ -158,7 +160,9 @@ def _answer(
     )
     if slow is not None:
         verdict = "look at the settings below" if slow > SLOW_RATIO else "as it should be"
-        text += f"; it takes {slow:.2f} times that: {verdict}"
+        if slow < FAST_RATIO:
+            verdict = "faster than links are: was it this size, over these GPUs?"
+        text += f"; it takes {slow:.2g} times that: {verdict}"
     if decision.favours is not fabric_choice.Fabric.EITHER:
         text += f". For this size {decision.favours} pays"
     return text + "."
@@ -166,7 +170,7 @@ def _answer(
 
 def _refusals(slow: float | None, decision: fabric_choice.Decision) -> tuple[str, ...]:
     said = []
-    if slow is not None and slow <= SLOW_RATIO:
+    if slow is not None and FAST_RATIO <= slow <= SLOW_RATIO:
         said.append(f"measured within {SLOW_RATIO:g} times the best known: nothing to fix")
     if decision.premium_usd_per_gpu is None:
         said.append("InfiniBand or RoCE: no decision without both offers")

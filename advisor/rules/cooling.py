@@ -22,6 +22,7 @@ _ACTIONS = {
     model.Remedy.AIRFLOW: Action.FIX_COOLING,
     model.Remedy.POWER_CAP: Action.CAP_POWER,
     model.Remedy.RETROFIT: Action.RETROFIT_COOLING,
+    model.Remedy.MEASURE: Action.FIX_COOLING,
 }
 _LEAD_DAYS = {model.Remedy.RETROFIT: 27 * 30.0, model.Remedy.AIRFLOW: 3.0}
 
@@ -41,14 +42,14 @@ def _judge(
     found = found_hot(facts, gpus.group)
     conditions = {f.detection.condition for f in found}
     state = state_of(loop, racks, conditions)
-    remedies = model.remedies(state, throttling=True)
     phase = phase_of(found)
+    remedies = model.remedies(state, throttling=True, phase=phase)
     price = gpu_hour(accelerator_of(gpus), catalog, settings)
     lost = model.lost_work_ratio(gpus.thermal_ratio or 0.0, gpus.clock_ratio, phase)
     first = remedies[0]
     source = "throttle time and clocks measured; lost work by clock (cooling model)"
     # clocks were measured, what they cost in work is modelled
-    gain = monthly(gpus.gpus, lost, price, Confidence.MODELLED, source) if price else None
+    cost = monthly(gpus.gpus, lost, price, Confidence.MODELLED, source) if price else None
     retrofit = first is model.Remedy.RETROFIT
     return Draft(
         rule=RULE,
@@ -66,8 +67,8 @@ def _judge(
         evidence=_evidence(gpus, loop),
         counter_evidence=_against(gpus),
         detections=tuple(f.detection.id for f in found),
-        cost_today=gain,
-        gain=gain,
+        cost_today=cost,
+        gain=None if first is model.Remedy.MEASURE else cost,
         needs=_needs(first, racks, settings),
         confidence=Confidence.MODELLED,
         verify=(

@@ -81,6 +81,17 @@ def test_causes_are_what_was_measured() -> None:
     assert (Remedy.POWER_CAP,) == cooling.remedies(unread, throttling=True)
 
 
+@pytest.mark.parametrize("phase", [Phase.PREFILL, Phase.TRAINING])
+def test_compute_is_not_capped_against_heat(phase: Phase) -> None:
+    """Prefill at 450 of 700 W keeps 0.65 (MLPerf v4.1 MaxQ): a cap costs more than heat."""
+    hot = Loop(rack_kw=80, technology=CONTAINED_AIR)
+
+    assert (Remedy.RETROFIT,) == cooling.remedies(hot, throttling=True, phase=phase)
+    assert (Remedy.MEASURE,) == cooling.remedies(Loop(), throttling=True, phase=phase)
+    for other in (Phase.DECODE, Phase.MIXED, None):
+        assert Remedy.POWER_CAP in cooling.remedies(hot, throttling=True, phase=other)
+
+
 def test_liquid_promises_no_speed_to_healthy_gpus() -> None:
     """MLPerf v5.1: liquid over air 1.003: without throttling the gain is nothing at all."""
     assert cooling.speed_gain_ratio(0.0, None) == exactly(0.0)

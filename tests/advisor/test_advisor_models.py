@@ -42,7 +42,8 @@ def test_cheapest_remedy_first() -> None:
         technology=TECHNOLOGIES[3],
     )
 
-    assert list(cooling.Remedy) == list(cooling.remedies(loop, throttling=True))
+    every = [r for r in cooling.Remedy if r is not cooling.Remedy.MEASURE]
+    assert every == list(cooling.remedies(loop, throttling=True))
     assert cooling.remedies(cooling.Loop(), throttling=True) == (cooling.Remedy.POWER_CAP,)
     assert cooling.technology_for(40).name == "rear-door heat exchanger"
 

@@ -51,6 +51,21 @@ def test_caps_are_monotone_and_ordered(phase: Phase, ratio: float) -> None:
     assert power.CAP_ORDER[0] is Phase.DECODE
 
 
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_cap_that_is_not_felt_costs_nothing(phase: Phase) -> None:
+    """Above what the phase draws neither throughput nor energy of a token changes."""
+    draws = power.PHASE_POWER.get(phase, power.PHASE_POWER[Phase.PREFILL])
+    found = power.power_cap(phase, draws.mid)
+
+    assert found is not None
+    assert 1.0 == found.throughput.mid == found.energy.mid
+    for ratio in np.linspace(0.65, 1.0, 36):
+        capped = power.power_cap(phase, float(ratio))
+        assert capped is not None
+        if phase is Phase.DECODE:
+            assert capped.energy.mid <= 1
+
+
 @pytest.mark.parametrize("ratio", [0.1, 1.2, math.nan])
 def test_caps_nobody_measured_give_none(ratio: float) -> None:
     """Below the published points, above the limit, or not a number: no claim."""

@@ -447,14 +447,14 @@ def test_a_decode_pool_loses_less_to_heat_than_a_prefill_pool() -> None:
     """The same throttling costs less where detections say that decode runs there."""
     rule = BY_ID["cooling.throttling"]
 
-    def gain(pool: Pool) -> float:
+    def lost(pool: Pool) -> float:
         hot = cases.found("thermal_throttle", "thermal_limit")
         hot = replace(hot, detection=hot.detection.model_copy(update={"pool": pool}))
         (advice,) = rule(cases.facts(gpu_loops=(cases.HOT,), found=(hot,)), CATALOG, SETTINGS)
-        assert advice.gain is not None
-        return advice.gain.mid
+        assert advice.cost_today is not None
+        return advice.cost_today.mid
 
-    assert gain(Pool.DECODE) < 0.2 * gain(Pool.PREFILL)
+    assert lost(Pool.DECODE) < 0.2 * lost(Pool.PREFILL)
 
 
 def test_fabric_advice_names_settings_and_where_they_live() -> None:

@@ -224,3 +224,37 @@ def test_retrofits_have_the_price_of_the_study_or_the_quoted_one(
     usd = {row["technology"]: row["USD"] for row in table(quoted, "Other technologies")}
     assert {18e5} == set(usd.values())
     assert not any("no price" in said for said in quoted["warnings"])
+
+
+def test_a_time_that_cannot_be_is_not_as_it_should_be(capsys: pytest.CaptureFixture[str]) -> None:
+    """512 MB over 128 GPUs in a microsecond: milliseconds were meant, or another message."""
+    said = answered(capsys, "network", "--measured-ms", "0.001")
+
+    assert "was it this size, over these GPUs?" in said["answer"]
+    assert not any("nothing to fix" in r for r in said["refusals"])
+
+
+def test_one_node_has_no_network_between_nodes(capsys: pytest.CaptureFixture[str]) -> None:
+    """RoCE cannot slow down what never leaves NVLink: the cheaper offer pays."""
+    offers = ("--infiniband-usd-per-gpu", "3000", "--roce-usd-per-gpu", "1000")
+    said = answered(capsys, "network", "--nodes", "1", *offers)
+
+    assert 0 == said["numbers"]["step on RoCE against InfiniBand"]["high"]
+    assert "RoCE pays" in said["answer"]
+
+
+def test_a_near_grid_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:
+    """A region without its provider is no grid, but it is nearly one."""
+    code, _, err = run(capsys, "cooling", "--grid", "europe-west1")
+
+    assert 2 == code
+    assert "did you mean gcp/europe-west1" in err
+
+
+def test_prefill_racks_are_not_told_to_cap_decode(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing decodes there is no decode GPU to cap."""
+    hot = ("--throttled-ratio", "0.1", "--clock-ratio", "0.8", "--gpus", "64")
+    said = answered(capsys, "cooling", *hot, "--phase", "prefill", "--rack-kw", "20")
+
+    assert "First: measure flow, supply and fans" in said["answer"]
+    assert "fix_cooling" == said["action"]
