@@ -27,6 +27,7 @@ from advisor.verification import (
     verdict_of,
 )
 from ridgeline.events import Action, Advice, MetricChange, Verification
+from ridgeline.pools import Role, role_of
 from ridgeline.store.derived import HEAT_SHARE, SECONDS
 
 _GIVE_UP_MS = DAY_MS
@@ -137,7 +138,7 @@ def measures(advice: Advice) -> tuple[Measure, ...]:
         case Action.CONSOLIDATE if not advice.effects:
             found = (IDLE,)  # a GPU that is cut into slices has no reading of its SMs
         case Action.CHANGE_ACCELERATOR:
-            found = (PROMPTS if advice.scope == "prefill" else SPEED,)
+            found = (PROMPTS if role_of(advice.scope) == Role.PREFILL else SPEED,)
         case Action.FIX_FABRIC if kind == "cluster":
             found = (PAUSED,)  # the scope is a rail
         case Action.FIX_FABRIC if kind == "pool":

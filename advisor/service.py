@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from advisor import facts
 from advisor.api import router
+from advisor.catalog.models import by_name
 from advisor.console.page import register
 from advisor.engine import Engine, now_ms
 from advisor.live import LiveSource
@@ -112,6 +113,7 @@ class Loop:
         self._chat = chat
         self._annotate = annotate
         self._interval_seconds = interval_seconds
+        self._unknown: frozenset[str] = frozenset()
 
     async def run(self, recovered: asyncio.Event) -> None:
         """Recover, then evaluate for ever."""
@@ -132,6 +134,7 @@ class Loop:
         except Exception:
             # the outermost loop: what is wrong with one turn must not end the advisor
             log.exception("evaluation failed")
+        self._tell_unknown_models()
         changes = self._engine.take_outbox()
         await self._publisher.publish(changes)
         if self._annotate is not None and changes:
@@ -139,6 +142,16 @@ class Loop:
         seen = self._engine.facts
         found = [f.detection for f in seen.found] if seen else []
         await asyncio.to_thread(self._chat.tell, self._engine.advice(), found, now_ms())
+
+    def _tell_unknown_models(self) -> None:
+        """Once for each: rules that need a model's shape say nothing of its pools."""
+        seen = self._engine.facts
+        every = seen.software.values() if seen else ()
+        names = {one.model for those in every for one in those if one.model}
+        unknown = frozenset(name for name in names if by_name(name) is None)
+        for name in sorted(unknown - self._unknown):
+            log.warning("shape of a served model is not known: set model or services", model=name)
+        self._unknown |= unknown
 
 
 async def run(settings: AdvisorSettings) -> None:

@@ -15,9 +15,10 @@ from advisor.source import (
     RailState,
     TopicState,
 )
-from ridgeline.events import Detection, Pool
+from ridgeline.events import Detection
+from ridgeline.pools import Role, role_of, service_of
 
-_ORDER = {pool.value: i for i, pool in enumerate(Pool)}
+_ORDER = {pool.value: i for i, pool in enumerate(Role)}
 
 
 def cluster_state(
@@ -60,7 +61,10 @@ def cluster_state(
 
 def _pools(facts: Facts) -> list[PoolState]:
     names = {g.group for g in facts.pools} | {s.pool for s in facts.serving}
-    return [_pool(facts, name) for name in sorted(names, key=lambda n: (_ORDER.get(n, 99), n))]
+    return [
+        _pool(facts, name)
+        for name in sorted(names, key=lambda n: (service_of(n), _ORDER.get(role_of(n), 99), n))
+    ]
 
 
 def _pool(facts: Facts, name: str) -> PoolState:
@@ -91,7 +95,7 @@ def _pool(facts: Facts, name: str) -> PoolState:
 
 def _tokens(pool: str, prompt: float | None, generated: float | None) -> float | None:
     """What the pool is for: prompt tokens in a prefill pool, generated ones elsewhere."""
-    return prompt if pool == "prefill" else generated
+    return prompt if role_of(pool) == Role.PREFILL else generated
 
 
 def nodes(store: Reader, span: Span, facts: Facts) -> list[NodeState]:

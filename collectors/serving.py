@@ -23,12 +23,13 @@ from collectors.site import Site
 from ridgeline.errors import Misconfigured, NoData, Reject, Retry
 from ridgeline.events import DeviceKind
 from ridgeline.metrics import COLLECT_READ_ERRORS
+from ridgeline.pools import role_of
 from ridgeline.schema import LENGTH_BOUNDS, MISSING_STATE, SERVING, length_columns
 from ridgeline.settings import CollectSettings
 
 log = structlog.get_logger()
 NAME = "serving"
-_ROLES = {"mixed": 1, "prefill": 2, "decode": 3, "unknown": MISSING_STATE}  # SERVING.role
+_ROLES = {"mixed": 1, "prefill": 2, "decode": 3}  # SERVING.role
 _MOST_AT_ONCE = 8
 _MOST_BYTES = 16_000_000
 _VERSION_SECONDS = 600.0  # between two questions; a server that was away is asked at once
@@ -44,7 +45,7 @@ class Serving:
     def __init__(self, settings: CollectSettings) -> None:
         self._urls = tuple(dict.fromkeys(metrics_url(u) for u in settings.serving))
         self._site = Site.of(settings)
-        self._role = _ROLES[settings.serving_pool]
+        self._role = _ROLES.get(role_of(settings.serving_pool), MISSING_STATE)
         self._before: dict[tuple[int, str], Buckets] = {}
         self._failing: dict[str, str] = {}
         self._versions: dict[str, tuple[str, float]] = {}  # by URL, and when it was asked

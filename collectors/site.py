@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from ridgeline import ids
-from ridgeline.events import DeviceKind, InventoryItem, Pool
+from ridgeline.events import DeviceKind, InventoryItem
+from ridgeline.pools import Role
 from ridgeline.settings import CollectSettings
 
 
@@ -19,7 +20,7 @@ class Site:
     node: int
     rack: str = ""
     cooling_loop: str = ""
-    pool: Pool = Pool.UNKNOWN
+    pool: str = Role.UNKNOWN
 
     @classmethod
     def of(cls, settings: CollectSettings) -> Self:
@@ -30,7 +31,7 @@ class Site:
             node=ids.node_id(host),
             rack=settings.rack,
             cooling_loop=settings.cooling_loop,
-            pool=Pool(settings.serving_pool),
+            pool=settings.serving_pool,
         )
 
     def device(self, kind: DeviceKind, name: str) -> int:
@@ -46,7 +47,7 @@ class Site:
         model: str = "",
         rail: str = "",
         index: int | None = None,
-        pool: Pool | None = None,
+        pool: str | None = None,
         attributes: dict[str, str] | None = None,
     ) -> InventoryItem:
         """What a device id of this host stands for."""

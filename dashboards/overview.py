@@ -113,16 +113,16 @@ def _compute(board: builders.Dashboard) -> builders.Dashboard:
         board.with_row(builders.Row("Compute"))
         .with_panel(
             series(
-                "Decode pool: HBM against tensor cores",
-                by_time("gpu", "gpu", both, pool="decode"),
+                "Decode pools: HBM against tensor cores",
+                by_time("gpu", "gpu", both, role="decode"),
                 "percentunit",
                 "Decode with HBM near its peak and idle tensor cores is limited by bandwidth.",
             )
         )
         .with_panel(
             series(
-                "Prefill pool: HBM against tensor cores",
-                by_time("gpu", "gpu", both, pool="prefill"),
+                "Prefill pools: HBM against tensor cores",
+                by_time("gpu", "gpu", both, role="prefill"),
                 "percentunit",
                 "Prefill should keep the tensor cores busy.",
             )

@@ -107,12 +107,13 @@ def _table(kind: str, label: str) -> str:
     return "detail" if label in ("rack", "cooling_loop") else "resolution"
 
 
-def picked(kind: str, *, pool: str = "", table: str = "resolution") -> str:
+def picked(kind: str, *, role: str = "", table: str = "resolution") -> str:
     """CTE `picked`: the chosen devices of one kind and their places, with where they are."""
     where = [f"kind = '{kind}'"]
     host: list[str] = []
     if kind != "facility":  # cooling serves every pool
-        where += [f"pool = '{pool}'"] if pool else [chosen("pool", "pool")]
+        of_role = f"splitByChar('/', toString(pool))[-1] = '{role}'"  # of whichever service
+        where += [of_role if role else chosen("pool", "pool")]
         where += [chosen("rack", "rack")]
         host = [chosen("node", "host")]
     summed = f"position('${{{table}}}', '_') > 0"  # so that only one of the two is read
@@ -143,7 +144,7 @@ def by_time(
     values: Mapping[str, str],
     *,
     label: str = "",
-    pool: str = "",
+    role: str = "",
     lowest: str = "",
 ) -> str:
     """Values over time of the chosen devices, one series a label and a value.
@@ -153,12 +154,12 @@ def by_time(
         kind: Inventory kind of its devices.
         values: Column name to aggregate expression.
         label: Column of `picked` to split by, named `series`; empty: one series a value.
-        pool: Only this pool, whatever is chosen.
+        role: Only pools of this role, whichever pool is chosen.
         lowest: Only the `MOST_SERIES` labels where this column is smallest in the whole range.
     """
     lines = ",\n    ".join(f'{expression} AS "{name}"' for name, expression in values.items())
     table = _table(kind, label)
-    head = picked(kind, pool=pool, table=table)
+    head = picked(kind, role=role, table=table)
     if not label:
         source = telemetry(family, table)
         columns = f"SELECT\n    {TIME},\n    {lines}"

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ridgeline.pools import PoolName, Role
+
 
 class Event(BaseModel):
     """Immutable, closed to unknown fields going out, tolerant of newer fields coming in."""
@@ -31,16 +33,6 @@ class DeviceKind(StrEnum):
     FACILITY = "facility"
 
 
-class Pool(StrEnum):
-    """What a device works for."""
-
-    PREFILL = "prefill"
-    DECODE = "decode"
-    MIXED = "mixed"
-    TRAINING = "training"
-    UNKNOWN = "unknown"
-
-
 class InventoryItem(Event):
     """What a 64-bit device id stands for. Compacted by `device`."""
 
@@ -51,7 +43,7 @@ class InventoryItem(Event):
     name: str  # unique on the host: GPU UUID, "mlx5_0/1", "eth0", URL, "cdu-1"
     model: str = ""
     index: int | None = None
-    pool: Pool = Pool.UNKNOWN
+    pool: PoolName = Role.UNKNOWN
     rack: str = ""
     row: str = ""
     cooling_loop: str = ""
@@ -160,7 +152,7 @@ class Detection(Event):
     node: int
     device: int
     subject: str  # as a person reads it: "node07 gpu3"
-    pool: Pool = Pool.UNKNOWN
+    pool: PoolName = Role.UNKNOWN
     opened_ms: int
     updated_ms: int
     closed_ms: int | None = None

@@ -6,11 +6,15 @@ file: `RIDGELINE_STORE_PASSWORD_FILE` names one whose text is the password.
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    BaseModel,
+    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -22,6 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ridgeline.errors import Misconfigured
+from ridgeline.pools import PoolName
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Days = Annotated[int, Field(ge=1, le=20_000)]
@@ -60,6 +65,16 @@ def _read_secret_files(cls: type[BaseSettings], prefix: str) -> None:
                 os.environ[variable] = Path(path).read_text(encoding="utf-8").strip()
             except OSError as error:
                 raise Misconfigured(f"{variable}_FILE", f"cannot read {path}: {error}") from error
+
+
+def _from_json(value: object) -> object:
+    """A text as JSON; ValueError where it is none."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value else {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON: {error}") from error
 
 
 def _split(value: object) -> object:
@@ -130,8 +145,10 @@ class CollectSettings(Settings):
     sysfs: Path = Field(Path("/sys"), description="root of sysfs")
     procfs: Path = Field(Path("/proc"), description="root of procfs")
     serving: Words = Field((), description="metrics URLs of LLM servers, with commas")
-    serving_pool: Literal["prefill", "decode", "mixed", "unknown"] = Field(
-        "unknown", description="pool of the LLM servers and of this machine's GPUs"
+    serving_pool: PoolName = Field(
+        "unknown",
+        description="pool of the LLM servers and of this machine's GPUs: prefill, decode, mixed, "
+        "training; of one service of several: chat/decode",
     )
     rack: str = Field("", description="rack this machine stands in")
     cooling_loop: str = Field("", description="cooling loop of this machine")
@@ -191,6 +208,16 @@ class StreamsSettings(Settings):
     metrics_port: int = Field(9402, ge=0, le=65535, description="own /metrics; 0: off")
 
 
+class ServiceSettings(BaseModel):
+    """What the advisor is told of one service of several; None: as for all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = None
+    slo_ttft_seconds: PositiveFloat | None = None
+    slo_tpot_seconds: PositiveFloat | None = None
+
+
 class AdvisorSettings(Settings):
     """The advisor."""
 
@@ -215,7 +242,14 @@ class AdvisorSettings(Settings):
     slo_tpot_seconds: PositiveFloat = Field(
         0.1, description="objective: time per output token, p99"
     )
-    model: str = Field("llama3-70b", description="served model, as the catalogue names it")
+    model: str = Field(
+        "", description="served model; empty: as the LLM servers name it (its shape is looked up)"
+    )
+    services: Annotated[Mapping[str, ServiceSettings], NoDecode] = Field(
+        {},
+        description='model and objectives where services differ, JSON: {"chat": {"model": '
+        '"llama3-8b", "slo_ttft_seconds": 0.5, "slo_tpot_seconds": 0.03}}',
+    )
     network_gbps: PositiveFloat = Field(400.0, description="network for KV transfer, per node")
     regions: Words = Field((), description="cloud regions that data may go to; empty: any")
     catalog: str = Field(
@@ -252,6 +286,12 @@ class AdvisorSettings(Settings):
     metrics_port: int = Field(9403, ge=0, le=65535, description="own /metrics; 0: off")
 
     _lists = field_validator("notify", "regions", "shiftable_pools", mode="before")(_split)
+    _services = field_validator("services", mode="before")(_from_json)
+
+    def of_service(self, service: str) -> Self:
+        """These settings with what is set for one service."""
+        own = self.services.get(service)
+        return self if own is None else self.model_copy(update=own.model_dump(exclude_none=True))
 
 
 class GrafanaSettings(Settings):

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from ridgeline.events import Detection, EpisodeState, Evidence, Pool
+from ridgeline.events import Detection, EpisodeState, Evidence
+from ridgeline.pools import Role
 from streams.detectors.verdict import Condition, Measure, Verdict
 from streams.detectors.words import HIT, UNKNOWN
 from streams.memory import Arrays, as_text, text_of
@@ -43,7 +44,7 @@ class Who:
     """How a person calls a device."""
 
     subject: str
-    pool: Pool = Pool.UNKNOWN
+    pool: str = Role.UNKNOWN
 
 
 def episode_id(detector: str, condition: str, device: int, opened_ms: int) -> str:

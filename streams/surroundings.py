@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ridgeline.events import InventoryItem, Pool
+from ridgeline.events import InventoryItem
+from ridgeline.pools import Role
 from ridgeline.schema import FACILITY, SERVING
 from streams.detectors.verdict import Groups
 from streams.episodes import Who
@@ -183,7 +184,7 @@ def cooling_facts(ring: Ring, loops: Groups, before: Numbers | None) -> Numbers:
 
 
 def _place(item: InventoryItem) -> tuple[str, ...]:
-    pool = "" if item.pool is Pool.UNKNOWN else item.pool.value
+    pool = "" if item.pool == Role.UNKNOWN else item.pool
     return pool, item.rack, item.rail, item.cooling_loop
 
 

@@ -13,6 +13,7 @@ from nicegui import ui
 
 from advisor.console.format import known
 from advisor.source import NodeState
+from ridgeline.pools import role_of, service_of
 
 COLOURS = {
     "prefill": "#6ea8fe",
@@ -25,13 +26,14 @@ _MUTED, _LINE, _INK = "#8394a4", "#26313b", "#d8e0e8"
 
 
 def colour(pool: str) -> str:
-    """The colour a pool has everywhere on the page."""
-    return COLOURS.get(pool, OTHER)
+    """The colour a pool has everywhere on the page: that of its role."""
+    return COLOURS.get(role_of(pool), OTHER)
 
 
-def _order(pool: str) -> tuple[int, str]:
-    known_pools = list(COLOURS)
-    return known_pools.index(pool) if pool in COLOURS else len(known_pools), pool
+def _order(pool: str) -> tuple[str, int]:
+    role, known_roles = role_of(pool), list(COLOURS)
+    at = known_roles.index(role) if role in COLOURS else len(known_roles)
+    return service_of(pool), at
 
 
 def points(nodes: Sequence[NodeState]) -> dict[str, list[dict[str, Any]]]:

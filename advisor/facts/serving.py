@@ -46,17 +46,19 @@ def serving_load(store: Reader, span: Span) -> tuple[ServingLoad, ...]:
 
 
 def software(store: Reader, span: Span) -> Mapping[str, tuple[Software, ...]]:
-    """What the engines of each pool run, by what collectors wrote of them.
+    """What the engines of each pool run and serve, by what collectors wrote of them.
 
     Collectors repeat the inventory every minute. Where a server that is gone had another address
     than its successor both count for a while; of as many the one seen last stands first.
     """
     sql = """
         SELECT toString(pool) AS pool, JSONExtractString(body, 'attributes', 'engine') AS name,
-            JSONExtractString(body, 'attributes', 'version') AS version, count() AS engines
+            JSONExtractString(body, 'attributes', 'version') AS version,
+            toString(model) AS model, count() AS engines
         FROM inventory
         WHERE kind = 'serving' AND seen >= fromUnixTimestamp64Milli({seen:Int64})
-        GROUP BY pool, name, version ORDER BY engines DESC, max(seen) DESC, name, version
+        GROUP BY pool, name, version, model
+        ORDER BY engines DESC, max(seen) DESC, name, version, model
     """
     found: dict[str, list[Software]] = {}
     seen_ms = span.now_ms - max(span.history_ms, _SEEN_MS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from advisor.places import Place
 from ridgeline.events import Detection
+from ridgeline.pools import service_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +43,12 @@ class ServingLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Software:
-    """Serving software of some engines of a pool; name and version empty where not known."""
+    """Serving software of some engines of a pool, and what they serve; empty where not known."""
 
     name: str
     version: str
     engines: int
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +204,11 @@ class Facts:
         """Start of the newest window seen."""
         groups = (self.serving, self.pools, self.loops, self.rails)
         return max((row.newest_ms for group in groups for row in group), default=None)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Services that have a serving pool; one without a name where there is only one."""
+        return tuple(sorted({service_of(load.pool) for load in self.serving}))
 
     def serving_of(self, pool: str) -> ServingLoad | None:
         """Serving load of a pool."""

@@ -26,7 +26,7 @@ from advisor.models.traffic import Kind
 from advisor.plan import gpu_demand
 from advisor.plan.engine import engine_of
 from advisor.plan.gpu_demand import History
-from advisor.plan.inputs import Demand, demand
+from advisor.plan.inputs import Demand, demand, pools_of
 from advisor.plan.options import (
     AcceleratorName,
     EngineName,
@@ -197,7 +197,7 @@ def history_of(options: BurstOptions, load: Load | None, seen: Facts | None) -> 
             raise Misconfigured("--accelerator", f"{load.top.limit}: no engine carries this load")
         return gpu_demand.of_trace(load.asked.trace, load.top, options.gpus_per_engine, LOAD_RATIO)
     if seen is not None:
-        pool = options.pool or ("mixed" if seen.serving_of("mixed") else "decode")
+        _, pool = pools_of(seen, options.pool)
         return gpu_demand.of_facts(seen, pool)
     for name in ("gpus", "hours_per_peak", "peaks_per_month"):
         if getattr(options, name) is None:

@@ -16,6 +16,7 @@ from advisor.plan.traces import Trace, read
 from advisor.rules.request_lengths import Spread, answers_of, prompts_of
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence
+from ridgeline.pools import Role, pool_of
 from ridgeline.settings import AdvisorSettings, StoreSettings, StreamsSettings
 
 _TWO_ORIGINS = ("--trace", "not together with --live")
@@ -193,12 +194,31 @@ def _of_facts(seen: Facts, pool: str | None) -> Demand:
 
 
 def _loads(seen: Facts, pool: str | None) -> tuple[ServingLoad, ServingLoad]:
-    """Where prompts and where outputs are worked on: one pool, or prefill and decode."""
-    pools = [load.pool for load in seen.serving]
-    one = pool or ("mixed" if "mixed" in pools else None)
-    prompts = seen.serving_of(one or "prefill")
-    outputs = seen.serving_of(one or "decode")
+    """Where prompts and where outputs are worked on: in one pool, or in two of a service."""
+    one, other = pools_of(seen, pool)
+    prompts, outputs = seen.serving_of(one), seen.serving_of(other)
     if prompts is None or outputs is None:
-        there = ", ".join(pools) or "none"
-        raise Misconfigured("--pool", f"no serving pool {one or 'mixed'}; there are: {there}")
+        missing = one if prompts is None else other
+        there = ", ".join(load.pool for load in seen.serving) or "none"
+        raise Misconfigured("--pool", f"no serving pool {missing}; there are: {there}")
     return prompts, outputs
+
+
+def pools_of(seen: Facts, asked: str | None) -> tuple[str, str]:
+    """The pools of prompts and of outputs that `--pool` means: a pool, or a service.
+
+    Not given it is the only service there is: its mixed pool, else prefill and decode.
+
+    Raises:
+        Misconfigured: there are several services and none was named.
+    """
+    services = seen.services
+    if asked is not None and asked not in services:
+        return asked, asked
+    if asked is None and len(services) > 1:
+        raise Misconfigured("--pool", f"is needed: a service ({', '.join(services)}) or a pool")
+    service = asked if asked is not None else next(iter(services), "")
+    mixed = pool_of(service, Role.MIXED)
+    if seen.serving_of(mixed) is not None:
+        return mixed, mixed
+    return pool_of(service, Role.PREFILL), pool_of(service, Role.DECODE)

@@ -18,7 +18,9 @@ from advisor.plan.inputs import Demand, demand, seen_by
 from advisor.plan.options import WorkloadOptions, option_name
 from advisor.plan.report import Report
 from advisor.rules.pricing import accelerator_of
+from advisor.rules.served import Served, served
 from advisor.rules.serving_software import Reckoned, reckoned
+from ridgeline.pools import service_of
 from ridgeline.settings import AdvisorSettings
 
 Asked = TypeVar("Asked", bound=WorkloadOptions)
@@ -57,7 +59,7 @@ def asked_of(options: Asked, seen: Facts | None = None) -> tuple[Asked, Serving]
     if facts is None or not options.live:
         return options, Serving(asked=demand(options))
     found = demand(options, facts)
-    counted, configured = _counted(facts, found.pools), _configured(AdvisorSettings.load())
+    counted, configured = _counted(facts, found.pools), _configured(facts, found.pools)
     open_ = set(type(options).model_fields) - options.model_fields_set
     options = options.with_measured(_only(counted | configured, open_))
     software = _software(options, facts, found.pools) if "engine" in open_ else None
@@ -87,7 +89,7 @@ def _sources(  # noqa: PLR0917 - private, called once
         what = ", ".join(f"{g.gpus} GPUs of {g.group}" for g in gpus)
         yield f"{_names(names)}: measured, {what}"
     if names := _only(configured, open_):
-        yield f"{_names(names)}: settings of the advisor"
+        yield f"{_names(names)}: the advisor's settings; a model not set, as its servers name it"
     if software is not None:
         yield f"--engine: {software.words}"
 
@@ -100,10 +102,11 @@ def _names(options: Sequence[str] | Mapping[str, Any]) -> str:
     return ", ".join(option_name(name) for name in options)
 
 
-def _configured(settings: AdvisorSettings) -> dict[str, Any]:
-    price = settings.gpu_usd_per_hour
+def _configured(facts: Facts, pools: Sequence[str]) -> dict[str, Any]:
+    settings = AdvisorSettings.load().of_service(service_of(pools[0]))
+    model, price = served(facts, pools, settings), settings.gpu_usd_per_hour
     found = {
-        "model": settings.model if settings.model in MODELS else None,
+        "model": None if model is None else model.model.name,
         "ttft_seconds": settings.slo_ttft_seconds,
         "tpot_seconds": settings.slo_tpot_seconds,
         "network_gbps": settings.network_gbps,
@@ -145,4 +148,7 @@ def _software(options: WorkloadOptions, seen: Facts, pools: Sequence[str]) -> Re
     """None where the accelerator is the operator's own: of its platform nothing is known here."""
     name = str(getattr(options, "accelerator", None) or getattr(options, "today", ""))
     model, device = MODELS.get(getattr(options, "model", "")), BY_NAME.get(name)
-    return None if model is None or device is None else reckoned(seen, pools, device, model)
+    if model is None or device is None:
+        return None
+    asked = Served(model=model, name=model.name, configured=True)
+    return reckoned(seen, pools, device, asked)

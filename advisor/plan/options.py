@@ -114,5 +114,7 @@ class WorkloadOptions(Options):
     )
     live: bool = Field(default=False, description="take it from the running stack's store")
     pool: str | None = Field(
-        None, description="with --live: serving pool; default: mixed, or prefill and decode"
+        None,
+        description="with --live: serving pool, or service (its mixed pool, else prefill and "
+        "decode); default: the only service",
     )

@@ -29,6 +29,7 @@ from advisor.rules.pricing import (
     weaker,
 )
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
+from ridgeline.pools import SERVING, Role, role_of, service_of
 from ridgeline.settings import AdvisorSettings
 
 RULE = "accelerator.choice"
@@ -39,8 +40,10 @@ LOADED_RATIO = 0.4  # of what the pool could make; below it load is what is miss
 
 def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Advice, ...]:
     """One piece of advice a serving pool, for its best alternative."""
-    pools = (p for p in facts.pools if p.group in {"prefill", "decode", "mixed"})
-    drafts = (_judge(pool, facts, catalog, settings) for pool in pools)
+    pools = (p for p in facts.pools if role_of(p.group) in SERVING)
+    drafts = (
+        _judge(pool, facts, catalog, settings.of_service(service_of(pool.group))) for pool in pools
+    )
     return tuple(d.advice(facts, catalog) for d in drafts if d is not None)
 
 
@@ -161,7 +164,7 @@ def _energy(pool: GpuActivity, load: ServingLoad | None) -> tuple[Evidence, ...]
         return ()
     watts = None if pool.power_watts is None else pool.power_watts * pool.gpus
     made, token = load.generation_tokens_per_second, "an output token"
-    if pool.group == "prefill":
+    if role_of(pool.group) == Role.PREFILL:
         made, token = load.prompt_tokens_per_second, "a prompt token"
     found = power.measured_joules_per_token(watts, made)
     return seen(f"energy of {token}", None if found is None else found.mid, "J", note="GPUs, +-5 %")

@@ -11,15 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from advisor.catalog.accelerators import Accelerator
-from advisor.catalog.models import MODELS, Model
+from advisor.catalog.models import Model
 from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import accelerators as model
 from advisor.models import bottleneck, phase_rates, throughput
 from advisor.models.bottleneck import Bottleneck
 from advisor.models.replica import MODERN, Stack
 from advisor.models.throughput import Job
+from advisor.rules.served import served
 from advisor.rules.serving_software import Reckoned, reckoned
 from ridgeline.events import Confidence
+from ridgeline.pools import Role, pool_of, role_of, service_of
 from ridgeline.settings import AdvisorSettings
 
 SPREAD_RATIO = 0.15  # worst error of a roofline comparison after calibration (13 %), rounded up
@@ -62,18 +64,19 @@ def by_workload(
     today: Accelerator, pool: GpuActivity, facts: Facts, settings: AdvisorSettings
 ) -> Basis | None:
     """Basis of a pool whose model, lengths and rate are known; None otherwise."""
-    load, served = facts.serving_of(pool.group), MODELS.get(settings.model)
-    if load is None or served is None:
+    load, model = facts.serving_of(pool.group), served(facts, (pool.group,), settings)
+    if load is None or model is None:
         return None
-    software = reckoned(facts, (pool.group,), today, served)
+    software = reckoned(facts, (pool.group,), today, model)
     release = software.running.release
     # what eager kernels cost where nothing else runs is in `serving_ratio` already
-    asked = _Asked(served, release.stack if release.captured_graphs else MODERN, settings)
-    match pool.group:
-        case "prefill":
+    asked = _Asked(model.model, release.stack if release.captured_graphs else MODERN, settings)
+    match role_of(pool.group):
+        case Role.PREFILL:
             found = _prefill(today, pool, load, asked)
-        case "decode":
-            found = _decode(today, pool, load, facts.serving_of("prefill"), asked)
+        case Role.DECODE:
+            prefill = facts.serving_of(pool_of(service_of(pool.group), Role.PREFILL))
+            found = _decode(today, pool, load, prefill, asked)
         case _:
             found = _mixed(today, pool, load, asked)
     return None if found is None else replace(found, software=software)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from advisor.catalog.models import by_name
 from advisor.catalog.servers import SERVERS
 from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import bottleneck, burst_plan
@@ -18,7 +17,9 @@ from advisor.rules import burst_drafts as drafts
 from advisor.rules.burst_drafts import OVERLOADED_RATIO, TARGET_LOAD_RATIO, Peak
 from advisor.rules.offers import offers
 from advisor.rules.pricing import Catalog, Draft, accelerator_of
+from advisor.rules.served import served
 from ridgeline.events import Advice
+from ridgeline.pools import service_of
 from ridgeline.settings import AdvisorSettings
 
 RULE = drafts.RULE
@@ -69,7 +70,7 @@ def _peak(load: ServingLoad, facts: Facts, settings: AdvisorSettings) -> Peak | 
     if not load.running or not load.waiting:
         return None
     demand = facts.demand.get(load.pool, ())
-    model = by_name(settings.model)
+    model = served(facts, (load.pool,), settings.of_service(service_of(load.pool)))
     server = SERVERS.get(accelerator.name)
     idle = _idle(facts, load.pool, accelerator.name)
     share, times = _times(load, gpus, demand, idle)
@@ -83,7 +84,7 @@ def _peak(load: ServingLoad, facts: Facts, settings: AdvisorSettings) -> Peak | 
             gpus=times.gpus,
             hours_per_peak=times.hours,
             peaks_per_month=times.per_month,
-            model_gb=model.weight_bytes() / 1e9 if model else 0.0,
+            model_gb=model.model.weight_bytes() / 1e9 if model else 0.0,
             gpu_kw=(gpus.power_watts or accelerator.power_w or 0.0) / 1000,
             idle_gpus=idle,
             foreseeable=times.foreseeable,

@@ -21,12 +21,12 @@ from advisor.rules.pricing import (
     seen,
 )
 from ridgeline.events import Action, Advice, Confidence, Evidence, Needs
+from ridgeline.pools import SERVING, role_of
 from ridgeline.settings import AdvisorSettings
 
 RULE = "capacity.consolidate"
 IDLE_RATIO = 0.10
 LEAST_SECONDS = 300.0
-SERVING = frozenset({"prefill", "decode", "mixed"})
 DAY_MINUTES = 24 * 60
 HEADROOM = 1.25  # a serving pool is kept large enough for its peak at 80 % load
 RESERVE = Interval(low=0.5, mid=0.8, high=1.0)
@@ -48,7 +48,7 @@ def _judge(
         return None
     accelerator = accelerator_of(gpus, catalog)
     # an engine's cache takes the memory it is given, whatever its load
-    slices = None if pool.pool in SERVING else slices_of(pool, accelerator)
+    slices = None if role_of(pool.pool) in SERVING else slices_of(pool, accelerator)
     spare = _spare(pool, facts)
     if spare is None or spare.mid / pool.gpus < IDLE_RATIO:
         return None if slices is None else _sliced(pool, slices, facts)
@@ -136,7 +136,7 @@ def _spare(pool: IdleGpus, facts: Facts) -> Interval | None:
 
     None for a serving pool with less than a day of history: a reserve for bursts looks idle too.
     """
-    if pool.pool not in SERVING:
+    if role_of(pool.pool) not in SERVING:
         return RESERVE.scaled(pool.idle)
     demand, serving = facts.demand.get(pool.pool, ()), facts.serving_of(pool.pool)
     now = (serving.running or 0.0) + (serving.waiting or 0.0) if serving else 0.0

@@ -9,6 +9,7 @@ from advisor.models.interval import Interval
 from advisor.models.power import Phase
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, gpu_hour, monthly, seen
 from ridgeline.events import Action, Advice, Confidence, Evidence, Needs
+from ridgeline.pools import role_of
 from ridgeline.settings import AdvisorSettings
 
 RULE = "cooling.throttling"
@@ -87,8 +88,8 @@ def found_hot(facts: Facts, loop: str) -> list[Found]:
 
 def phase_of(found: list[Found]) -> Phase | None:
     """The phase all throttled GPUs work on; None when mixed or not known."""
-    pools = {f.detection.pool.value for f in found}
-    one = pools.pop() if len(pools) == 1 else ""
+    roles = {role_of(f.detection.pool) for f in found}
+    one = roles.pop() if len(roles) == 1 else ""
     return Phase(one) if one in set(Phase) else None
 
 

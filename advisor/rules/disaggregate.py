@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from advisor.catalog.models import by_name
 from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import calibration, decision, length_shape, phases
 from advisor.models.disaggregation import handover_gbps_per_request
@@ -17,8 +16,10 @@ from advisor.models.slo import Workload
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, gpu_hour, monthly, seen
 from advisor.rules.replicas import replica_of
 from advisor.rules.request_lengths import Spread, answers_of, prompts_of, told
+from advisor.rules.served import served
 from advisor.rules.serving_software import Reckoned, reckoned
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
+from ridgeline.pools import Role, pool_of
 from ridgeline.settings import AdvisorSettings
 
 RULE = "serving.disaggregate"
@@ -60,12 +61,17 @@ class _Case:
 
 def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Advice, ...]:
     """Advice for a mixed pool (take apart?) and for a split one (right ratio?)."""
-    drafts = (_mixed(facts, catalog, settings), _split(facts, catalog, settings))
+    drafts = [
+        judge(service, facts, catalog, settings.of_service(service))
+        for service in facts.services
+        for judge in (_mixed, _split)
+    ]
     return tuple(d.advice(facts, catalog) for d in drafts if d is not None)
 
 
-def _mixed(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft | None:
-    load, gpus = facts.serving_of("mixed"), facts.gpus_of("mixed")
+def _mixed(service: str, facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft | None:
+    pool = pool_of(service, Role.MIXED)
+    load, gpus = facts.serving_of(pool), facts.gpus_of(pool)
     if load is None or gpus is None:
         return None
     if load.ttft_p99_seconds is None or load.tpot_p99_seconds is None:
@@ -86,7 +92,7 @@ def _mixed(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft |
     found = decision.decide(fleet, case.work, slo_met_today=met, spread_ratio=case.spread_ratio)
     tips = decision.tipping_points(fleet, case.work, names=_NEARBY)
     gains = (found.gain_low_ratio, found.gain_ratio, found.gain_high_ratio)
-    draft = _draft(case, gains, found.advised, settings, "mixed", tips)
+    draft = _draft(case, gains, found.advised, settings, pool, tips)
     apart = found.apart
     if not found.advised or apart is None:
         return _keep(draft, gains, [r.value for r in found.refusals], tips)
@@ -104,9 +110,10 @@ def _mixed(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft |
     )
 
 
-def _split(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft | None:
-    prefill, decode = facts.serving_of("prefill"), facts.serving_of("decode")
-    p_gpus, d_gpus = facts.gpus_of("prefill"), facts.gpus_of("decode")
+def _split(service: str, facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft | None:
+    pools = pool_of(service, Role.PREFILL), pool_of(service, Role.DECODE)
+    prefill, decode = (facts.serving_of(pool) for pool in pools)
+    p_gpus, d_gpus = (facts.gpus_of(pool) for pool in pools)
     if prefill is None or decode is None or p_gpus is None or d_gpus is None:
         return None
     case = _case(facts, prefill, decode, (p_gpus, d_gpus), catalog, settings)
@@ -120,7 +127,7 @@ def _split(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> Draft |
         case.spread_ratio,
     )
     gains = (found.gain_low_ratio, found.gain_ratio, found.gain_high_ratio)
-    draft = _draft(case, gains, found.advised, settings, "prefill+decode", ())
+    draft = _draft(case, gains, found.advised, settings, "+".join(pools), ())
     if _enough(case, found.today_rate_per_second, settings):
         return _keep(draft, gains, ["the pools carry the demand within their objectives"], ())
     if not found.advised or not all(math.isfinite(g) for g in gains):
@@ -177,11 +184,12 @@ def _case(  # noqa: PLR0917 - private, called twice
     one = decode is prefill
     total = gpus[1].gpus + (0 if one else gpus[0].gpus)
     engines = decode.engines + (0 if one else prefill.engines)
-    model = by_name(settings.model)
+    model = served(facts, (prefill.pool, decode.pool), settings)
     if model is None or accelerator is None:
         return None
     software = reckoned(facts, (prefill.pool, decode.pool), accelerator, model)
-    replica = replica_of(model, accelerator, software.running.release.stack, total, engines)
+    stack = software.running.release.stack
+    replica = replica_of(model.model, accelerator, stack, total, engines)
     if replica is None:
         return None
     asked = prompts_of(prefill, facts, prompts / rate)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from advisor.catalog import stacks
 from advisor.catalog.accelerators import Accelerator
-from advisor.catalog.models import Model
 from advisor.catalog.stacks import Running
 from advisor.facts import Facts, Software
+from advisor.rules.served import Served
 from ridgeline.events import Confidence, Evidence
 
 NAME = "serving software"
@@ -18,8 +18,9 @@ NAME = "serving software"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reckoned:
-    """The release that an arrangement is reckoned with, and what its engines run."""
+    """The model and the release that an arrangement is reckoned with, and what its engines run."""
 
+    served: Served
     running: Running
     engines: int
     most: Software | None
@@ -40,14 +41,15 @@ class Reckoned:
         return f"{_named(self.most)} on {self.most.engines} of {self.engines} engines; {taken}"
 
     def evidence(self) -> tuple[Evidence, ...]:
-        """What telemetry says of it; none where it says nothing."""
+        """What is served, and what telemetry says of the software where it says anything."""
+        model = self.served.evidence()
         if self.most is None:
-            return ()
-        return (_evidence(self.most.engines, self.words, Confidence.MEASURED),)
+            return (model,)
+        return model, _evidence(self.most.engines, self.words, Confidence.MEASURED)
 
     def counter_evidence(self) -> tuple[Evidence, ...]:
-        """What is assumed of it, and engines that run something else."""
-        found = []
+        """What is assumed, and engines that serve or run something else."""
+        found = [*self.served.counter_evidence()]
         if self.running.assumed:
             engines = self.most.engines if self.most else 0
             found.append(_evidence(engines, self.running.assumed, Confidence.ASSUMED))
@@ -60,7 +62,7 @@ class Reckoned:
 
 
 def reckoned(
-    facts: Facts, pools: Sequence[str], accelerator: Accelerator, model: Model
+    facts: Facts, pools: Sequence[str], accelerator: Accelerator, served: Served
 ) -> Reckoned:
     """By what most engines of the pools run; what is not known counts only where nothing is."""
     counted: Counter[tuple[str, str]] = Counter()
@@ -72,7 +74,8 @@ def reckoned(
     most = known[0] if known else None
     name, version = (most.name, most.version) if most else ("", "")
     return Reckoned(
-        running=stacks.running(name, version, accelerator, model),
+        served=served,
+        running=stacks.running(name, version, accelerator, served.model),
         engines=sum(one.engines for one in every),
         most=most,
         others=tuple(one for one in every if one is not most) if most else (),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from advisor.catalog.models import by_name
 from advisor.facts import Facts, GpuActivity, Lengths, ServingLoad
 from advisor.models import drift as model
 from advisor.models.cost import HOURS_PER_MONTH
@@ -26,9 +25,11 @@ from advisor.rules.pricing import (
     weaker,
 )
 from advisor.rules.replicas import replica_of
+from advisor.rules.served import served
 from advisor.rules.serving_software import Reckoned, reckoned
 from advisor.rules.token_needs import Need
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
+from ridgeline.pools import Role, pool_of, role_of, service_of
 from ridgeline.settings import AdvisorSettings
 
 RULE = "traffic.token_drift"
@@ -78,7 +79,10 @@ class _Case:
 
 def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Advice, ...]:
     """One finding a serving pool whose prompts or answers have changed their lengths."""
-    cases = (_case(load, facts, catalog, settings) for load in facts.serving)
+    cases = (
+        _case(load, facts, catalog, settings.of_service(service_of(load.pool)))
+        for load in facts.serving
+    )
     return tuple(
         _draft(case, facts, settings).advice(facts, catalog) for case in cases if case is not None
     )
@@ -89,12 +93,13 @@ def _case(
 ) -> _Case | None:
     gpus = facts.gpus_of(load.pool)
     prompts, answers = (_change(load.pool, what, facts) for what in ("prompts", "answers"))
-    own = (prompts,) if load.pool == "prefill" else (prompts, answers)
+    own = (prompts,) if role_of(load.pool) == Role.PREFILL else (prompts, answers)
     changes = tuple(change for change in own if change is not None)
     if gpus is None or not any(change.drift.drifted for change in changes):
         return None
-    if load.pool == "decode" and prompts is None:
-        prompts = _change("prefill", "prompts", facts)  # counted where they are computed
+    if role_of(load.pool) == Role.DECODE and prompts is None:
+        computed = pool_of(service_of(load.pool), Role.PREFILL)
+        prompts = _change(computed, "prompts", facts)  # counted where they are computed
     price = gpu_hour(accelerator_of(gpus, catalog), catalog, settings)
     software = _software(load, gpus, facts, catalog, settings)
     pool = _pool(load, gpus, software, price, catalog, settings)
@@ -126,10 +131,10 @@ def _counts(day: Lengths, what: str) -> tuple[float, ...]:
 def _software(
     load: ServingLoad, gpus: GpuActivity, facts: Facts, catalog: Catalog, settings: AdvisorSettings
 ) -> Reckoned | None:
-    accelerator, served = accelerator_of(gpus, catalog), by_name(settings.model)
-    if accelerator is None or served is None:
+    accelerator, model = accelerator_of(gpus, catalog), served(facts, (load.pool,), settings)
+    if accelerator is None or model is None:
         return None
-    return reckoned(facts, (load.pool,), accelerator, served)
+    return reckoned(facts, (load.pool,), accelerator, model)
 
 
 def _pool(  # noqa: PLR0917 - private, called once
@@ -141,11 +146,11 @@ def _pool(  # noqa: PLR0917 - private, called once
     settings: AdvisorSettings,
 ) -> token_needs.Pool | None:
     """None where engine or rate is not known."""
-    accelerator, served = accelerator_of(gpus, catalog), by_name(settings.model)
-    if accelerator is None or served is None or software is None or not load.requests_per_second:
+    accelerator = accelerator_of(gpus, catalog)
+    if accelerator is None or software is None or not load.requests_per_second:
         return None
     stack = software.running.release.stack
-    replica = replica_of(served, accelerator, stack, gpus.gpus, load.engines)
+    replica = replica_of(software.served.model, accelerator, stack, gpus.gpus, load.engines)
     if replica is None:
         return None
     return token_needs.Pool(
@@ -163,7 +168,7 @@ def _needs(
     """Before and now; None where a length that counts is not known, or no engines would do."""
     if prompts is None:
         return None
-    if pool.load.pool == "prefill":
+    if role_of(pool.load.pool) == Role.PREFILL:
         one, other = (token_needs.of_prompts(pool, h) for h in (prompts.before, prompts.now))
         return one, other
     if answers is None:

@@ -15,6 +15,7 @@ from advisor.models.scenarios import STEP_ERROR_RATIO
 from advisor.models.sizing import QUANTILES, Objectives, Service
 from advisor.models.tokens import Histogram
 from advisor.models.traffic import Kind, mixed
+from ridgeline.pools import Role, role_of
 
 VERSION = "token-needs/1"
 MOST_SEQUENCES = 256
@@ -57,7 +58,7 @@ def of_requests(pool: Pool, prompts: Histogram, answers: Histogram) -> Need | No
     """A pool that decodes, and where it is mixed prefills; None where no number of engines does."""
     load = pool.load
     cap = max(1, int(load.max_batch / load.engines)) if load.max_batch else MOST_SEQUENCES
-    prefills = load.pool != "decode"
+    prefills = role_of(load.pool) != Role.DECODE
     engine = concurrency.of_replica(pool.replica, cap, prefills=prefills)
     shape = length_shape.of_histogram(prompts)
     if prefills:
@@ -88,5 +89,6 @@ def of_requests(pool: Pool, prompts: Histogram, answers: Histogram) -> Need | No
 
 
 def _prefill_seconds(pool: Pool, tokens: np.ndarray) -> np.ndarray:
-    hit = pool.load.prefix_hit_ratio or 0.0 if pool.load.pool == "prefill" else 0.0
+    prefills = role_of(pool.load.pool) == Role.PREFILL
+    hit = pool.load.prefix_hit_ratio or 0.0 if prefills else 0.0
     return phases.prefill_service_seconds(pool.replica, tokens, cached_tokens=hit * tokens)

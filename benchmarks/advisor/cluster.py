@@ -19,10 +19,10 @@ from ridgeline.events import (
     DeviceKind,
     EpisodeState,
     InventoryItem,
-    Pool,
     Severity,
 )
 from ridgeline.ids import device_id, node_id
+from ridgeline.pools import Role
 from ridgeline.schema import (
     FABRIC,
     FACILITY,
@@ -38,7 +38,8 @@ from ridgeline.store.tables import LEVELS
 
 WINDOW_MS, MINUTE_MS, HOUR_MS = 10_000, 60_000, 3_600_000
 GPUS_PER_NODE, NODES_PER_RACK, RACKS_PER_LOOP = 8, 4, 16
-_POOLS = (Pool.PREFILL, Pool.DECODE, Pool.MIXED)
+MODEL = "meta-llama/Llama-3.1-70B-Instruct"
+_POOLS = (Role.PREFILL, Role.DECODE, Role.MIXED)
 _CHUNK_ROWS = 100_000
 _REQUESTS = 40.0  # a window of an engine
 _PROMPT_TOKENS, _ANSWER_TOKENS, _LENGTHS_SIGMA = 2000.0, 300.0, 0.9
@@ -82,7 +83,9 @@ def inventory(gpus: int, now_ms: int) -> dict[str, list[InventoryItem]]:
             out["fabric"].append(
                 _item(host, DeviceKind.PORT, f"mlx5_{i}/1", now_ms, rail=f"rail{i}")
             )
-        out["serving"].append(_item(host, DeviceKind.SERVING, f"http://{host}:8000", now_ms))
+        out["serving"].append(
+            _item(host, DeviceKind.SERVING, f"http://{host}:8000", now_ms, model=MODEL)
+        )
     racks = -(-nodes // NODES_PER_RACK)
     for number in range(racks):
         rack, loop = f"rack{number:03}", f"loop{number // RACKS_PER_LOOP:02}"
@@ -126,8 +129,8 @@ def _gpu(item: InventoryItem) -> Mapping[str, Value]:
     hot = item.cooling_loop == "loop00"
     return {
         "sm_util_ratio_avg": 0.0 if idle else (0.85, 0.05),
-        "dram_util_ratio_avg": (0.65, 0.05) if item.pool is Pool.DECODE else (0.3, 0.05),
-        "tensor_util_ratio_avg": (0.1, 0.02) if item.pool is Pool.DECODE else (0.5, 0.05),
+        "dram_util_ratio_avg": (0.65, 0.05) if item.pool == Role.DECODE else (0.3, 0.05),
+        "tensor_util_ratio_avg": (0.1, 0.02) if item.pool == Role.DECODE else (0.5, 0.05),
         "power_watts_avg": 80.0 if idle else (520.0, 30.0),
         "power_limit_watts_avg": 700.0,
         "sm_clock_mhz_avg": 1500.0 if hot else 1980.0,
@@ -147,7 +150,7 @@ def _counted(what: str, mean: float) -> dict[str, Value]:
 
 
 def _serving(item: InventoryItem, longer: float) -> Mapping[str, Value]:
-    decode = item.pool is not Pool.PREFILL
+    decode = item.pool != Role.PREFILL
     return {
         "requests_running_avg": (48.0, 6.0),
         "requests_waiting_avg": (6.0, 4.0),

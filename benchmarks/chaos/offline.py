@@ -204,7 +204,7 @@ def placed(
     """By level, minutes of devices summed up to places, and those to pools and loops."""
     of_level: dict[str, dict[tuple[Place, int], Row]] = {}
     where = {
-        i.device: (i.pool.value, i.rack, i.cooling_loop, i.rail, i.model)
+        i.device: (i.pool, i.rack, i.cooling_loop, i.rail, i.model)
         for i in items
         if i.kind.value == KIND[schema.family]
     }

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ridgeline.events import DeviceKind, InventoryItem, Pool
+from ridgeline.events import DeviceKind, InventoryItem
 from ridgeline.frames import encode, headers_of
 from ridgeline.ids import DeviceId, NodeId, device_id, node_id
+from ridgeline.pools import Role
 from ridgeline.schema import FABRIC, FACILITY, GPU, MISSING_COUNTER, SERVING, Kind, Schema
 
 NODES, GPUS, COOLERS = 6, 2, 2
@@ -57,7 +58,7 @@ def inventory(seen_ms: int) -> list[InventoryItem]:
             kind=kinds.get(schema.family, DeviceKind.FACILITY),
             host=f"{node:016x}",
             name=f"{schema.family}{number}",
-            pool=Pool.DECODE if node in decoding else Pool.PREFILL,
+            pool=Role.DECODE if node in decoding else Role.PREFILL,
             rack="r1",
             cooling_loop=loops[node],
             seen_ms=seen_ms,

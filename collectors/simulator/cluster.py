@@ -18,7 +18,8 @@ from collectors.simulator.serving import Activity, Engines
 from collectors.simulator.topology import FACILITY_HOST, GPUS_PER_NODE, Topology
 from collectors.simulator.workload import TRAFFIC, Floats, diurnal_factor
 from ridgeline import ids
-from ridgeline.events import DeviceEvent, InventoryItem, Pool
+from ridgeline.events import DeviceEvent, InventoryItem
+from ridgeline.pools import Role
 from ridgeline.schema import FABRIC, FACILITY, GPU, SERVING, Schema
 
 STEP_SECONDS = 0.5
@@ -51,7 +52,7 @@ class Simulator:
         self.fabric = Fabric(self.topology.nodes)
         self.facility = Facility(self.topology, speed)
         self._repairs = Repairs(repairs, self.topology)
-        self._training = self.topology.pool_mask(Pool.TRAINING)
+        self._training = self.topology.pool_mask(Role.TRAINING)
         self._script: Script | None = None
         self._now = 0.0
         self._inventory: list[InventoryItem] = []

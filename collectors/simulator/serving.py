@@ -26,7 +26,7 @@ from collectors.simulator.requests import (
 )
 from collectors.simulator.topology import Topology
 from collectors.simulator.workload import Bools, Floats, Ints, Traffic
-from ridgeline.events import Pool
+from ridgeline.pools import Role
 
 MAX_BATCH = 256
 MAX_WAITING = 128  # a gateway refuses what comes after it
@@ -52,7 +52,7 @@ class Engines:
 
     def __init__(self, topology: Topology, traffic: Traffic, rng: np.random.Generator) -> None:
         pools = [topology.pools[node] for node in topology.engine_nodes]
-        roles = {Pool.PREFILL: ROLE_PREFILL, Pool.DECODE: ROLE_DECODE}
+        roles = {Role.PREFILL: ROLE_PREFILL, Role.DECODE: ROLE_DECODE}
         self.role: Ints = np.array([roles.get(p, ROLE_MIXED) for p in pools], dtype=np.int64)
         self.count = len(self.role)
         self.meters = Meters(self.count)

@@ -9,7 +9,8 @@ import numpy as np
 
 from collectors.simulator.workload import Bools, Ints
 from ridgeline import ids
-from ridgeline.events import DeviceKind, InventoryItem, Pool
+from ridgeline.events import DeviceKind, InventoryItem
+from ridgeline.pools import Role
 
 GPUS_PER_NODE = 8
 RAILS = ("rail0", "rail1")
@@ -31,14 +32,14 @@ class Topology:
     mixed: int = 0
     training: int = 8
     nodes_per_rack: int = 4
-    pools: tuple[Pool, ...] = field(init=False)
+    pools: tuple[Role, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         pools = (
-            (Pool.PREFILL,) * self.prefill
-            + (Pool.DECODE,) * self.decode
-            + (Pool.MIXED,) * self.mixed
-            + (Pool.TRAINING,) * self.training
+            (Role.PREFILL,) * self.prefill
+            + (Role.DECODE,) * self.decode
+            + (Role.MIXED,) * self.mixed
+            + (Role.TRAINING,) * self.training
         )
         object.__setattr__(self, "pools", pools)
 
@@ -52,7 +53,7 @@ class Topology:
         """Number of racks, the last one perhaps not full."""
         return -(-self.nodes // self.nodes_per_rack)
 
-    def pool_mask(self, *pools: Pool) -> Bools:
+    def pool_mask(self, *pools: Role) -> Bools:
         """Which nodes belong to the pools."""
         return np.array([pool in pools for pool in self.pools], dtype=bool)
 
@@ -106,7 +107,7 @@ class Topology:
     @cached_property
     def engine_nodes(self) -> Ints:
         """Nodes that run a serving engine."""
-        serving = self.pool_mask(Pool.PREFILL, Pool.DECODE, Pool.MIXED)
+        serving = self.pool_mask(Role.PREFILL, Role.DECODE, Role.MIXED)
         return np.flatnonzero(serving).astype(np.int64)
 
     @cached_property
@@ -141,7 +142,7 @@ class Topology:
             row="row0",
             cooling_loop=LOOPS[int(self.loop_of_rack[rack])],
             pdu=f"pdu{rack:02d}",
-            job="pretrain" if pool is Pool.TRAINING else "",
+            job="pretrain" if pool is Role.TRAINING else "",
             seen_ms=now_ms,
         )
         items = [place]
@@ -153,7 +154,7 @@ class Topology:
             _part(place, DeviceKind.PORT, port, model="ConnectX-7 400G RoCE", index=i, rail=rail)
             for i, (port, rail) in enumerate(zip(PORTS, RAILS, strict=True))
         ]
-        if pool is not Pool.TRAINING:
+        if pool is not Role.TRAINING:
             attributes = SOFTWARE | {"model": MODEL, "tensor_parallel": str(GPUS_PER_NODE)}
             items.append(
                 _part(place, DeviceKind.SERVING, "engine", model=MODEL, attributes=attributes)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ridgeline.pools import Role
 from streams.detectors.verdict import (
     Around,
     Condition,
@@ -179,7 +180,7 @@ def find(gpus: Devices, around: Around) -> Sequence[Verdict]:
         requests_running=around.serving("requests_running"),
         preemptions=around.serving("preemptions"),
         pool_known=around.pool.known,
-        pool_decodes=around.pool.within("decode", "mixed"),
+        pool_decodes=around.pool.of_role(Role.DECODE, Role.MIXED),
     )
     said = np.empty(len(now.dram_util_ratio), dtype=np.uint8)
     judge(now, beside, said)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ridgeline.events import Severity
+from ridgeline.pools import Role, role_of
 from ridgeline.schema import MISSING_STATE
 from streams.detectors.words import HIT, counted
 
@@ -95,9 +96,9 @@ class Groups:
         """Where the group is known."""
         return self.code >= 0
 
-    def within(self, *names: str) -> np.ndarray:
-        """Where the group is one of these."""
-        wanted = np.array([*(name in names for name in self.names), False])
+    def of_role(self, *roles: Role) -> np.ndarray:
+        """Where the group is a pool of one of these roles, of whichever service."""
+        wanted = np.array([*(role_of(name) in roles for name in self.names), False])
         return np.asarray(wanted[self.code])
 
     def count(self, yes: np.ndarray) -> np.ndarray:

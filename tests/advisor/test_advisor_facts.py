@@ -14,7 +14,6 @@ from ridgeline.events import (
     DeviceKind,
     EpisodeState,
     InventoryItem,
-    Pool,
     Severity,
 )
 from ridgeline.ids import device_id, node_id
@@ -70,7 +69,7 @@ def write(store: Store, schema: Schema, rows: np.ndarray) -> None:
 
 def item(host: str, kind: DeviceKind, name: str, **more: str) -> InventoryItem:
     """An inventory item of the demo's shape."""
-    fields = {"pool": Pool(more.pop("pool", "unknown")), "seen_ms": NOW_MS} | more
+    fields = {"pool": more.pop("pool", "unknown"), "seen_ms": NOW_MS} | more
     device = device_id(host, kind, name)
     return InventoryItem.model_validate(
         {"device": device, "node": node_id(host), "kind": kind, "host": host, "name": name} | fields
@@ -392,7 +391,7 @@ def test_software_is_what_servers_say_they_are(store: Store) -> None:
     """By pool, what most engines run first; a server that was renewed counts once, as it is now."""
 
     def engine(host: str, seen_ms: int, **said: str) -> InventoryItem:
-        found = item(host, DeviceKind.SERVING, "http://a", pool="mixed")
+        found = item(host, DeviceKind.SERVING, "http://a", pool="mixed", model=f"of {host}")
         return found.model_copy(update={"attributes": said, "seen_ms": seen_ms})
 
     old = {"engine": "vLLM", "version": "0.11.0"}
@@ -404,5 +403,10 @@ def test_software_is_what_servers_say_they_are(store: Store) -> None:
 
     found = facts.software(store, SPAN)
 
-    told = [(one.name, one.version, one.engines) for one in found["mixed"]]
-    assert [("vLLM", "0.12.0", 2), ("", "", 1), ("vLLM", "0.11.0", 1)] == told
+    told = [(one.name, one.version, one.engines, one.model) for one in found["mixed"]]
+    assert [
+        ("", "", 1, "of n4"),
+        ("vLLM", "0.12.0", 1, "of n1"),
+        ("vLLM", "0.12.0", 1, "of n2"),
+        ("vLLM", "0.11.0", 1, "of n0"),
+    ] == told

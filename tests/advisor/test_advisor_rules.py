@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -21,15 +23,20 @@ from advisor.outcome import measures
 from advisor.rules import RULES, Rule, token_needs
 from advisor.rules.pricing import Catalog, estimate, weaker
 from ridgeline.errors import Misconfigured
-from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Pool
-from ridgeline.settings import AdvisorSettings
+from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence
+from ridgeline.pools import SERVING, Role, role_of
+from ridgeline.settings import AdvisorSettings, ServiceSettings
 from tests.advisor import rule_cases as cases
 
 BY_ID = dict(RULES)
 CATALOG = Catalog(grids=GRIDS | {cases.CARBON_GRID.region: cases.CARBON_GRID})
 # above the street price, so that a better offer exists for the accelerator rule
 SETTINGS = AdvisorSettings(
-    gpu_usd_per_hour=4.0, slo_ttft_seconds=3.0, slo_tpot_seconds=0.02, hall_kw=1200.0
+    gpu_usd_per_hour=4.0,
+    slo_ttft_seconds=3.0,
+    slo_tpot_seconds=0.02,
+    hall_kw=1200.0,
+    model="llama3-70b",
 ).model_copy(update={"grid": "test/solar", "shiftable_pools": ("training",)})
 
 
@@ -186,6 +193,116 @@ def test_what_a_pool_measures_makes_up_for_unknown_software() -> None:
 
     assert (Confidence.ASSUMED, Confidence.MODELLED) == (before.confidence, after.confidence)
     assert of_software(after.counter_evidence)
+
+
+def of_service(facts: Facts, service: str) -> Facts:
+    """The same pools as those of one service of several."""
+
+    def named(rows: tuple[Any, ...], name: str) -> tuple[Any, ...]:
+        return tuple(
+            replace(r, **{name: f"{service}/{getattr(r, name)}"})
+            if role_of(getattr(r, name)) in SERVING
+            else r
+            for r in rows
+        )
+
+    def keyed(rows: Mapping[str, Any]) -> dict[str, Any]:
+        return {f"{service}/{k}" if k in SERVING else k: v for k, v in rows.items()}
+
+    return replace(
+        facts,
+        serving=named(facts.serving, "pool"),
+        pools=named(facts.pools, "group"),
+        idle=named(facts.idle, "pool"),
+        demand=keyed(facts.demand),
+        lengths=keyed(facts.lengths),
+        lengths_by_day=keyed(facts.lengths_by_day),
+        software=keyed(facts.software),
+    )
+
+
+def together(one: Facts, other: Facts) -> Facts:
+    """Both services in one cluster."""
+    return replace(
+        one,
+        serving=one.serving + other.serving,
+        pools=one.pools + other.pools,
+        idle=one.idle + other.idle,
+        demand={**one.demand, **other.demand},
+        lengths={**one.lengths, **other.lengths},
+        lengths_by_day={**one.lengths_by_day, **other.lengths_by_day},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        (name, n)
+        for name in cases.POSITIVE
+        for n, facts in enumerate(cases.POSITIVE[name])
+        if facts.serving
+    ],
+)
+def test_each_service_is_judged_by_itself(name: str, case: int) -> None:
+    """Two services of a cluster get what each would get alone, under its pools' own names."""
+    alone = BY_ID[name](cases.POSITIVE[name][case], CATALOG, SETTINGS)
+    pair = [of_service(cases.POSITIVE[name][case], service) for service in ("chat", "code")]
+    both = BY_ID[name](together(*pair), CATALOG, SETTINGS)
+
+    assert len(both) == 2 * len(alone)
+    assert len({advice.id for advice in both}) == len(both)
+    for service in ("chat", "code"):
+        mine = [a for a in both if a.scope.startswith(f"{service}/")]
+        assert [a.scope.replace(f"{service}/", "") for a in mine] == [a.scope for a in alone]
+        assert [(a.action, a.gain) for a in mine] == [(a.action, a.gain) for a in alone]
+
+
+def test_services_have_models_and_objectives_of_their_own() -> None:
+    """What is set for one service changes its answer and no other's."""
+    seen = cases.POSITIVE["serving.disaggregate"][0]
+    facts = together(of_service(seen, "chat"), of_service(seen, "code"))
+    own = {"chat": ServiceSettings(model="llama3-8b")}
+    before = BY_ID["serving.disaggregate"](facts, CATALOG, SETTINGS)
+    after = BY_ID["serving.disaggregate"](
+        facts, CATALOG, SETTINGS.model_copy(update={"services": own})
+    )
+
+    assert ["chat/mixed", "code/mixed"] == [a.scope for a in after]
+    assert before[0].reason != after[0].reason
+    assert before[1] == after[1]
+
+
+def serves(*models: tuple[str, int], model: str = "") -> tuple[Advice, ...]:
+    """What is said of a pool whose engines name these models."""
+    seen = cases.POSITIVE["serving.disaggregate"][0]
+    software = tuple(
+        Software(name="vLLM", version="0.12.1", engines=engines, model=name)
+        for name, engines in models
+    )
+    settings = SETTINGS.model_copy(update={"model": model})
+    return BY_ID["serving.disaggregate"](
+        replace(seen, software={"mixed": software}), CATALOG, settings
+    )
+
+
+def test_the_model_is_what_servers_serve() -> None:
+    """Their own name for it, unless one is set; what its shape is nobody knows gives no advice."""
+    (named,) = serves(("meta-llama/Llama-3.1-70B-Instruct", 8))
+    (given_,) = serves(("prod", 8), model="llama3-70b")
+    (mixed,) = serves(("meta-llama/Llama-3.1-70B-Instruct", 5), ("Qwen/Qwen3-32B", 3))
+    (small,) = serves(("meta-llama/Llama-3.1-8B-Instruct", 8))
+
+    notes = [[e for e in a.evidence if e.name == "served model"] for a in (named, given_)]
+    assert [
+        ("meta-llama/Llama-3.1-70B-Instruct, as its servers name it; reckoned as llama3-70b"),
+        ("llama3-70b, as set; reckoned as llama3-70b"),
+    ] == [found[0].note for found in notes]
+    sure = [found[0].confidence for found in notes]
+    assert [Confidence.MEASURED, Confidence.ASSUMED] == sure
+    assert named.effects == given_.effects == mixed.effects != small.effects
+    (others,) = [e.note for e in mixed.counter_evidence if e.name == "served model"]
+    assert "Qwen/Qwen3-32B on 3" in others
+    assert () == serves(("acme/secret", 8)) == serves()
 
 
 def test_a_slow_network_refuses_disaggregation() -> None:
@@ -447,14 +564,14 @@ def test_a_decode_pool_loses_less_to_heat_than_a_prefill_pool() -> None:
     """The same throttling costs less where detections say that decode runs there."""
     rule = BY_ID["cooling.throttling"]
 
-    def lost(pool: Pool) -> float:
+    def lost(pool: Role) -> float:
         hot = cases.found("thermal_throttle", "thermal_limit")
         hot = replace(hot, detection=hot.detection.model_copy(update={"pool": pool}))
         (advice,) = rule(cases.facts(gpu_loops=(cases.HOT,), found=(hot,)), CATALOG, SETTINGS)
         assert advice.cost_today is not None
         return advice.cost_today.mid
 
-    assert lost(Pool.DECODE) < 0.2 * lost(Pool.PREFILL)
+    assert lost(Role.DECODE) < 0.2 * lost(Role.PREFILL)
 
 
 def test_fabric_advice_names_settings_and_where_they_live() -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from advisor import facts
-from ridgeline.events import DeviceKind, InventoryItem, Pool
+from ridgeline.events import DeviceKind, InventoryItem
 from ridgeline.ids import device_id, node_id
+from ridgeline.pools import Role
 from ridgeline.schema import FABRIC, GPU, SERVING, Kind, Schema
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store
@@ -51,7 +52,7 @@ def inventory() -> Iterator[InventoryItem]:
             "rack": f"r{node // 2}",
             "cooling_loop": f"loop{node // 4}",
             "model": f"m{node % 3 % 2}",
-            "pool": Pool("decode" if node % 4 < 3 else "prefill"),
+            "pool": Role("decode" if node % 4 < 3 else "prefill"),
         }
         for kind, name, rail in (
             *((DeviceKind.GPU, f"gpu{i}", "") for i in range(2)),

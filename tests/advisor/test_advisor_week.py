@@ -14,8 +14,9 @@ from advisor import facts
 from advisor.models.normal import cdf
 from advisor.rules import token_drift
 from advisor.rules.pricing import Catalog
-from ridgeline.events import Advice, DeviceKind, InventoryItem, Pool
+from ridgeline.events import Advice, DeviceKind, InventoryItem
 from ridgeline.ids import device_id, node_id
+from ridgeline.pools import Role
 from ridgeline.schema import GPU, LENGTH_BOUNDS, SERVING, Kind, Schema, length_columns
 from ridgeline.settings import AdvisorSettings, StoreSettings
 from ridgeline.store import Store
@@ -55,8 +56,8 @@ def item(kind: DeviceKind, host: str, name: str) -> InventoryItem:
         kind=kind,
         host=host,
         name=name,
-        pool=Pool.MIXED,
-        model="NVIDIA H100 80GB HBM3" if kind is DeviceKind.GPU else "",
+        pool=Role.MIXED,
+        model="NVIDIA H100 80GB HBM3" if kind is DeviceKind.GPU else "meta-llama/Llama-3.1-70B",
         seen_ms=MONDAY_MS,
     )
 

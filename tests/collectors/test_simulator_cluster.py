@@ -10,7 +10,7 @@ import pytest
 from collectors.protocol import Batch
 from collectors.simulator import Scenario, Simulator, create, load
 from ridgeline.errors import Misconfigured
-from ridgeline.events import Pool
+from ridgeline.pools import Role
 from ridgeline.schema import FABRIC, FACILITY, GPU, SCHEMAS, SERVING, Kind, Schema
 from ridgeline.settings import CollectSettings
 
@@ -308,11 +308,11 @@ def test_inventory_is_the_demo_cluster() -> None:
     count = {kind: sum(i.kind == kind for i in items) for kind in {i.kind for i in items}}
     gpus = [i for i in items if i.kind == "gpu"]
     engine = next(i for i in items if i.kind == "serving")
-    hosts = {pool: sorted({i.host for i in gpus if i.pool is pool}) for pool in Pool}
+    hosts = {pool: sorted({i.host for i in gpus if i.pool == pool}) for pool in Role}
 
     assert count == {"node": 32, "gpu": 256, "port": 64, "serving": 24, "facility": 10}
-    assert hosts[Pool.PREFILL] == [f"node{n:02d}" for n in range(8)]
-    assert hosts[Pool.DECODE] == [f"node{n:02d}" for n in range(8, 24)]
+    assert hosts[Role.PREFILL] == [f"node{n:02d}" for n in range(8)]
+    assert hosts[Role.DECODE] == [f"node{n:02d}" for n in range(8, 24)]
     assert {i.cooling_loop for i in gpus if i.rack in ("rack03", "rack04")} == {"loop-a", "loop-b"}
     assert {i.rail for i in items if i.name == "mlx5_1/1"} == {"rail1"}
     assert engine.name == "engine"

@@ -26,12 +26,12 @@ from ridgeline.events import (
     Evidence,
     MetricChange,
     Needs,
-    Pool,
     Rank,
     Severity,
     Verdict,
     Verification,
 )
+from ridgeline.pools import Role
 
 MINUTE_MS = 60_000
 XSS = "<img src=x onerror=\"document.title='owned'\">"
@@ -68,7 +68,7 @@ def make_detection(
         node=1,
         device=2,
         subject=subject,
-        pool=Pool.DECODE,
+        pool=Role.DECODE,
         opened_ms=opened,
         updated_ms=opened,
         closed_ms=now_ms() - MINUTE_MS if closed else None,

@@ -19,6 +19,7 @@ from dashboards import sql
 from dashboards.build import documents, text_of, write
 from dashboards.query import DATASOURCE_UID, PLUGIN
 from ridgeline import events
+from ridgeline.pools import Role
 from ridgeline.schema import FABRIC, FACILITY, GPU, SCHEMAS, SERVING, Schema
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store
@@ -100,7 +101,7 @@ def findings() -> list[events.Event]:
             device=device,
             kind=events.DeviceKind("gpu" if kind in ("prefill", "silent") else kind),
             name=kind,
-            pool=events.Pool.PREFILL if kind == "prefill" else events.Pool.DECODE,
+            pool=Role.PREFILL if kind == "prefill" else Role.DECODE,
             **where,
         )
         for kind, device in DEVICES.items()
@@ -113,7 +114,7 @@ def findings() -> list[events.Event]:
             condition="power_cap",
             state=events.EpisodeState(state),
             severity=events.Severity.WARNING,
-            pool=events.Pool.DECODE,
+            pool=Role.DECODE,
             opened_ms=now - 60_000,
             updated_ms=now,
             **detection,
@@ -240,7 +241,7 @@ def panel_of(title: str) -> str:
 def test_numbers_do_not_depend_on_the_resolution(store: Store, resolution: str) -> None:
     """The same share, rate and mean from windows and from minutes, which are rounded."""
     variables = ALL | {"resolution": resolution}
-    hbm = ask(store, panel_of("Decode pool: HBM against tensor cores"), variables)
+    hbm = ask(store, panel_of("Decode pools: HBM against tensor cores"), variables)
     held = ask(store, panel_of("Time with clocks held down"), variables)
     sent = ask(store, panel_of("Throughput sent, by rail"), variables)
     first = ask(store, panel_of("Time to first token"), variables)
@@ -281,7 +282,7 @@ def test_labels_are_those_of_a_plain_grouping(
 
 def test_a_window_without_readings_is_a_gap(store: Store) -> None:
     """Missing is NaN, which Grafana leaves out; never 0."""
-    rows = ask(store, panel_of("Decode pool: HBM against tensor cores"), ALL)
+    rows = ask(store, panel_of("Decode pools: HBM against tensor cores"), ALL)
 
     assert math.isnan(rows[7]["HBM bandwidth"])
     assert not math.isnan(rows[8]["HBM bandwidth"])

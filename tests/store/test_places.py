@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.chaos import offline
 from benchmarks.chaos.run import stored
-from ridgeline.events import InventoryItem, Pool
+from ridgeline.events import InventoryItem
+from ridgeline.pools import Role
 from ridgeline.schema import GPU, MISSING_STATE, SCHEMAS, Kind, Schema
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store
@@ -42,7 +43,7 @@ def item(schema: Schema, number: int) -> InventoryItem:
             "kind": KIND[schema.family],
             "host": f"n{node}",
             "name": f"d{number}",
-            "pool": Pool.DECODE if node % 3 else Pool.PREFILL,
+            "pool": Role.DECODE if node % 3 else Role.PREFILL,
             "rack": f"r{node // 2}",
             "cooling_loop": f"loop{node // 4}",
             "rail": f"rail{number % 2}" if schema.family == "fabric" else "",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ridgeline.events import DeviceKind, InventoryItem, Pool
+from ridgeline.events import DeviceKind, InventoryItem
+from ridgeline.pools import Role
 from ridgeline.schema import FACILITY, GPU, SERVING, Schema
 from streams.columns import as_words
 from streams.detectors.verdict import Groups
@@ -25,7 +26,7 @@ from streams.timeline import Clock, Timeline
 END = 20_000
 
 
-def item(device: int, rack: str, pool: Pool = Pool.DECODE, seen_ms: int = 1) -> InventoryItem:
+def item(device: int, rack: str, pool: Role = Role.DECODE, seen_ms: int = 1) -> InventoryItem:
     """A device somewhere."""
     return InventoryItem(
         device=device,
@@ -77,7 +78,7 @@ def test_groups_follow_the_inventory() -> None:
     assert [1.0, 1.0, 0.0] == first.tolist()
     assert [True, True, False] == known
     assert [1.0, 2.0, 2.0] == second.count(np.array([True, True, True])).tolist()
-    assert [True, True, True] == around.pool.within("decode").tolist()
+    assert [True, True, True] == around.pool.of_role(Role.DECODE).tolist()
     assert [1.0, 2.0, 2.0] == around.at(END + 1000, 3).rack.count(np.ones(3, bool)).tolist()
     assert ("r1", "r2", "r3") == tuple(around.rack.names)
 

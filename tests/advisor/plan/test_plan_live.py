@@ -67,6 +67,22 @@ def test_a_mixed_pool_is_the_demand(running: Store) -> None:
     assert (9, Confidence.ASSUMED) == (faster.requests_per_second, faster.confidence)
 
 
+def test_one_service_of_several_is_named(running: Store) -> None:
+    """A service is its mixed pool, or its prefill and decode; without a name none is picked."""
+    mixed = {"requests_finished_inc": 40, "prompt_tokens_inc": 80_000}
+    served(running, "chat/mixed", "n0", generation_tokens_inc=8_000, **mixed)
+    served(running, "code/prefill", "n1", requests_finished_inc=20, prompt_tokens_inc=60_000)
+    served(running, "code/decode", "n2", requests_finished_inc=20, generation_tokens_inc=1_000)
+
+    chat, code = (demand(WorkloadOptions(live=True, pool=name)) for name in ("chat", "code"))
+
+    assert (("chat/mixed",), ("code/prefill", "code/decode")) == (chat.pools, code.pools)
+    assert [2000, 200] == pytest.approx([chat.prompt_tokens, chat.output_tokens])
+    assert [3000, 50] == pytest.approx([code.prompt_tokens, code.output_tokens])
+    with pytest.raises(Misconfigured, match=r"--pool: is needed: a service \(chat, code\)"):
+        demand(LIVE)
+
+
 def test_prompts_of_prefill_and_answers_of_decode_are_one_demand(running: Store) -> None:
     """A split deployment is asked for its two pools together; another pool must be there."""
     served(running, "prefill", "n0", requests_finished_inc=40, prompt_tokens_inc=80_000)

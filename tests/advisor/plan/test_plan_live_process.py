@@ -21,7 +21,7 @@ import pytest
 
 from collectors.simulator import Simulator, load
 from collectors.simulator.scenario import ClusterPart, TrafficPart
-from ridgeline.events import Pool
+from ridgeline.pools import Role
 from ridgeline.schema import SERVING
 from ridgeline.settings import StoreSettings
 from ridgeline.store import Store
@@ -113,17 +113,17 @@ def cluster(store_url: str) -> Iterator[Cluster]:
     topology = pipeline.simulator.topology
     pools = {item.device: item.pool for item in topology.inventory(start_ms)}
 
-    def counted(name: str, pool: Pool) -> float:
-        its = np.array([pools[int(device)] is pool for device in engines[0]["device"]])
+    def counted(name: str, pool: Role) -> float:
+        its = np.array([pools[int(device)] == pool for device in engines[0]["device"]])
         return float((engines[-1][name][its] - engines[0][name][its]).sum())
 
-    requests = counted("requests_finished", Pool.DECODE)
-    prompts = counted("prompt_tokens", Pool.PREFILL)
+    requests = counted("requests_finished", Role.DECODE)
+    prompts = counted("prompt_tokens", Role.PREFILL)
     yield Cluster(
         runs=asked(store_url),
         requests_per_second=requests / SECONDS,
-        prompt_tokens=prompts / counted("requests_finished", Pool.PREFILL),
-        output_tokens=counted("generation_tokens", Pool.DECODE) / requests,
+        prompt_tokens=prompts / counted("requests_finished", Role.PREFILL),
+        output_tokens=counted("generation_tokens", Role.DECODE) / requests,
         power_watts=float(pipeline.simulator.gpus.power.sum()),
     )
     store.close()
