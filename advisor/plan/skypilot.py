@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 import yaml
@@ -40,6 +41,7 @@ ACCELERATORS: Mapping[str, str] = {
 IDLE_MINUTES = 15
 PORT = 8000
 SERVE = 'vllm serve "$MODEL" --port 8000 --tensor-parallel-size "$SKYPILOT_NUM_GPUS_PER_NODE"'
+_NO_LABEL = re.compile(r"[^A-Za-z0-9._-]")  # of clusters and of labels
 
 
 def launchable(option: Option) -> bool:
@@ -66,18 +68,19 @@ def task(plan: BurstPlan, serve: str = SERVE) -> str:
 
 def _task(plan: BurstPlan, options: list[Option], serve: str) -> dict[str, object]:
     first = options[0]
+    pool = _NO_LABEL.sub("-", plan.need.pool)
     same = [o for o in options if o.offer.accelerator == first.offer.accelerator]
     places = [{"infra": _infra(o), "use_spot": o.spot} for o in same]
     minutes = math.ceil(plan.need.hours_per_peak.high * 60 + plan.ready_seconds.high / 60)
     gpus = {ACCELERATORS[first.offer.accelerator]: first.offer.gpus_per_node}
     return {
-        "name": f"ridgeline-burst-{plan.need.pool}",
+        "name": f"ridgeline-burst-{pool}",
         "num_nodes": first.nodes,
         "resources": {
             "accelerators": gpus,
             "ports": [PORT],
             "autostop": {"idle_minutes": IDLE_MINUTES, "down": True},
-            "labels": {"ridgeline-pool": plan.need.pool},
+            "labels": {"ridgeline-pool": pool},
             "ordered": places,
         },
         "envs": {"MODEL": None},  # none: SkyPilot asks for it at launch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,15 @@ def test_the_file_is_the_one_that_skypilot_read() -> None:
     made = skypilot.task(plan_of(offer("nebius"), offer("oracle", "eu-frankfurt-1", usd=3.0)))
 
     assert (Path(__file__).parent / "skypilot_0.14.1.yaml").read_text() == made
+
+
+def test_a_pool_of_a_service_names_a_cluster() -> None:
+    """What SkyPilot calls a cluster, and clouds a label, has no slash."""
+    plan = plan_of(offer("nebius"))
+    task = yaml.safe_load(skypilot.task(replace(plan, need=replace(plan.need, pool="chat/decode"))))
+
+    assert "ridgeline-burst-chat-decode" == task["name"]
+    assert {"ridgeline-pool": "chat-decode"} == task["resources"]["labels"]
 
 
 def test_skypilot_places_have_their_region() -> None:
