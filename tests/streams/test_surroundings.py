@@ -26,7 +26,7 @@ from streams.timeline import Clock, Timeline
 END = 20_000
 
 
-def item(device: int, rack: str, pool: Role = Role.DECODE, seen_ms: int = 1) -> InventoryItem:
+def item(device: int, rack: str, pool: str = Role.DECODE, seen_ms: int = 1) -> InventoryItem:
     """A device somewhere."""
     return InventoryItem(
         device=device,
@@ -81,6 +81,19 @@ def test_groups_follow_the_inventory() -> None:
     assert [True, True, True] == around.pool.of_role(Role.DECODE).tolist()
     assert [1.0, 2.0, 2.0] == around.at(END + 1000, 3).rack.count(np.ones(3, bool)).tolist()
     assert ("r1", "r2", "r3") == tuple(around.rack.names)
+
+
+def test_pools_of_several_services_have_their_roles() -> None:
+    """A service's pool is a group of its own, and decodes like any that does."""
+    board = Board()
+    pools = ("chat/decode", "code/decode", "chat/mixed", "code/prefill", Role.UNKNOWN)
+    board.inventory.load([item(10 + n, "r1", pool) for n, pool in enumerate(pools)])
+    around = Neighbourhood(board, 0, slots_of(GPU, [10, 11, 12, 13, 14]))
+
+    pool = around.at(END, 5).pool
+
+    assert [True, True, True, False, False] == pool.of_role(Role.DECODE, Role.MIXED).tolist()
+    assert [1.0, 1.0, 1.0, 1.0, 0.0] == pool.count(np.ones(5, bool)).tolist()
 
 
 def test_an_old_follower_reads_everything_anew() -> None:
