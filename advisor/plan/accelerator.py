@@ -84,7 +84,7 @@ def accelerator(options: AcceleratorOptions) -> Report:
         answer=_answer(best, today, pays=pays),
         action=Action.CHANGE_ACCELERATOR if pays else Action.KEEP,
         tables=(tables.ranking(found, job, asked, today), tables.refused(found)),
-        plots=(*tables.costs(found), *tables.roofline(job, today.accelerator, seen)),
+        plots=(*tables.costs(found, today), *tables.roofline(job, today.accelerator, seen)),
         numbers=_numbers(best, today, asked, options, catalog),
         refusals=_refusals(best, today, pays=pays),
         sources=(f"workload: {asked.origin}", *SOURCES),

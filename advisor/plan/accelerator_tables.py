@@ -100,10 +100,14 @@ def refused(found: tuple[Choice, ...]) -> Table:
     )
 
 
-def costs(found: tuple[Choice, ...]) -> tuple[Plot, ...]:
-    """Cost per million tokens with its interval; nothing without a ranked accelerator."""
+def costs(found: tuple[Choice, ...], today: Choice) -> tuple[Plot, ...]:
+    """Cost per million tokens with its interval, today's named; nothing if none is ranked."""
     priced = [(c, c.usd_per_million_tokens) for c in found if c.verdict is Verdict.RANKED]
-    bars = [(c.accelerator.name, cost) for c, cost in priced if cost is not None]
+    bars = [
+        (f"{c.accelerator.name}{' (today)' * (c is today)}", cost)
+        for c, cost in priced
+        if cost is not None
+    ]
     if not bars:
         return ()
     series = Series(
@@ -132,9 +136,9 @@ def roofline(job: Job, which: Accelerator, seen: Facts | None) -> tuple[Plot, ..
     engine = throughput.replica(job, which, 1)
     flops = ceilings.peak_flops(which, engine.computed_format)
     bandwidth = which.bandwidth_tb_s * 1e12
-    x = np.geomspace(1, 10_000, 60)
-    roof = np.minimum(flops, x * bandwidth) / 1e12
     ridge = ridge_point_flops_per_byte(flops, bandwidth)
+    x = np.array([1.0, ridge, 10_000.0])  # straight lines between them, and a corner
+    roof = np.minimum(flops, x * bandwidth) / 1e12
     marks = [
         Mark(label=f"ridge {ridge:.0f} FLOP/B", x=ridge),
         *_phases(job, which, flops, bandwidth),
@@ -163,7 +167,7 @@ def _phases(job: Job, which: Accelerator, flops: float, bandwidth: float) -> lis
     for label, work in (("decode", decode), ("prefill", prefill)):
         intensity = float(work.flops) / float(work.traffic_bytes)
         reached = min(flops, intensity * bandwidth) / 1e12
-        marks.append(Mark(label=f"{label} of this workload", x=intensity, y=reached))
+        marks.append(Mark(label=f"{label}, at most", x=intensity, y=reached))
     return marks
 
 

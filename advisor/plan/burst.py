@@ -22,7 +22,7 @@ from advisor.plan.burst_case import (
 )
 from advisor.plan.burst_prices import offers_of, policy_of, prices_of
 from advisor.plan.burst_tables import plots, tables
-from advisor.plan.gpu_demand import History
+from advisor.plan.gpu_demand import History, lasting
 from advisor.plan.inputs import seen_by
 from advisor.plan.live_serving import asked_of
 from advisor.plan.report import Report
@@ -158,7 +158,15 @@ def _answer(found: Found) -> str:
         hours = need.rented.unit_hours_per_month.mid
         when = f"up to {best.nodes} nodes of {size} at {best.offer.place}, {hours:,.0f} node-hours"
         when = f"{when} a month"
-    return f"{base}{when}: {usd.mid:,.0f} USD a month ({usd.low:,.0f} to {usd.high:,.0f})."
+    answer = f"{base}{when}: {usd.mid:,.0f} USD a month ({usd.low:,.0f} to {usd.high:,.0f})"
+    if (history := found.history) is not None and not _whole_day(history):
+        seen = lasting(history.gpus.size * history.step_seconds)
+        return f"{answer}, if the month is like the {seen} that were seen."
+    return f"{answer}."
+
+
+def _whole_day(history: History) -> bool:
+    return history.gpus.size * history.step_seconds >= workload.DAY_SECONDS
 
 
 def _action(plan: BurstPlan | No) -> Action:

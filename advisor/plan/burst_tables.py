@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -134,6 +135,10 @@ def _curve(name: str, x: np.ndarray, *y: np.ndarray) -> Series:
     return Series(name=name, x=tuple(map(float, x)), y=mid, low=low, high=high)
 
 
+_TIMES = (("minutes", 60, 3 * 3600), ("hours", 3600, 4 * 86_400), ("days", 86_400, math.inf))
+"""Unit of an axis, its seconds, and the longest history that is drawn in it."""
+
+
 def _demand(found: Found) -> Plot:
     history, peaks = found.history, found.peaks
     if history is None or peaks is None:
@@ -142,18 +147,21 @@ def _demand(found: Found) -> Plot:
     shown = history.gpus[: history.gpus.size // stride * stride].reshape(-1, stride)
     highest = np.nanmax(np.where(np.isfinite(shown), shown, -1.0), axis=1)
     seen = highest >= 0
-    hours = np.arange(highest.size) * stride * history.step_seconds / 3600
+    seconds = np.arange(highest.size) * stride * history.step_seconds
+    unit, scale = next((u, s) for u, s, most in _TIMES if float(seconds[-1]) <= most)
+    times, step = seconds / scale, stride * history.step_seconds / scale
+    whose = "own" if history.gpus_there is None else "there are"
     return Plot(
-        title="GPUs in use",
-        kind=PlotKind.LINE,
-        x_label="hours",
+        title="GPUs that the demand takes, the most in each step",
+        kind=PlotKind.STEP,
+        x_label=f"{unit} since the history begins",
         y_label="GPUs",
         series=(
             Series(
                 name="demand",
-                x=tuple(map(float, hours[seen])),
-                y=tuple(map(float, highest[seen])),
+                x=(*map(float, times[seen]), float(times[-1]) + step),
+                y=(*map(float, highest[seen]), float(highest[seen][-1])),
             ),
         ),
-        marks=(Mark(label=f"own {peaks.capacity:.0f}", y=peaks.capacity),),
+        marks=(Mark(label=f"{whose} {peaks.capacity:.0f}", y=peaks.capacity),),
     )

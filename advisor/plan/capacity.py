@@ -32,6 +32,8 @@ SOURCES = (
     "engines: square-root staffing (Halfin and Whitt 1981) with peakedness by burstiness",
     "latency: kernels under measured ceilings (docs/models.md)",
 )
+STEPS = 141
+"""Rates that the plot of GPUs is made of: a step is where it is to within a hundredth."""
 
 
 def capacity(options: CapacityOptions, seen: Facts | None = None) -> Report:
@@ -142,25 +144,32 @@ def _longer(name: str, at: np.ndarray, above: np.ndarray) -> Series:
 
 
 def _gpus_by_rate(case: Case) -> Plot:
+    """Whole engines: the number rises in steps, at the rates where one more is needed."""
     mix = traffic.mixed([case.kind])
-    rates = [case.rate.mid * f for f in np.linspace(0.25, 2.0, 15)]
-    found = [scenarios.size_range(of(r, r, r), mix, case.service) for r in rates]
-    points = [(r, f.gpus) for r, f in zip(rates, found, strict=True) if f is not None]
+    rates = np.unique(np.append(np.linspace(0.25, 2.0, STEPS), 1.0)) * case.rate.mid
+    found = [(float(r), scenarios.size_range(of(r, r, r), mix, case.service)) for r in rates]
+    points = [(r, f.gpus) for r, f in found if f is not None]
     return Plot(
-        title="GPUs by rate",
-        kind=PlotKind.LINE,
+        title="GPUs by rate, in whole engines",
+        kind=PlotKind.STEP,
         x_label="requests/s",
         y_label="GPUs",
         series=(
             Series(
                 name="GPUs",
-                x=tuple(float(r) for r, _ in points),
+                x=tuple(r for r, _ in points),
                 y=tuple(g.mid for _, g in points),
                 low=tuple(g.low for _, g in points),
                 high=tuple(g.high for _, g in points),
             ),
         ),
-        marks=(Mark(label="this load", x=case.rate.mid, y=case.found.gpus.mid),),
+        marks=(
+            Mark(
+                label=f"this load: {case.found.gpus.mid:.0f} GPUs",
+                x=case.rate.mid,
+                y=case.found.gpus.mid,
+            ),
+        ),
     )
 
 

@@ -89,7 +89,7 @@ def plots(rack_kw: float, forecast: Headroom | None) -> list[Plot]:
                 labels=tuple(t.name for t in TECHNOLOGIES),
             ),
         ),
-        marks=(Mark(label="these racks", y=rack_kw),),
+        marks=(Mark(label=f"these racks: {rack_kw:.3g} kW", y=rack_kw),),
     )
     return [density] if forecast is None else [density, headroom_plot(forecast)]
 
@@ -117,7 +117,9 @@ def headroom_plot(found: Headroom) -> Plot:
             ),
         ),
         marks=(
-            Mark(label="feed", y=found.capacity_watts / 1000),
+            Mark(
+                label=f"feed: {found.capacity_watts / 1000:,.0f} kW", y=found.capacity_watts / 1000
+            ),
             Mark(label="earliest delivery", x=18.0),
             Mark(label="latest delivery", x=36.0),
         ),

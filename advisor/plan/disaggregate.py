@@ -326,13 +326,9 @@ def _goodput(
 ) -> Plot:
     """Requests/s within the objectives by offered rate; simulated where that was asked for."""
     top = max((r for r in (_rate(found.together), _rate(found.apart)) if r), default=1.0)
-    offered = np.linspace(0.05, 1.4, 28) * max(top, asked.requests_per_second)
+    most = 1.4 * max(top, asked.requests_per_second)
     series = [
-        Series(
-            name=name,
-            x=tuple(offered.tolist()),
-            y=tuple(np.minimum(offered, rate).tolist()),
-        )
+        Series(name=name, x=(0.0, rate, most), y=(0.0, rate, rate))
         for name, rate in (("together", _rate(found.together)), ("apart", _rate(found.apart)))
         if rate
     ]
@@ -344,7 +340,7 @@ def _goodput(
         title=f"Goodput ({work.attainment_ratio:.0%} within objectives) by offered rate",
         kind=PlotKind.LINE,
         x_label="offered requests/s",
-        y_label="requests/s within the objectives",
+        y_label="requests/s within the objectives,\nwhere what is too much is turned away",
         series=tuple(series),
         marks=(Mark(label="demand", x=asked.requests_per_second),),
     )

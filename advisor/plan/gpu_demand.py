@@ -85,6 +85,14 @@ def _seconds(text: str) -> float:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def lasting(seconds: float) -> str:
+    """A length of time in the unit that people would say it in."""
+    for unit, scale in (("days", 86_400.0), ("hours", 3600.0)):
+        if seconds >= 2 * scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds / MINUTE:.0f} minutes"
+
+
 def of_trace(trace: Trace, top: Ceiling, gpus_per_engine: int, load_ratio: float) -> History:
     """GPUs that each minute of a trace would take at `load_ratio` of an engine's ceiling."""
     minutes = max(1, int(trace.arrival_seconds[-1] // MINUTE))
@@ -114,6 +122,6 @@ def of_facts(seen: Facts, pool: str) -> History:
         gpus=np.array(demand) / load.running * gpus.gpus,
         step_seconds=MINUTE,
         first_second_of_day=now,
-        origin=f"the store, {len(demand) / 1440:.1f} days of {pool}",
+        origin=f"the store, {lasting(len(demand) * MINUTE)} of {pool}",
         gpus_there=float(gpus.gpus),
     )

@@ -262,19 +262,20 @@ def _plot(options: NetworkOptions) -> Plot:
         gpus = options.nodes * options.gpus_per_node
         series.append(_series(f"all {gpus:,}", sizes, [min(_times(o).values()) for o in every]))
     found = options.measured_ms
-    at = options.message_mb * 1e6
     return Plot(
         title=f"All-reduce on {options.accelerator}, best known",
         kind=PlotKind.LOGLOG,
-        x_label="bytes",
+        x_label="message, MB",
         y_label="ms",
         series=tuple(series),
-        marks=() if found is None else (Mark(label="measured", x=at, y=found),),
+        marks=()
+        if found is None
+        else (Mark(label=f"measured: {found:.3g} ms", x=options.message_mb, y=found),),
     )
 
 
 def _series(name: str, sizes: Floats, seconds: Sequence[float]) -> Series:
-    return Series(name=name, x=tuple(sizes.tolist()), y=tuple(1e3 * s for s in seconds))
+    return Series(name=name, x=tuple((sizes / 1e6).tolist()), y=tuple(1e3 * s for s in seconds))
 
 
 def _numbers(seconds: float, decision: fabric_choice.Decision) -> dict[str, Estimate]:

@@ -54,6 +54,39 @@ def sources(report: Report) -> tuple[str, ...]:
 
 
 def _table(table: Table, width: int) -> Iterator[RenderableType]:
+    """The table; where words would be broken for want of room, as several below one another."""
+    for part in _parts_of(table, width):
+        yield from _one_table(part, width)
+
+
+def _parts_of(table: Table, width: int) -> Iterator[Table]:
+    """The table by columns, each part with the first column and as many more as have room."""
+    least = [_least(table, i) + _BETWEEN_COLUMNS for i in range(len(table.columns))]
+    if sum(least) <= width:
+        yield table
+        return
+    parts: list[list[int]] = [[]]
+    for i in range(1, len(least)):
+        if parts[-1] and least[0] + sum(least[k] for k in parts[-1]) + least[i] > width:
+            parts.append([])
+        parts[-1].append(i)
+    for n, part in enumerate(parts):
+        columns = (0, *part)
+        yield Table(
+            title=table.title if n == 0 else f"{table.title}, continued",
+            columns=tuple(table.columns[i] for i in columns),
+            rows=tuple(tuple(row[i] for i in columns) for row in table.rows),
+            note=table.note if n == len(parts) - 1 else "",
+        )
+
+
+def _least(table: Table, column: int) -> int:
+    """Characters of the longest word of a column."""
+    texts = (table.columns[column], *(cell(row[column]) for row in table.rows))
+    return max(map(len, " ".join(texts).split()), default=1)
+
+
+def _one_table(table: Table, width: int) -> Iterator[RenderableType]:
     shown = RichTable(
         title=table.title,
         title_justify="left",
@@ -79,7 +112,7 @@ def _widths(table: Table, width: int) -> list[int | None]:
     """Column widths that break no word where there is room for that; None leaves it to rich."""
     texts = [(name, *(cell(row[i]) for row in table.rows)) for i, name in enumerate(table.columns)]
     full = [max(map(len, column)) for column in texts]
-    least = [max(map(len, " ".join(column).split()), default=1) for column in texts]
+    least = [_least(table, i) for i in range(len(texts))]
     room = width - _BETWEEN_COLUMNS * len(texts)
     wanted = sum(full) - sum(least)
     if sum(full) <= room or sum(least) > room or not wanted:

@@ -34,6 +34,7 @@ class PlotKind(StrEnum):
     """How the points of a plot are drawn."""
 
     LINE = "line"
+    STEP = "step"  # a value holds from its x to the next
     SCATTER = "scatter"
     BAR = "bar"
     LOGLOG = "loglog"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from advisor.facts import Lengths
 from advisor.plan import capacity as plan
 from advisor.plan.capacity_case import CapacityOptions, answer_lengths
 from advisor.plan.inputs import demand
-from advisor.plan.report import Report, Table
+from advisor.plan.report import PlotKind, Report, Table
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence
 from tests import published
@@ -224,3 +225,16 @@ def test_lengths_of_zero_in_a_trace_are_one_token(tmp_path: Path) -> None:
     assert np.isfinite(lengths.mean)
     assert 1 == pytest.approx(lengths.quantile(0.5), abs=0.5)
     assert plan.capacity(options).numbers
+
+
+def test_gpus_by_rate_are_whole_engines() -> None:
+    """Drawn in steps that rise by engines, close enough to tell where; the load is on one."""
+    report = answered(requests_per_second=60)
+    plot = next(p for p in report.plots if p.title.startswith("GPUs by rate"))
+    (series,), (mark,) = plot.series, plot.marks
+
+    assert PlotKind.STEP is plot.kind
+    assert {0.0} == {y % 8 for y in (*series.y, *series.low, *series.high)}
+    assert sorted(series.y) == list(series.y)
+    assert max(b - a for a, b in pairwise(series.x)) <= 0.02 * 60
+    assert mark.y == series.y[series.x.index(60.0)]

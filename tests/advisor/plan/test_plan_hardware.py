@@ -204,7 +204,9 @@ def test_the_network_plot_is_of_the_gpus_asked_about(capsys: pytest.CaptureFixtu
     (plot,) = document["plots"]
 
     assert ["8 GPUs of one node", "all 128"] == [s["name"] for s in plot["series"]]
-    assert [("measured", 512e6, 20.0)] == [(m["label"], m["x"], m["y"]) for m in plot["marks"]]
+    assert [("measured: 20 ms", 512.0, 20.0)] == [
+        (m["label"], m["x"], m["y"]) for m in plot["marks"]
+    ]
     inside, every = (s["y"] for s in plot["series"])
     assert all(a < b for a, b in zip(inside, every, strict=True))
 

@@ -200,7 +200,7 @@ def test_burst(cluster: Cluster) -> None:
     """Minutes of history are too few for a split, and that is said; the demand is the pool's."""
     answer = cluster.plan("burst")
 
-    assert "days of decode" in answer["sources"][0]
+    assert "minutes of decode" in answer["sources"][0]
     assert any("a whole day" in warning for warning in answer["warnings"])
 
 

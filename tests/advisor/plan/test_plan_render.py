@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from advisor.plan import page, plots, render
@@ -120,6 +122,47 @@ def test_words_are_whole_where_there_is_room() -> None:
     assert "RTX-PRO-6000" in printed(
         Report(command="c", answer="a", action=None, tables=(long,)), 50
     )
+
+
+def test_a_table_too_wide_is_told_in_parts() -> None:
+    """Each with the first column, so that no word is broken where two columns have room."""
+    columns = ("accelerator", *(f"measurement{n}" for n in range(8)))
+    wide = Table(title="t", columns=columns, rows=(("RTX-PRO-6000", *(1.5,) * 8),), note="n")
+    shown = printed(Report(command="c", answer="a", action=None, tables=(wide,)), 60)
+
+    assert all(name in shown for name in columns)
+    assert 3 == shown.count("RTX-PRO-6000")
+    assert 2 == shown.count("t, continued")
+    assert 1 == shown.count("\n n\n")
+
+
+def axes_of(kind: PlotKind, series: Series) -> Axes:
+    """A plot as it is drawn."""
+    axes = Figure().subplots()
+    plots.draw(Plot(title="t", kind=kind, x_label="x", y_label="y", series=(series,)), axes)
+    return axes
+
+
+def test_steps_stay_until_the_next_and_heights_begin_at_zero() -> None:
+    """No slope where the answer is whole engines, no axis that makes a tenth look like a half."""
+    series = Series(name="GPUs", x=(1.0, 2.0, 3.0), y=(8.0, 8.0, 16.0))
+    axes = axes_of(PlotKind.STEP, series)
+
+    assert "steps-post" == axes.lines[0].get_drawstyle()
+    assert 0 == axes.get_ylim()[0] == axes_of(PlotKind.LINE, series).get_ylim()[0]
+    below = Series(name="saved", x=(1.0, 2.0), y=(-1.0, 2.0))
+    assert axes_of(PlotKind.LINE, below).get_ylim()[0] < -1
+
+
+def test_logarithmic_axes_have_numbers_that_people_read() -> None:
+    """Also between powers of ten, where there are fewer than two."""
+    axes = axes_of(PlotKind.LOGLOG, Series(name="n", x=(25.0, 900.0), y=(0.001, 1.0)))
+    shown = [
+        {text.get_text() for text in axis.get_ticklabels()} for axis in (axes.xaxis, axes.yaxis)
+    ]
+
+    assert {"50", "100", "200", "500"} <= shown[0]
+    assert {"0.001", "0.1", "1"} <= shown[1]
 
 
 def test_json_is_the_report_with_null_for_what_is_not_finite() -> None:
