@@ -186,10 +186,16 @@ def _numbers(
                 f"modelled rate, price: {paid.cited}",
             )
         if energy is not None:
-            found[f"{name}: energy"] = _made(energy, "J/token, server", "power by phase (MLPerf)")
+            sure = weaker(Confidence.MODELLED, asked.confidence)
+            found[f"{name}: energy"] = _made(
+                energy, "J/token, server", sure, "power by phase (MLPerf)"
+            )
             grams = carbon.grams_per_million_tokens(energy, options.pue, grid)
             found[f"{name}: carbon"] = _made(
-                grams, "g CO2e per million tokens", f"{grid.region}, {grid.source.title}"
+                grams,
+                "g CO2e per million tokens",
+                Confidence.ASSUMED,  # the PUE is a number given
+                f"{grid.region}, {grid.source.title}",
             )
     return found
 
@@ -202,8 +208,8 @@ def _price_source(which: Accelerator, options: AcceleratorOptions, catalog: Cata
     return listed
 
 
-def _made(value: Interval, unit: str, source: str) -> Estimate:
-    return estimate(value.low, value.mid, value.high, unit, Confidence.MODELLED, source)
+def _made(value: Interval, unit: str, sure: Confidence, source: str) -> Estimate:
+    return estimate(value.low, value.mid, value.high, unit, sure, source)
 
 
 def _some(catalog: Catalog) -> str:

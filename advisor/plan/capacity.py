@@ -94,7 +94,10 @@ def _impossible(
         refusals=(f"{top.limit} on {options.gpus_per_engine} x {options.accelerator}",),
         numbers={
             "time per output token of one sequence alone": estimate(
-                *(0.87 * alone, alone, 1.13 * alone), "s", Confidence.MODELLED, SOURCES[2]
+                *(0.87 * alone, alone, 1.13 * alone),
+                "s",
+                weaker(Confidence.MODELLED, asked.confidence),
+                SOURCES[2],
             )
         },
         sources=(f"workload: {asked.origin}", *SOURCES),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +23,7 @@ from advisor.models.power import Phase
 from advisor.plan import cooling_tables as tables
 from advisor.plan import live
 from advisor.plan.inputs import live_facts
-from advisor.plan.options import Options, catalogued
+from advisor.plan.options import Options, catalogued, sureness
 from advisor.plan.report import Report, Table
 from advisor.rules.pricing import Catalog, estimate
 from ridgeline.errors import Misconfigured
@@ -101,9 +103,10 @@ def cooling(options: CoolingOptions, seen: Facts | None = None) -> Report:
         options: What was asked.
         seen: Facts of the store, for `--live`; read when None.
     """
-    measured = None
+    measured, known = None, {}
     if options.live:
         measured = live.heat_of(seen or live_facts(), options.loop)
+        known = measured.known(options.model_fields_set)
         options = options.with_measured(measured.options)
     technology = BY_NAME[options.technology]
     throttling = options.throttled_ratio > 0
@@ -127,7 +130,7 @@ def cooling(options: CoolingOptions, seen: Facts | None = None) -> Report:
             *_carbon(options),
         ),
         plots=tuple(tables.plots(options.rack_kw, forecast)),
-        numbers=_numbers(options, lost, forecast) | _prices(offers),
+        numbers=_numbers(options, known, lost, forecast) | _prices(offers),
         refusals=_refusals(options, throttling=throttling, over=over),
         warnings=_warnings(options, forecast, offers),
         sources=SOURCES,
@@ -275,31 +278,41 @@ def _warnings(
     return tuple(said)
 
 
+_HEAT = ("throttled_ratio", "clock_ratio", "phase")
+_PLANT = ("rack_kw", "racks", "pue", "usd_per_kwh")
+
+
 def _numbers(
-    options: CoolingOptions, lost: Interval | None, forecast: Headroom | None
+    options: CoolingOptions,
+    known: Mapping[str, Confidence],
+    lost: Interval | None,
+    forecast: Headroom | None,
 ) -> dict[str, Estimate]:
     low, mid, high = model.lost_work_ratio(
         options.throttled_ratio, options.clock_ratio, options.phase
     )
-    modelled = Confidence.MODELLED
+    sure = partial(sureness, options, known=known)
+    heat = sure(_HEAT)
     found = {
-        "work lost to heat": estimate(low, mid, high, "ratio", modelled, SOURCES[0]),
-        "speed from better cooling": estimate(low, mid, high, "ratio", modelled, SOURCES[1]),
+        "work lost to heat": estimate(low, mid, high, "ratio", heat, SOURCES[0]),
+        "speed from better cooling": estimate(low, mid, high, "ratio", heat, SOURCES[1]),
     }
     if lost is not None:
+        worth = sure((*_HEAT, "gpus", "usd_per_gpu_hour"))
         found["worth of it"] = estimate(
-            lost.low, lost.mid, lost.high, "USD/month", modelled, "lost work x price of a GPU-hour"
+            lost.low, lost.mid, lost.high, "USD/month", worth, "lost work x price of a GPU-hour"
         )
     saved = model.power_saved_ratio(options.pue, 1.093)
     month = options.rack_kw * options.racks * options.pue * HOURS_PER_MONTH * options.usd_per_kwh
     money = saved.scaled(month) if saved.low >= 0 else None
     if money is not None:
         found["energy saved by liquid with dry coolers"] = estimate(
-            money.low, money.mid, money.high, "USD/month", modelled, SOURCES[3]
+            money.low, money.mid, money.high, "USD/month", sure(_PLANT), SOURCES[3]
         )
     if forecast is not None and forecast.months is not None:
         m = forecast.months
+        source = "Theil-Sen trend of daily peaks"
         found["power is full in"] = estimate(
-            m.low, m.mid, m.high, "months", modelled, "Theil-Sen trend of daily peaks"
+            m.low, m.mid, m.high, "months", sure(("feed_kw",)), source
         )
     return found

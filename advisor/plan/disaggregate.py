@@ -31,7 +31,7 @@ from advisor.plan.inputs import Demand
 from advisor.plan.live_serving import asked_of
 from advisor.plan.options import AcceleratorName, EngineName, ModelName, WorkloadOptions
 from advisor.plan.report import Cell, Mark, Plot, PlotKind, Report, Series, Table
-from advisor.rules.pricing import estimate
+from advisor.rules.pricing import estimate, weaker
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Action, Confidence, Estimate
 
@@ -354,7 +354,7 @@ def _numbers(
     found: dc.Decision, work: Workload, fleet: dc.Fleet, asked: Demand
 ) -> dict[str, Estimate]:
     needed = handover_gbps_per_request(fleet.replica, work) * asked.requests_per_second
-    modelled = Confidence.MODELLED
+    modelled = weaker(Confidence.MODELLED, asked.confidence)
     gains = (found.gain_low_ratio, found.gain_ratio, found.gain_high_ratio)
     numbers = {
         "network for the KV hand-over": estimate(

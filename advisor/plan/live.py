@@ -36,10 +36,16 @@ class Measured:
     """What the store said of something; `options` are those of its plan by name."""
 
     options: Mapping[str, Any]
+    sure: Mapping[str, Confidence]
+    """How sure each of the options is."""
     numbers: dict[str, Estimate]
     warnings: tuple[str, ...]
     origin: str
     tables: tuple[Table, ...] = ()
+
+    def known(self, given: set[str]) -> dict[str, Confidence]:
+        """How sure the options are that were not given: a number typed is assumed."""
+        return {n: sure for n, sure in self.sure.items() if n in self.options and n not in given}
 
     def beside(self, report: Report) -> Report:
         """The report with what was measured in it."""
@@ -88,9 +94,14 @@ def heat_of(seen: Facts, loop: str | None) -> Heat:
         "usd_per_gpu_hour": price.mid if price else None,
         "phase": cooling.phase_of(found),
     }
+    measured = ("throttled_ratio", "clock_ratio", "gpus", "rack_kw", "racks")
+    sure = dict.fromkeys(measured, Confidence.MEASURED) | {"phase": Confidence.MODELLED}
+    if price is not None:
+        sure["usd_per_gpu_hour"] = price.confidence
     missing = [name for name in ("throttled_ratio", "rack_kw", "racks") if options[name] is None]
     return Heat(
         options={name: value for name, value in options.items() if value is not None},
+        sure=sure,
         state=state,
         numbers=_heat_numbers(gpus),
         warnings=tuple(f"not measured on {gpus.group}: {n.replace('_', ' ')}" for n in missing),
@@ -149,6 +160,8 @@ def fabric_of(seen: Facts, pool: str | None) -> Fabric:
             "gpus_per_node": gpus_per_node,
         }
         | {name: value for name, value in read.items() if value is not None},
+        sure=dict.fromkeys(("nodes", "gpus_per_node", "rail_gbps"), Confidence.MEASURED)
+        | {"communication_share": Confidence.MODELLED},
         tables=(_rails(seen.rails, found), _links(gpus, accelerator)),
         numbers=_fabric_numbers(seen.rails, read, origin),
         warnings=tuple(_warnings(seen.rails, read)),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -19,7 +20,7 @@ from advisor.models.interval import Interval
 from advisor.models.network import Algorithm, Rails
 from advisor.plan import live
 from advisor.plan.inputs import live_facts
-from advisor.plan.options import AcceleratorName, Options, catalogued
+from advisor.plan.options import AcceleratorName, Options, catalogued, sureness
 from advisor.plan.report import Mark, Plot, PlotKind, Report, Series, Table
 from advisor.rules.pricing import estimate
 from ridgeline.errors import Misconfigured
@@ -82,9 +83,10 @@ def plan_network(options: NetworkOptions, seen: Facts | None = None) -> Report:
         options: What was asked.
         seen: Facts of the store, for `--live`; read when None.
     """
-    measured = None
+    measured, known = None, {}
     if options.live:
         measured = live.fabric_of(seen or live_facts(), options.pool)
+        known = measured.known(options.model_fields_set)
         options = options.with_measured(measured.options)
     times = _times(options)
     best = min(times, key=lambda a: times[a])
@@ -111,7 +113,7 @@ def plan_network(options: NetworkOptions, seen: Facts | None = None) -> Report:
             *((_settings(),) if fix else ()),
         ),
         plots=(_plot(options),),
-        numbers=_numbers(times[best], decision),
+        numbers=_numbers(options, known, times[best], decision),
         refusals=_refusals(slow, decision),
         sources=SOURCES,
         versions={
@@ -278,18 +280,28 @@ def _series(name: str, sizes: Floats, seconds: Sequence[float]) -> Series:
     return Series(name=name, x=tuple((sizes / 1e6).tolist()), y=tuple(1e3 * s for s in seconds))
 
 
-def _numbers(seconds: float, decision: fabric_choice.Decision) -> dict[str, Estimate]:
+_REDUCED = ("nodes", "gpus_per_node", "rail_gbps", "oversubscription", "message_mb")
+
+
+def _numbers(
+    options: NetworkOptions,
+    known: Mapping[str, Confidence],
+    seconds: float,
+    decision: fabric_choice.Decision,
+) -> dict[str, Estimate]:
     expected = Interval(low=0.8 * seconds, mid=seconds, high=SLOW_RATIO * seconds).scaled(1e3)
     slower, lost = decision.slowdown_ratio, decision.slowdown_usd_per_gpu
-    modelled = Confidence.MODELLED
+    sure = partial(sureness, options, known=known)
+    waits = sure(("communication_share",))
+    worth = sure(("communication_share", "usd_per_gpu_hour"))
     return {
         "all-reduce": estimate(
-            expected.low, expected.mid, expected.high, "ms", modelled, SOURCES[0]
+            expected.low, expected.mid, expected.high, "ms", sure(_REDUCED), SOURCES[0]
         ),
         "step on RoCE against InfiniBand": estimate(
-            slower.low, slower.mid, slower.high, "ratio longer", modelled, SOURCES[2]
+            slower.low, slower.mid, slower.high, "ratio longer", waits, SOURCES[2]
         ),
         "worth of that": estimate(
-            lost.low, lost.mid, lost.high, "USD a GPU in 4 years", modelled, SOURCES[2]
+            lost.low, lost.mid, lost.high, "USD a GPU in 4 years", worth, SOURCES[2]
         ),
     }

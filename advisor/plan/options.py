@@ -12,7 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from advisor.catalog import stacks
 from advisor.catalog.accelerators import BY_NAME, by_device_name
 from advisor.catalog.models import MODELS, by_name
+from advisor.rules.pricing import weaker
 from ridgeline.errors import Misconfigured
+from ridgeline.events import Confidence
 
 
 class Options(BaseModel):
@@ -49,6 +51,21 @@ class Options(BaseModel):
         return self.model_copy(
             update={k: v for k, v in found.items() if k not in self.model_fields_set}
         )
+
+
+def sureness(options: Options, used: Iterable[str], known: Mapping[str, Confidence]) -> Confidence:
+    """How sure a number is that a model makes of options: no surer than any of them.
+
+    Args:
+        options: As they are used.
+        used: Fields that the number is made of; one without a value is covered by the interval.
+        known: What was measured or cited; all else was typed or is a default, which is assumed.
+    """
+    weakest = Confidence.MODELLED
+    for name in used:
+        if getattr(options, name) is not None:
+            weakest = weaker(weakest, known.get(name, Confidence.ASSUMED))
+    return weakest
 
 
 def option_name(field: str) -> str:

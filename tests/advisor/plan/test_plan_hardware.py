@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from advisor.plan.cooling import CoolingOptions, cooling
+from advisor.plan.network import NetworkOptions, plan_network
+from ridgeline.events import Confidence
+from tests.advisor import rule_cases as cases
 from tests.advisor.plan.asked import answered, run, table
 
 WORK = ("--requests-per-second=20", "--prompt-tokens=2000", "--output-tokens=300")
@@ -260,3 +264,31 @@ def test_prefill_racks_are_not_told_to_cap_decode(capsys: pytest.CaptureFixture[
 
     assert "First: measure flow, supply and fans" in said["answer"]
     assert "fix_cooling" == said["action"]
+
+
+@pytest.mark.parametrize("plan", ["cooling", "network"])
+def test_a_number_made_of_typed_numbers_is_assumed(
+    capsys: pytest.CaptureFixture[str], plan: str
+) -> None:
+    """However good the model: nothing it was given was measured."""
+    heat = ("--throttled-ratio=0.1", "--gpus=64", "--usd-per-gpu-hour=3")
+    numbers = answered(capsys, plan, *(heat if plan == "cooling" else ()))["numbers"]
+    cited = {name: n for name, n in numbers.items() if name.startswith("price of ")}
+
+    assert len(numbers) > len(cited)
+    assert {"assumed"} == {n["confidence"] for name, n in numbers.items() if name not in cited}
+
+
+def test_a_number_made_of_measured_ones_is_modelled() -> None:
+    """Under `--live`, until one of what it is made of is typed."""
+    hot = cases.facts(gpu_loops=(cases.HOT,))
+    live = cooling(CoolingOptions(live=True, usd_per_gpu_hour=3.0), hot).numbers
+    typed = cooling(CoolingOptions(live=True, throttled_ratio=0.3), hot).numbers
+    rails = cases.facts(pools=(cases.gpus("mixed"),), rails=(cases.rail(),))
+    net = plan_network(NetworkOptions(live=True), rails).numbers
+
+    assert Confidence.MODELLED is live["work lost to heat"].confidence
+    assert Confidence.ASSUMED is live["worth of it"].confidence  # by a price that was typed
+    assert Confidence.ASSUMED is typed["work lost to heat"].confidence
+    assert Confidence.MODELLED is net["step on RoCE against InfiniBand"].confidence
+    assert Confidence.ASSUMED is net["all-reduce"].confidence  # nobody measures its size
