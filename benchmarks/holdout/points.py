@@ -63,6 +63,17 @@ class _Source(_Strict):
     later: bool = False  # added after the models were fixed
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Served(throughput.Job):
+    """A job whose cache is of the format that was set, if one was."""
+
+    held_as: Format | None = None
+
+    @property
+    def cache(self) -> Format:
+        return self.held_as or super().cache
+
+
 class _Table(_Strict):
     source: str
     engine: str
@@ -267,8 +278,12 @@ def _prefill_seconds(engine: Replica, prompt: float, batch: float) -> float:
 
 
 def _most(table: _Table, engine: Replica, prompt: float, output: float) -> float | None:
-    job = throughput.Job(
-        model=engine.model, prompt_tokens=prompt, output_tokens=output, weights=table.weights
+    job = _Served(
+        model=engine.model,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        weights=table.weights,
+        held_as=table.cache,
     )
     found = throughput.rate(job, engine.accelerator, engine.gpus)
     return found.tokens_per_second_per_device.mid * engine.gpus if found else None

@@ -133,7 +133,7 @@ def test_wide_experts_on_a100() -> None:
 @pytest.mark.parametrize(
     ("source", "least", "median", "ninth"),
     [
-        ("trtllm12", 135, 0.25, 0.7),
+        ("trtllm12", 135, 0.23, 0.56),
         ("mlenergy3", 45, 0.15, 0.26),
         ("mlenergy1", 6, 0.4, 0.8),
         ("gpustack", 23, 0.7, 1.1),
