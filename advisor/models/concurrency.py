@@ -17,15 +17,18 @@ from functools import cache
 import numpy as np
 
 from advisor.models import phases
+from advisor.models.arrays import Numbers, floats
 from advisor.models.kv import replica_kv_capacity_tokens
 from advisor.models.normal import Floats
-from advisor.models.replica import Replica
+from advisor.models.rates import MOST_SHORT_TOKENS
+from advisor.models.replica import EAGER, EARLY_GRAPHS, EARLY_ROCM, Replica
 from advisor.models.traffic import Traffic
 
-VERSION = "concurrency/1"
+VERSION = "concurrency/2"
 StepSeconds = Callable[[float, float], float]
 """Seconds of one decode step by sequences in the batch and tokens of context of each."""
 _TABLE_POINTS = 64
+_LARGE_BYTES = 70 * 2**30
 _KV_FULL_RATIO = 0.98
 """Share of the cache that is in use when it is full: LLMServingSim's saturated vLLM 0.19 run
 holds 98.5 % in the median, the rest is cut-off of blocks and admission."""
@@ -47,16 +50,34 @@ class Engine:
     kv_capacity_tokens: float
     max_sequences: int
     step_seconds: StepSeconds
-    prefill_seconds: Callable[[float], float] = lambda _tokens: 0.0  # 0: prefilled elsewhere
+    prefill_seconds: Callable[[float], float] = lambda _tokens: 0.0
+    """What a prompt takes from the engine among many: 0 where it is prefilled elsewhere."""
+    first_token_seconds: Callable[[float], float] | None = None
+    """What its user waits for it; None: the same."""
 
 
-def of_replica(replica: Replica, max_sequences: int = 256, *, prefills: bool = True) -> Engine:
-    """A replica of the latency model as an engine; vLLM's default cap is 256 sequences.
+def default_max_sequences(replica: Replica) -> int:
+    """Sequences that an engine runs at once where nobody sets `max_num_seqs`, over its data ranks.
+
+    vLLM's default of each rank: 1,024 on devices of 70 GiB and more but A100, else 256
+    (`get_batch_defaults` of vllm/engine/arg_utils.py, since 2025-04); 256 everywhere in 2024.
+    """
+    accelerator = replica.accelerator
+    large = accelerator.memory_gb * 1e9 >= _LARGE_BYTES and not accelerator.name.startswith("A100")
+    early = replica.stack in {EARLY_GRAPHS, EARLY_ROCM, EAGER}
+    return (1024 if large and not early else 256) * replica.layout.data
+
+
+def of_replica(
+    replica: Replica, max_sequences: int | None = None, *, prefills: bool = True
+) -> Engine:
+    """A replica of the latency model as an engine; `max_sequences` None: vLLM's default.
 
     Steps are tabulated over the batch once for each context, then interpolated: a fixed point asks
     for hundreds of them.
     """
-    batches = np.unique(np.geomspace(1, max(max_sequences, 2), _TABLE_POINTS))
+    cap = default_max_sequences(replica) if max_sequences is None else max_sequences
+    batches = np.unique(np.geomspace(1, max(cap, 2), _TABLE_POINTS))
 
     @cache
     def steps(context_tokens: float) -> Floats:
@@ -64,16 +85,37 @@ def of_replica(replica: Replica, max_sequences: int = 256, *, prefills: bool = T
 
     @cache
     def prefill(tokens: float) -> float:
-        least = max(tokens, 1.0)
-        return float(phases.prefill_service_seconds(replica, least)) if prefills else 0.0
+        return float(prefill_share_seconds(replica, tokens)) if prefills else 0.0
+
+    @cache
+    def first_token(tokens: float) -> float:
+        return float(phases.prefill_seconds(replica, max(tokens, 1.0))) if prefills else 0.0
 
     return Engine(
         gpus=replica.gpus,
         kv_capacity_tokens=replica_kv_capacity_tokens(replica),
-        max_sequences=max_sequences,
+        max_sequences=cap,
         step_seconds=lambda batch, context: float(np.interp(batch, batches, steps(context))),
         prefill_seconds=prefill,
+        first_token_seconds=first_token,
     )
+
+
+def prefill_share_seconds(
+    replica: Replica, tokens: Numbers, *, cached_tokens: Numbers = 0.0
+) -> Floats:
+    """What a prompt takes from an engine that prefills many: short ones share a step, ranks work.
+
+    Prompts go through a step together as far as they fill it no better (2,048 tokens), and every
+    data rank has prompts of its own.
+    """
+    computed = np.maximum(1.0, floats(tokens) - floats(cached_tokens))
+    at_once = np.maximum(1.0, np.floor(MOST_SHORT_TOKENS / computed)) * replica.layout.data
+    prompts = np.maximum(1.0, floats(tokens))
+    together = phases.prefill_service_seconds(
+        replica, prompts, cached_tokens=cached_tokens, prompts=at_once
+    )
+    return np.asarray(together / at_once, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,10 +53,12 @@ def size_range(
 
 def slower(engine: Engine, factor: float) -> Engine:
     """The same engine with every step and prompt taking `factor` times as long."""
+    first = engine.first_token_seconds
     return replace(
         engine,
         step_seconds=lambda batch, context: factor * engine.step_seconds(batch, context),
         prefill_seconds=lambda tokens: factor * engine.prefill_seconds(tokens),
+        first_token_seconds=None if first is None else lambda tokens: factor * first(tokens),
     )
 
 

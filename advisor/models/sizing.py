@@ -150,13 +150,14 @@ def _by_quantile(
 ) -> tuple[AtQuantile, ...]:
     """What a query costs by its length: prompt work by itself, the rest by tokens."""
     prefill = engine.prefill_seconds(mix.computed_prompt_tokens)
+    first = (engine.first_token_seconds or engine.prefill_seconds)(mix.computed_prompt_tokens)
     rate = state.queries_per_second
     per_token = (1 / rate - prefill) / mix.tokens_per_query  # idle time is paid for as well
     return tuple(
         AtQuantile(
             quantile=q,
             tokens=mix.total.quantile(q),
-            seconds=prefill + mix.longest.quantile(q) * state.tpot_seconds,
+            seconds=first + mix.longest.quantile(q) * state.tpot_seconds,
             usd=usd_per_second * (prefill + mix.total.quantile(q) * per_token),
         )
         for q in QUANTILES

@@ -40,8 +40,10 @@ class CapacityOptions(WorkloadOptions):
     engine: EngineName | None = Field(
         None, description=f"serving software: {', '.join(stacks.BY_NAME)}; default: by platform"
     )
-    max_sequences: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        256, description="sequences an engine runs at once (max_num_seqs)"
+    max_sequences: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        None,
+        description="sequences an engine runs at once, over its data ranks (max_num_seqs); "
+        "default: vLLM's, of each rank 1,024, or 256 on A100 and below 70 GiB",
     )
     tpot_seconds: Annotated[float, Field(gt=0)] = Field(
         0.1, description="objective: time per output token"

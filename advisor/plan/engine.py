@@ -16,7 +16,7 @@ LARGEST_ENGINE = 1024  # GPUs
 
 
 def engine_of(
-    model: str, accelerator: str, gpus: int, max_sequences: int, engine: str | None = None
+    model: str, accelerator: str, gpus: int, max_sequences: int | None, engine: str | None = None
 ) -> Engine:
     """The engine in the layout its kind of model is served in."""
     shape, device = MODELS[model], BY_NAME[accelerator]

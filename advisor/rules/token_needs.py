@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from advisor.facts import ServingLoad
-from advisor.models import concurrency, length_shape, phases, scenarios
+from advisor.models import concurrency, length_shape, scenarios
 from advisor.models.interval import Interval, exactly, of
 from advisor.models.replica import Replica
 from advisor.models.scenarios import STEP_ERROR_RATIO
@@ -18,8 +18,6 @@ from advisor.models.traffic import Kind, mixed
 from ridgeline.pools import Role, role_of
 
 VERSION = "token-needs/1"
-MOST_SEQUENCES = 256
-"""vLLM's cap of sequences, where an engine does not export its own."""
 _ERRORS = (1 - STEP_ERROR_RATIO, 1.0, 1 + STEP_ERROR_RATIO)
 
 
@@ -57,7 +55,7 @@ def of_prompts(pool: Pool, prompts: Histogram) -> Need:
 def of_requests(pool: Pool, prompts: Histogram, answers: Histogram) -> Need | None:
     """A pool that decodes, and where it is mixed prefills; None where no number of engines does."""
     load = pool.load
-    cap = max(1, int(load.max_batch / load.engines)) if load.max_batch else MOST_SEQUENCES
+    cap = max(1, int(load.max_batch / load.engines)) if load.max_batch else None
     prefills = role_of(load.pool) != Role.DECODE
     engine = concurrency.of_replica(pool.replica, cap, prefills=prefills)
     shape = length_shape.of_histogram(prompts)
@@ -91,4 +89,4 @@ def of_requests(pool: Pool, prompts: Histogram, answers: Histogram) -> Need | No
 def _prefill_seconds(pool: Pool, tokens: np.ndarray) -> np.ndarray:
     prefills = role_of(pool.load.pool) == Role.PREFILL
     hit = pool.load.prefix_hit_ratio or 0.0 if prefills else 0.0
-    return phases.prefill_service_seconds(pool.replica, tokens, cached_tokens=hit * tokens)
+    return concurrency.prefill_share_seconds(pool.replica, tokens, cached_tokens=hit * tokens)
