@@ -27,7 +27,7 @@ class Accelerator:
 
     name: str
     bf16_tflops: float | None
-    memory_gb: float
+    memory_gb: float  # 1e9 bytes, as the driver reports them
     bandwidth_tb_s: float | None
     fp8_tflops: float | None = None
     fp4_tflops: float | None = None

@@ -17,7 +17,7 @@ from advisor.models.interval import Interval
 from advisor.models.power import HOST_WATTS, joules_per_token, serving_watts
 from advisor.models.throughput import Job, Rate, best_rate, least_devices
 
-VERSION = "accelerators/3"
+VERSION = "accelerators/4"
 
 
 class Bound(StrEnum):

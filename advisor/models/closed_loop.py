@@ -11,7 +11,7 @@ import numpy as np
 
 from advisor.models.arrays import Floats, Numbers, floats
 from advisor.models.energy import work_power_watts
-from advisor.models.kv import most_sequences
+from advisor.models.kv import held_tokens, most_sequences
 from advisor.models.phases import (
     Replica,
     Work,
@@ -30,8 +30,8 @@ def running_sequences(
     replica: Replica, concurrency: Numbers, prompt_tokens: Numbers, output_tokens: Numbers
 ) -> Floats:
     """Sequences that decode at once: those in flight, or what the cache holds of them."""
-    context = floats(prompt_tokens) + floats(output_tokens) / 2
-    return np.minimum(floats(concurrency), np.maximum(1.0, most_sequences(replica, context)))
+    held = held_tokens(replica, prompt_tokens, output_tokens)
+    return np.minimum(floats(concurrency), np.maximum(1.0, most_sequences(replica, held)))
 
 
 class _Steps(NamedTuple):

@@ -8,8 +8,17 @@ from advisor.catalog.models import Model
 from advisor.models.arrays import Floats, Numbers, floats
 from advisor.models.replica import Replica
 
-VERSION = "kv/1"
+VERSION = "kv/2"
 LEAST_NETWORK_GBPS = 100.0  # a node; Mooncake: TTFT collapses below
+# What a driver reports less what CUDA gives a process: 0.5 to 0.9 GB (RTX 4090 24,564 MiB and 25.25
+# GB, H100 81,559 MiB and 79.1 GiB, H200 143,771 and 139.8, B200 183,359 and 178.35)
+CONTEXT_BYTES = 0.6e9
+# Engines try at start what their largest batch takes. Sampling is most of it: some ten buffers of
+# sequences x vocabulary in 32 bit. vLLM counted 1.26 GiB for 256 sequences and 128,256 tokens of
+# vocabulary (vllm-project/vllm pull request 10511); other points in tests/advisor/test_kv_cache.py
+SAMPLING_BUFFERS = 10
+MOST_SAMPLED, FEWER_SAMPLED = 1024, 256  # vLLM: from 70 GiB on, A100 aside (pull request 17885)
+MANY_FROM_GB = 75.2
 
 
 def kv_bytes(model: Model, tokens: Numbers, bytes_per_element: float = 2.0) -> Floats:
@@ -79,10 +88,31 @@ def kv_capacity_tokens(
     return max(0.0, free / kv_bytes_per_token)
 
 
+def overhead_bytes_per_gpu(replica: Replica) -> float:
+    """Memory of each GPU that is neither weights nor cache: driver, NCCL, the largest batch."""
+    if replica.overhead_bytes_per_gpu is not None:
+        return replica.overhead_bytes_per_gpu
+    large = replica.accelerator.memory_gb >= MANY_FROM_GB
+    many = replica.stack.many_sequences and large and "A100" not in replica.accelerator.name
+    sequences = MOST_SAMPLED if many else FEWER_SAMPLED
+    sampling = SAMPLING_BUFFERS * 4.0 * sequences * replica.model.vocabulary
+    reduces = replica.layout.tensor * replica.layout.data > 1
+    return CONTEXT_BYTES + (replica.stack.collective_bytes if reduces else 0.0) + sampling
+
+
 def free_bytes_per_gpu(replica: Replica) -> float:
     """Memory left for the cache on each GPU, at least 0."""
-    usable = replica.accelerator.memory_gb * 1e9 * replica.memory_ratio
-    return max(0.0, usable - weight_bytes_per_gpu(replica) - replica.overhead_bytes_per_gpu)
+    memory = replica.accelerator.memory_gb * 1e9
+    taken = weight_bytes_per_gpu(replica) + overhead_bytes_per_gpu(replica)
+    share = replica.memory_ratio
+    left = share * (memory - taken) if replica.stack.shares_free else share * memory - taken
+    return max(0.0, left)
+
+
+def held_tokens(replica: Replica, prompt_tokens: Numbers, output_tokens: Numbers) -> Floats:
+    """Cache one running sequence stands for: its mean progress, or all it may come to."""
+    share = 1.0 if replica.stack.holds_answers else 0.5
+    return floats(prompt_tokens) + share * floats(output_tokens)
 
 
 def most_sequences(replica: Replica, tokens: Numbers) -> Floats:

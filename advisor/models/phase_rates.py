@@ -17,7 +17,7 @@ from advisor.catalog.accelerators import Accelerator
 from advisor.models import phases, throughput
 from advisor.models.throughput import P99_RATIO, STAGE_COST, Job
 
-VERSION = "phase_rates/1"
+VERSION = "phase_rates/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def _outputs(
     most = min(
         max(1.0, sequences * devices),
         job.most_batch * (devices if job.mixture else 1),
-        float(phases.most_sequences(engine, job.held_tokens)),
+        throughput.capacity_sequences(job, engine),
     )
     if most < 1:
         return None

@@ -13,13 +13,13 @@ import numpy as np
 from advisor.catalog import ceilings
 from advisor.models.arrays import Floats, Numbers, floats
 from advisor.models.kernels import SCAN_FLOPS
-from advisor.models.kv import kv_bytes, kv_read_bytes, most_sequences, weight_bytes_per_gpu
+from advisor.models.kv import free_bytes_per_gpu, kv_bytes, kv_read_bytes, most_sequences
 from advisor.models.passes import Pass, both, decode_pass, experts_touched, prompt_pass
 from advisor.models.replica import Layout, Replica, Speculation, Stack
 from advisor.models.roofline import Calibration, speed_of_light_seconds
 from advisor.models.steps import stage_seconds
 
-VERSION = "phases/3"
+VERSION = "phases/4"
 __all__ = [
     "Calibration",
     "Layout",
@@ -51,8 +51,7 @@ class Work:
 
 def fits(replica: Replica) -> bool:
     """Whether the weights leave room for any cache at all."""
-    usable = replica.accelerator.memory_gb * 1e9 * replica.memory_ratio
-    return weight_bytes_per_gpu(replica) + replica.overhead_bytes_per_gpu < usable
+    return free_bytes_per_gpu(replica) > 0
 
 
 def _host_seconds(replica: Replica, sequences: Numbers) -> Floats:

@@ -64,6 +64,12 @@ class Stack:
     collective_seconds: float = 0.0  # an all-reduce starts so much later than a captured custom one
     grouped_caches: bool = True  # False: every query head reads the keys and values by itself
     cache_bandwidth_ratio: float = 1.0  # of what attention over caches reaches elsewhere
+    collective_bytes: float = (
+        1.9e9  # memory of a GPU that NCCL takes: 3.58 GiB on 2 H100, 1.79 on 1
+    )
+    shares_free: bool = False  # `memory_ratio` is of what weights leave, not of the device
+    holds_answers: bool = False  # admits a request only with cache for all of its answer
+    many_sequences: bool = True  # up to 1,024 at once on large devices, not 256 on all
 
 
 # Fitted to 3,268 end-to-end points of aiconfigurator 0.12.0's silicon samples: what is left of a
@@ -88,12 +94,16 @@ PREFILL_FIRST = replace(
 )
 # TensorRT-LLM with attention in data ranks and its balance on holds prompts back until every rank
 # has one, 60 steps at most (`timeout_iters` of InferenceX's configurations; 50 is the default), no
-# fit. The entry is fitted to 1,177 runs without data ranks (0.08 and 0.14 s by source)
+# fit. The entry is fitted to 1,177 runs without data ranks (0.08 and 0.14 s by source). Its cache
+# is 0.9 of what is free once weights are loaded, and by default no request is evicted: each is let
+# in with cache for its prompt and its whole answer (NVIDIA/TensorRT-LLM, runtime options)
 BALANCED_RANKS = replace(
     MODERN,
     name="CUDA graphs, balanced data ranks (TensorRT-LLM)",
     entry_seconds=0.12,
     rank_wait_steps=60,
+    shares_free=True,
+    holds_answers=True,
 )
 # vLLM before asynchronous scheduling: the host prepares and collects between steps, longer for more
 # sequences; fitted to the ml-energy leaderboard's dense models on H100. Its FP8 experts are slower
@@ -112,6 +122,7 @@ EARLY_GRAPHS = replace(
     name="CUDA graphs, scheduling in one process (vLLM of 2024)",
     step_seconds=1.5e-3,
     parallel_seconds=1.5e-3,
+    many_sequences=False,
 )
 # vLLM before 0.6.2 on ROCm: graphs as on CUDA, but RCCL for each all-reduce and a paged attention
 # that reads keys and values once a query head (vllm-project/vllm pull request 8310; AMD's own fork
@@ -140,7 +151,8 @@ WITHOUT_GRAPHS = replace(
     prefill_layer_floor_seconds=200e-6,
     grouped_caches=False,
 )
-# Fitted to Splitwise's table (splitwise-sim@8f99e7d)
+# Fitted to Splitwise's table (splitwise-sim@8f99e7d). All-reduces of that year kept their inputs:
+# 25.5 instead of 19.5 GiB for 70B on 8 GPUs (vllm-project/vllm pull request 2151, December 2023)
 EAGER = Stack(
     name="eager PyTorch (engines of 2023)",
     step_seconds=2.0e-3,
@@ -150,6 +162,8 @@ EAGER = Stack(
     elementwise_passes=40,
     layer_floor_seconds=330e-6,
     prefill_layer_floor_seconds=500e-6,
+    collective_bytes=6.4e9,
+    many_sequences=False,
 )
 
 
@@ -183,8 +197,8 @@ class Replica:
     prefill: Calibration = field(default_factory=Calibration)
     decode: Calibration = field(default_factory=Calibration)
     speculation: Speculation | None = None
-    memory_ratio: float = 0.9  # share of device memory the engine takes (vLLM's default)
-    overhead_bytes_per_gpu: float = 3.5e9  # activations, graphs, NCCL (AIC's reserve, "other_mem")
+    memory_ratio: float = 0.9  # share of memory the engine takes (vLLM's, TensorRT-LLM's default)
+    overhead_bytes_per_gpu: float | None = None  # None: driver, NCCL, sampling (`kv`)
 
     @property
     def gpus(self) -> int:

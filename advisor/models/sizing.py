@@ -13,7 +13,7 @@ from advisor.models import concurrency, queueing
 from advisor.models.concurrency import Ceiling, Engine, Limit
 from advisor.models.traffic import Traffic
 
-VERSION = "sizing/1"
+VERSION = "sizing/2"
 QUANTILES = (0.50, 0.95, 0.99)
 
 

@@ -20,13 +20,16 @@ import numpy as np
 from advisor.catalog import ceilings
 from advisor.catalog.accelerators import Accelerator
 from advisor.catalog.models import Format, Model
-from advisor.models import phases
+from advisor.models import kv, phases
 from advisor.models.arrays import Floats
 from advisor.models.interval import Interval
+<<<<<<< HEAD
 from advisor.models.replica import MODERN, Layout, Replica, Stack
+=======
+from advisor.models.replica import BALANCED_RANKS, MODERN, Layout, Replica
+>>>>>>> b403a90 (models: memory that drivers report, caches as engines keep them, ratios fitted again)
 
-VERSION = "throughput/5"
-ADMITTED_OUTPUT_SHARE = 0.75  # of its output that a sequence holds cache for on average, fitted
+VERSION = "throughput/6"
 PREFILL_PASS_TOKENS = 8192.0  # prompts are computed together up to this (TensorRT-LLM's default)
 MOST_BATCH = 2048  # sequences; of a mixture of experts on each device (attention data-parallel)
 LEAST_SEQUENCES = 4
@@ -77,11 +80,6 @@ class Job:
         return all(math.isfinite(v) and v > 0 for v in lengths) and 0 <= self.prefix_hit_ratio < 1
 
     @property
-    def held_tokens(self) -> float:
-        """Tokens of cache one running sequence takes on average of its admission."""
-        return self.prompt_tokens + ADMITTED_OUTPUT_SHARE * self.output_tokens
-
-    @property
     def context_tokens(self) -> float:
         """Mean length of a running sequence while it is decoded."""
         return self.prompt_tokens + self.output_tokens / 2
@@ -114,14 +112,18 @@ def layout(job: Job, accelerator: Accelerator, devices: int) -> Layout:
 
 
 def replica(job: Job, accelerator: Accelerator, devices: int) -> Replica:
-    """The engine of a job on `devices` accelerators."""
+    """The engine of a job on `devices` accelerators: that of the runs behind `serving_ratio`."""
     return Replica(
         model=job.model,
         accelerator=accelerator,
         layout=layout(job, accelerator, devices),
         weights=job.weights,
         cache=job.cache,
+<<<<<<< HEAD
         stack=job.stack,
+=======
+        stack=BALANCED_RANKS if accelerator.stack == "CUDA" else MODERN,
+>>>>>>> b403a90 (models: memory that drivers report, caches as engines keep them, ratios fitted again)
     )
 
 
@@ -148,7 +150,7 @@ def rate(job: Job, accelerator: Accelerator, devices: int) -> Rate | None:
     if reached is None or not job.valid:
         return None
     engine = replica(job, accelerator, devices)
-    capacity = float(phases.most_sequences(engine, job.held_tokens))
+    capacity = capacity_sequences(job, engine)
     most = min(job.most_batch * (devices if job.mixture else 1), capacity)
     if most < 1:
         return None
@@ -202,6 +204,12 @@ def best_rate(job: Job, accelerator: Accelerator) -> Rate | None:
     counts = engine_devices(job, accelerator)
     found = [r for n in counts if (r := rate(job, accelerator, n)) is not None]
     return max(found, key=lambda r: r.tokens_per_second_per_device.mid, default=None)
+
+
+def capacity_sequences(job: Job, engine: Replica) -> float:
+    """Sequences whose cache fits into the engine."""
+    held = kv.held_tokens(engine, job.prompt_tokens, job.output_tokens)
+    return float(phases.most_sequences(engine, held))
 
 
 def prefill_seconds(job: Job, engine: Replica) -> float:

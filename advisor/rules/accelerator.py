@@ -35,6 +35,7 @@ from ridgeline.settings import AdvisorSettings
 RULE = "accelerator.choice"
 LEAST_SECONDS = 60.0
 MARGIN_RATIO = 0.10
+SAME_MEMORY_RATIO = 0.95  # H100 reports 0.4 % less than A100, both of 80 GB
 LOADED_RATIO = 0.4  # of what the pool could make; below it load is what is missing
 
 
@@ -81,7 +82,10 @@ def _candidates(basis: Basis, catalog: Catalog, settings: AdvisorSettings) -> It
         forbidden = allowed and price.provider not in allowed and own == 0
         if now is None or candidate is None or candidate.name == today.name or forbidden:
             continue
-        if candidate.stack != today.stack or candidate.memory_gb < today.memory_gb:
+        if (
+            candidate.stack != today.stack
+            or candidate.memory_gb < SAME_MEMORY_RATIO * today.memory_gb
+        ):
             continue
         compared = basis.compare(candidate, now.mid, price.usd_per_hour)
         if compared is not None:

@@ -30,7 +30,12 @@ from ridgeline.settings import AdvisorSettings
 
 USD_PER_MONTH = "USD/month"
 SECTIONS = frozenset({"as_of", "sources", "accelerators", "prices", "grids", "managed"})
-VERSIONS = dict.fromkeys(("accelerators", "prices", "grids", "managed"), "2026-11")
+VERSIONS = {
+    "accelerators": "2026-11/2",
+    "prices": "2026-11",
+    "grids": "2026-11",
+    "managed": "2026-11",
+}
 ScopeKind = Literal["cluster", "pool", "rack", "cooling_loop", "node", "device"]
 OWNING = Source(
     title="a server of 8 H100 at 250 to 400 thousand USD by vendor guides, 4 years of life and 5 % "

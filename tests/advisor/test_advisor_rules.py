@@ -635,10 +635,8 @@ def test_a_prefill_pool_is_compared_by_its_prompts() -> None:
     facts = cases.facts(serving=(cases.BUSY_PREFILL,), pools=(busy_memory,))
     by_counters, by_prompts = moved(replace(facts, serving=())), moved(facts)
 
-    assert "bound by memory bandwidth" in by_counters.reason
-    assert Action.KEEP is by_counters.action
-    assert "computing prompts of 5,000 tokens for llama3-70b" in by_prompts.reason
-    assert Action.CHANGE_ACCELERATOR is by_prompts.action
+    assert "bound by memory bandwidth. H200-SXM is" in by_counters.reason
+    assert "computing prompts of 5,000 tokens for llama3-70b. B200-SXM is" in by_prompts.reason
     assert any(e.name == "energy of a prompt token" for e in by_prompts.evidence)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advisor.catalog.accelerators import BY_NAME
-from advisor.catalog.models import MODELS
+from advisor.catalog.models import MODELS, Format
 from advisor.models import throughput
 from advisor.models.phase_rates import PhaseRate, mean_tpot_seconds, output_rate, prompt_rate
 from advisor.models.throughput import Job
@@ -32,8 +32,9 @@ def there(rate: PhaseRate | None) -> PhaseRate:
 )
 def test_phases_add_up_to_the_whole_engine(prompt: float, output: float, cached: float) -> None:
     """An engine that does both spends on a token what the two phases spend on it."""
-    one_size = replace(H100, scale_up_devices=4)  # 70B in 16 bit needs 4
-    job = replace(CHAT, prompt_tokens=prompt, output_tokens=output, prefix_hit_ratio=cached)
+    one_size = replace(H200, scale_up_devices=4)  # 405B in 8 bit needs 4
+    large = replace(CHAT, model=MODELS["llama3-405b"], weights=Format.FP8)
+    job = replace(large, prompt_tokens=prompt, output_tokens=output, prefix_hit_ratio=cached)
     whole = throughput.rate(job, one_size, 4)
     assert whole is not None
 

@@ -229,7 +229,7 @@ def test_power_stays_between_idle_and_the_limit(
 ) -> None:
     """Power rises with the batch, energy of a token falls; prompts draw no less than decoding.
 
-    By 2 % of the limit at most: where prompts wait for PCIe their GPUs do little.
+    By 3 % of the limit at most: where prompts wait for PCIe their GPUs do little.
     """
     one = replica(model, gpu, tensor)
     limit = one.accelerator.power_w
@@ -244,7 +244,7 @@ def test_power_stays_between_idle_and_the_limit(
     assert np.all(decode <= limit)
     assert np.all(np.diff(decode) >= -0.005 * limit)
     assert np.all(np.diff(joules) < 0)
-    assert decode.max() <= prompt + 0.02 * limit
+    assert decode.max() <= prompt + 0.03 * limit
     assert prompt <= limit
 
 
