@@ -22,7 +22,7 @@ from advisor.models.phases import (
     prefill_work,
 )
 
-VERSION = "closed-loop/5"
+VERSION = "closed-loop/6"
 CHUNK_TOKENS = 8192.0  # prompt tokens a step takes at most: the engines' common setting
 
 
@@ -37,23 +37,32 @@ def running_sequences(
 class _Steps(NamedTuple):
     """Sequences at once, tokens of a chunk, such chunks a step, seconds of a step without and with.
 
-    Where more than one prompt begins between two steps of a rank they share the next one.
+    Where more than one prompt begins between two steps of a rank they share the next one. `wave`:
+    all begin together.
     """
 
     batch: Floats
     chunk: Floats
     chunks: Floats
+    wave: bool
     decode: Floats
     mixed: Floats
 
     def tpot(self, prompt: Floats, output: Floats) -> Floats:
-        """A decode step, and each output's share of all prefills."""
+        """A decode step, and each output's share of the prefills after its first token."""
         prefills = (self.mixed - self.decode) * prompt / (self.chunk * self.chunks)
-        return self.decode + self.batch / output * prefills
+        later = 0.5 if self.wave else 1.0
+        return self.decode + later * self.batch / output * prefills
 
 
 def _steps(
-    replica: Replica, concurrency: Floats, prompt: Floats, output: Floats, chunk_tokens: float
+    replica: Replica,
+    concurrency: Floats,
+    prompt: Floats,
+    output: Floats,
+    chunk_tokens: float,
+    *,
+    alike: bool,
 ) -> _Steps:
     batch = running_sequences(replica, concurrency, prompt, output)
     context, chunk = prompt + output / 2, np.minimum(chunk_tokens, prompt)
@@ -63,7 +72,8 @@ def _steps(
     )
     back = (prompt - chunk) / 2
     mixed = mixed_step_seconds(replica, batch, context, chunk, back, chunks=begun)
-    return _Steps(batch, chunk, begun * replica.layout.data, decode, mixed)
+    wave = alike and replica.stack.locks_waves
+    return _Steps(batch, chunk, begun * replica.layout.data, wave, decode, mixed)
 
 
 def tpot_seconds(
@@ -72,10 +82,17 @@ def tpot_seconds(
     prompt_tokens: Numbers,
     output_tokens: Numbers,
     chunk_tokens: float = CHUNK_TOKENS,
+    *,
+    alike: bool = False,
 ) -> Floats:
-    """Mean time per output token: a decode step, and each output's share of all prefills."""
+    """Mean time per output token: a decode step, and each output's share of the others' prefills.
+
+    `alike` says that all lengths are the same. Where an engine then keeps waves together, half of a
+    wave's prefills are what a request waits for before its first token, not between tokens.
+    """
     prompt, output = floats(prompt_tokens), floats(output_tokens)
-    return _steps(replica, floats(concurrency), prompt, output, chunk_tokens).tpot(prompt, output)
+    steps = _steps(replica, floats(concurrency), prompt, output, chunk_tokens, alike=alike)
+    return steps.tpot(prompt, output)
 
 
 def ttft_seconds(
@@ -84,22 +101,27 @@ def ttft_seconds(
     prompt_tokens: Numbers,
     output_tokens: Numbers,
     chunk_tokens: float = CHUNK_TOKENS,
+    *,
+    alike: bool = False,
 ) -> Floats:
     """Mean time to first token: entry, own chunks, prompts that came with it, wait for the cache.
 
-    A data rank that waits for a prompt on every other one waits as long as each takes to get one
-    (an output over its sequences, in steps), at most what its stack allows. Requests beyond what
-    the cache holds wait for an answer to end: by Little's law the time that `concurrency` minus
-    running ones take to be served at the engine's rate.
+    With it came the share that comes at once, and what came since the engine last looked for
+    requests. A data rank that waits for a prompt on every other one waits as long as each takes to
+    get one (an output over its sequences, in steps), at most what its stack allows. Requests beyond
+    what the cache holds wait for an answer to end: by Little's law the time that `concurrency`
+    minus running ones take to be served at the engine's rate.
     """
     asked, prompt, output = floats(concurrency), floats(prompt_tokens), floats(output_tokens)
-    steps, ranks = _steps(replica, asked, prompt, output, chunk_tokens), replica.layout.data
-    at_once = np.maximum(1.0, np.floor(chunk_tokens / prompt))
-    each = prefill_service_seconds(replica, prompt, prompts=at_once * ranks) / at_once
+    steps = _steps(replica, asked, prompt, output, chunk_tokens, alike=alike)
+    ranks, together = replica.layout.data, np.maximum(1.0, np.floor(chunk_tokens / prompt))
+    each = prefill_service_seconds(replica, prompt, prompts=together * ranks) / together
     stack, tpot, running = replica.stack, steps.tpot(prompt, output), steps.batch / ranks
-    ahead = stack.in_step_ratio * np.maximum(0.0, running - 1) / 2
+    polled = np.minimum(running, (stack.poll_steps - 1) * running / output)
+    at_once = 1.0 if steps.wave else stack.in_step_ratio
+    ahead = (at_once * np.maximum(0.0, running - 1) + polled) / 2
     queue = np.maximum(0.0, asked - steps.batch) / steps.batch * output * tpot
-    own = steps.mixed * prompt / steps.chunk + steps.decode / 2
+    own = steps.mixed * prompt / steps.chunk + stack.poll_steps * steps.decode / 2
     found = stack.entry_seconds + own + ahead * each + queue
     if ranks == 1:
         return found

@@ -24,7 +24,7 @@ from advisor.models.layouts import candidates
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload
 
-VERSION = "decision/3"
+VERSION = "decision/4"
 MARGIN_RATIO = 0.10
 CARRIES_RATIO = 0.9  # co-located engines are enough while demand stays below this share
 SPREAD_RATIO = 0.13  # median error of the phase model against end-to-end measurements, docs/models

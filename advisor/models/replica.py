@@ -60,6 +60,8 @@ class Stack:
     prefill_layer_floor_seconds: float = 0.0  # prefill is rarely captured
     entry_seconds: float = 0.05  # client, HTTP, tokenizer and scheduler before a prompt runs
     in_step_ratio: float = 0.15  # share of requests that come at once: answers end in waves
+    locks_waves: bool = False  # answers of one length that began together end together
+    poll_steps: float = 1.0  # steps between two looks for new requests
     rank_wait_steps: float = 0.0  # a data rank holds a prompt back for the others' at most so long
     collective_seconds: float = 0.0  # an all-reduce starts so much later than a captured custom one
     grouped_caches: bool = True  # False: every query head reads the keys and values by itself
@@ -83,14 +85,14 @@ MODERN = Stack(
     launch_ratio=0.75,
     prefill_layer_floor_seconds=60e-6,
 )
-# SGLang computes all waiting prompts before it decodes on (unless told to mix them), so that those
-# which began together end together and all come at once again: that share is 1, no fit. The entry
-# is fitted to 933 runs
+# SGLang computes all waiting prompts before it decodes on (unless told to mix them): answers that
+# are all of one length then end together and their successors come at once again. Where lengths
+# vary the share that comes at once is vLLM's. The entry is fitted to 933 runs
 PREFILL_FIRST = replace(
     MODERN,
     name="CUDA graphs, prompts before decoding (SGLang)",
-    entry_seconds=0.15,
-    in_step_ratio=1.0,
+    entry_seconds=0.22,
+    locks_waves=True,
 )
 # TensorRT-LLM with attention in data ranks and its balance on holds prompts back until every rank
 # has one, 60 steps at most (`timeout_iters` of InferenceX's configurations; 50 is the default), no

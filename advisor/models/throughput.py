@@ -23,11 +23,7 @@ from advisor.catalog.models import Format, Model
 from advisor.models import kv, phases
 from advisor.models.arrays import Floats
 from advisor.models.interval import Interval
-<<<<<<< HEAD
-from advisor.models.replica import MODERN, Layout, Replica, Stack
-=======
-from advisor.models.replica import BALANCED_RANKS, MODERN, Layout, Replica
->>>>>>> b403a90 (models: memory that drivers report, caches as engines keep them, ratios fitted again)
+from advisor.models.replica import BALANCED_RANKS, MODERN, Layout, Replica, Stack
 
 VERSION = "throughput/6"
 PREFILL_PASS_TOKENS = 8192.0  # prompts are computed together up to this (TensorRT-LLM's default)
@@ -60,7 +56,7 @@ class Job:
     prefix_hit_ratio: float = 0.0
     tpot_limit_seconds: float | None = None
     most_batch: float = MOST_BATCH
-    stack: Stack = MODERN  # `serving_ratio` was fitted with this one
+    stack: Stack | None = None  # None: that of the runs behind `serving_ratio`
 
     @property
     def cache(self) -> Format:
@@ -112,18 +108,14 @@ def layout(job: Job, accelerator: Accelerator, devices: int) -> Layout:
 
 
 def replica(job: Job, accelerator: Accelerator, devices: int) -> Replica:
-    """The engine of a job on `devices` accelerators: that of the runs behind `serving_ratio`."""
+    """The engine of a job on `devices` accelerators; untold TensorRT-LLM on CUDA, else vLLM."""
     return Replica(
         model=job.model,
         accelerator=accelerator,
         layout=layout(job, accelerator, devices),
         weights=job.weights,
         cache=job.cache,
-<<<<<<< HEAD
-        stack=job.stack,
-=======
-        stack=BALANCED_RANKS if accelerator.stack == "CUDA" else MODERN,
->>>>>>> b403a90 (models: memory that drivers report, caches as engines keep them, ratios fitted again)
+        stack=job.stack or (BALANCED_RANKS if accelerator.stack == "CUDA" else MODERN),
     )
 
 

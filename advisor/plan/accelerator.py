@@ -17,7 +17,7 @@ from advisor.models import accelerators as model
 from advisor.models import carbon, throughput
 from advisor.models.accelerators import Choice, Verdict
 from advisor.models.interval import Interval, exactly, of
-from advisor.models.replica import MODERN, Stack
+from advisor.models.replica import Stack
 from advisor.models.throughput import Job
 from advisor.plan import accelerator_tables as tables
 from advisor.plan.inputs import Demand, seen_by
@@ -93,13 +93,13 @@ def accelerator(options: AcceleratorOptions) -> Report:
     return serving.beside(report)
 
 
-def _stack(options: AcceleratorOptions, named: str | None) -> Stack:
+def _stack(options: AcceleratorOptions, named: str | None) -> Stack | None:
     """One for all accelerators: what was named, or what runs unless it is of one platform alone."""
     if options.engine is None:
-        return MODERN
+        return None
     release = stacks.BY_NAME[options.engine]
     everywhere = release.captured_graphs and not release.on
-    return release.stack if everywhere or named is not None else MODERN
+    return release.stack if everywhere or named is not None else None
 
 
 def _today(options: AcceleratorOptions, found: tuple[Choice, ...]) -> Choice:

@@ -16,7 +16,7 @@ from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import accelerators as model
 from advisor.models import bottleneck, phase_rates, throughput
 from advisor.models.bottleneck import Bottleneck
-from advisor.models.replica import MODERN, Stack
+from advisor.models.replica import Stack
 from advisor.models.throughput import Job
 from advisor.rules.served import served
 from advisor.rules.serving_software import Reckoned, reckoned
@@ -70,7 +70,7 @@ def by_workload(
     software = reckoned(facts, (pool.group,), today, model)
     release = software.running.release
     # what eager kernels cost where nothing else runs is in `serving_ratio` already
-    asked = _Asked(model.model, release.stack if release.captured_graphs else MODERN, settings)
+    asked = _Asked(model.model, release.stack if release.captured_graphs else None, settings)
     match role_of(pool.group):
         case Role.PREFILL:
             found = _prefill(today, pool, load, asked)

@@ -32,6 +32,7 @@ from advisor.models.replica import (
     SYNCHRONOUS,
     Layout,
     Replica,
+    Stack,
 )
 
 HERE = Path(__file__).parent
@@ -44,6 +45,10 @@ SYSTEMS = {
 }
 POOL_SYSTEMS = SYSTEMS | {"gb200": "GB200", "gb300": "GB300"}
 STACKS = {"sglang": PREFILL_FIRST, "trtllm": BALANCED_RANKS}
+# SGLang looks for requests every 30 steps from 16 in flight on, every 10 below, in InferenceX's
+# scripts for these models on Blackwell (--scheduler-recv-interval of dsr1_fp8_b200.sh and others)
+POLLED = ("DeepSeek", "Qwen3.5")
+POLLED_SYSTEMS = {"b200_sxm", "b300_sxm"}
 FORMATS = {"fp8": Format.FP8, "fp4": Format.FP4, "bf16": Format.BF16, "int4": Format.INT4}
 
 Point = tuple[str, float]
@@ -76,17 +81,28 @@ def silicon(path: Path) -> Iterator[Point]:
             layout=Layout(tensor=tp, pipeline=pp, data=dp, expert=ep),
             weights=weights,
             cache=Format.FP8 if fp8_cache else Format.BF16,
-            stack=STACKS.get(row["backend"], MODERN),
+            stack=_stack(row, dp),
         )
         prompt, output = float(row["isl"]), float(row["osl"])
         batch = int(float(row["batch_size"])) * dp
-        found = float(closed_loop.tpot_seconds(one, batch, prompt, output))
+        # AIConfigurator's own sweeps ask for one length, InferenceX draws from 0.8 of it on
+        alike = "aic-auto-gap-analysis" in row["silicon_data_source"]
+        found = float(closed_loop.tpot_seconds(one, batch, prompt, output, alike=alike))
         kind = "mixtures of experts" if model.experts else "dense"
         kind = "hybrids" if model.recurrent else kind
         yield f"silicon TPOT, {kind}", found * 1e3 / float(row["silicon_tpot_ms"])
         if float(row["silicon_ttft_ms"] or 0) > 0:
-            first = float(closed_loop.ttft_seconds(one, batch, prompt, output))
+            first = float(closed_loop.ttft_seconds(one, batch, prompt, output, alike=alike))
             yield f"silicon TTFT, {row['backend']}", first * 1e3 / float(row["silicon_ttft_ms"])
+
+
+def _stack(row: dict[str, str], ranks: int) -> Stack:
+    """The engine of a co-located row, as its script sets it."""
+    stack = STACKS.get(row["backend"], MODERN)
+    polled = any(name in row["model_path"] for name in POLLED) and ranks == 1
+    if row["backend"] != "sglang" or not polled or row["system"] not in POLLED_SYSTEMS:
+        return stack
+    return replace(stack, poll_steps=30 if float(row["batch_size"]) >= 16 else 10)
 
 
 def silicon_pools(path: Path) -> Iterator[Point]:

@@ -8,9 +8,16 @@ import pytest
 
 from advisor.catalog import stacks
 from advisor.catalog.accelerators import ACCELERATORS, BY_NAME
-from advisor.catalog.models import MODELS
+from advisor.catalog.models import MODELS, Format
 from advisor.models import closed_loop, phases
-from advisor.models.replica import BALANCED_RANKS, EARLY_ROCM, MODERN, Layout, Replica
+from advisor.models.replica import (
+    BALANCED_RANKS,
+    EARLY_ROCM,
+    MODERN,
+    PREFILL_FIRST,
+    Layout,
+    Replica,
+)
 from advisor.plan.disaggregate import DisaggregateOptions, disaggregate
 from advisor.plan.report import Report
 from ridgeline.errors import Misconfigured
@@ -146,4 +153,47 @@ def test_balanced_ranks_hold_prompts_back() -> None:
     plain = replace(single, stack=replace(BALANCED_RANKS, rank_wait_steps=0.0))
     assert closed_loop.ttft_seconds(single, 16, 1024, 1024) == closed_loop.ttft_seconds(
         plain, 16, 1024, 1024
+    )
+
+
+def test_waves_of_one_length_stay_together_where_prompts_come_first() -> None:
+    """SGLang, answers of one length: half a wave is waited for before first tokens, not after."""
+    one = Replica(
+        model=MODELS["qwen3-32b"],
+        accelerator=BY_NAME["H100-SXM"],
+        layout=Layout(tensor=4),
+        stack=PREFILL_FIRST,
+    )
+    asked = (64, 2048, 512)
+
+    first = [float(closed_loop.ttft_seconds(one, *asked, alike=a)) for a in (False, True)]
+    between = [float(closed_loop.tpot_seconds(one, *asked, alike=a)) for a in (False, True)]
+    step = float(phases.decode_step_seconds(one, 64, 2048 + 256))
+
+    assert first[1] > 3 * first[0]
+    assert between[1] - step == pytest.approx((between[0] - step) / 2)
+    mixed = replace(one, stack=MODERN)
+    assert closed_loop.ttft_seconds(mixed, *asked) == closed_loop.ttft_seconds(
+        mixed, *asked, alike=True
+    )
+
+
+def test_an_engine_that_looks_rarely_for_requests_lets_them_wait() -> None:
+    """Half of 30 steps instead of half of one, and behind what came meanwhile."""
+    one = Replica(
+        model=MODELS["deepseek-v3"],
+        accelerator=BY_NAME["B200-SXM"],
+        layout=Layout(tensor=8, expert=8),
+        weights=Format.FP8,
+        stack=PREFILL_FIRST,
+    )
+    rare = replace(one, stack=replace(PREFILL_FIRST, poll_steps=30))
+
+    wait = closed_loop.ttft_seconds(rare, 64, 1024, 1024)
+    wait -= closed_loop.ttft_seconds(one, 64, 1024, 1024)
+    steps = wait / phases.decode_step_seconds(one, 64, 1536)
+
+    assert 14.5 < float(steps) < 20
+    assert closed_loop.tpot_seconds(rare, 64, 1024, 1024) == closed_loop.tpot_seconds(
+        one, 64, 1024, 1024
     )
