@@ -16,7 +16,7 @@ from advisor.catalog.prices import street, street_source
 from advisor.models import closed_loop, energy, operation, phases
 from advisor.models.arrays import Floats
 from advisor.models.interval import Interval
-from advisor.models.kv import most_sequences, weight_bytes_per_gpu
+from advisor.models.kv import most_sequences, overhead_bytes_per_gpu, weight_bytes_per_gpu
 from advisor.models.operation import Operation
 from advisor.models.replica import Layout, Replica, Speculation
 from advisor.plan.engine import LARGEST_ENGINE, fewest_gpus, layout_of
@@ -204,8 +204,9 @@ def _price(options: ServingOptions) -> Estimate | None:
 
 
 def _too_large(options: ServingOptions, replica: Replica) -> Report:
-    need = weight_bytes_per_gpu(replica) + replica.overhead_bytes_per_gpu
-    have = replica.accelerator.memory_gb * 1e9 * replica.memory_ratio
+    need = weight_bytes_per_gpu(replica) + overhead_bytes_per_gpu(replica)
+    share = 1.0 if replica.stack.shares_free else replica.memory_ratio
+    have = replica.accelerator.memory_gb * 1e9 * share
     said = f"{need / 1e9:.0f} GB of weights and overhead a GPU, {have / 1e9:.0f} GB usable"
     return Report(
         command="serving",

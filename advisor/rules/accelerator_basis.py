@@ -87,7 +87,7 @@ class _Asked:
     """What is served, by what software, and the objectives."""
 
     model: Model
-    stack: Stack
+    stack: Stack | None
     settings: AdvisorSettings
 
 

@@ -82,8 +82,8 @@ def test_deepspeed_mii_beyond_its_fit() -> None:
     """Mistral, Llama 3 and 70B on A100; three host figures were fitted to 10 runs of llama2-7b."""
     found = [p for p in FOUND if p.engine == "mii" and p.model != "llama2-7b"]
 
-    assert len(found) >= 10
-    assert np.median(off(found)) <= 0.08
+    assert len(found) >= 15
+    assert np.median(off(found)) <= 0.13
     assert np.quantile(off(found), 0.9) <= 0.28
 
 
