@@ -401,6 +401,8 @@ MISSED = {
     f"{L405_H200.model.name} {L405_H200.accelerator.name} {L405_H200.layout} x4 10000/1000": (
         Refusal.IMPOSSIBLE
     ),
+    # +20 %, and 13 % less where eight GPUs cannot be divided to suit efficiencies that are off
+    "llama3-8b A100-SXM-80G TP1 x8 2000/200 at 3200 Gbit/s TTFT 1.91": Refusal.UNSURE,
     # their vLLM of 2024 computes prompts of 12,000 tokens in one step; beside chunked prefill the
     # gain is +12 %, -3 % and -12 %
     "12035/343 at 800 Gbit/s TTFT 30 TPOT 100 ms": Refusal.UNSURE,
@@ -412,7 +414,7 @@ MISSED = {
 def missed(question: Question) -> Refusal | None:
     """Why our answer to it is another one, where it is."""
     found = [why for name, why in MISSED.items() if name in question.name and question.apart]
-    return found[0] if found and question.ttft >= 5 else None
+    return found[0] if found and (question.ttft >= 5 or question.source is TAICHI) else None
 
 
 @pytest.mark.parametrize("question", [pytest.param(q, id=q.name) for q in QUESTIONS])
@@ -426,7 +428,7 @@ def test_the_answer_of_the_source(question: Question) -> None:
 
 
 def test_how_many_there_are() -> None:
-    """Both answers are asked for, and five of the questions are answered otherwise."""
+    """Both answers are asked for, and six of the questions are answered otherwise."""
     assert 89 == len(QUESTIONS)
     assert 32 == sum(q.apart for q in QUESTIONS)
     assert len(MISSED) == sum(missed(q) is not None for q in QUESTIONS)
