@@ -18,17 +18,16 @@ import numpy as np
 
 from advisor.models import phases
 from advisor.models.arrays import Numbers, floats
-from advisor.models.kv import replica_kv_capacity_tokens
+from advisor.models.kv import default_sequences, replica_kv_capacity_tokens
 from advisor.models.normal import Floats
 from advisor.models.rates import MOST_SHORT_TOKENS
-from advisor.models.replica import EAGER, EARLY_GRAPHS, EARLY_ROCM, Replica
+from advisor.models.replica import Replica
 from advisor.models.traffic import Traffic
 
-VERSION = "concurrency/2"
+VERSION = "concurrency/3"
 StepSeconds = Callable[[float, float], float]
 """Seconds of one decode step by sequences in the batch and tokens of context of each."""
 _TABLE_POINTS = 64
-_LARGE_BYTES = 70 * 2**30
 _KV_FULL_RATIO = 0.98
 """Share of the cache that is in use when it is full: LLMServingSim's saturated vLLM 0.19 run
 holds 98.5 % in the median, the rest is cut-off of blocks and admission."""
@@ -57,15 +56,8 @@ class Engine:
 
 
 def default_max_sequences(replica: Replica) -> int:
-    """Sequences that an engine runs at once where nobody sets `max_num_seqs`, over its data ranks.
-
-    vLLM's default of each rank: 1,024 on devices of 70 GiB and more but A100, else 256
-    (`get_batch_defaults` of vllm/engine/arg_utils.py, since 2025-04); 256 everywhere in 2024.
-    """
-    accelerator = replica.accelerator
-    large = accelerator.memory_gb * 1e9 >= _LARGE_BYTES and not accelerator.name.startswith("A100")
-    early = replica.stack in {EARLY_GRAPHS, EARLY_ROCM, EAGER}
-    return (1024 if large and not early else 256) * replica.layout.data
+    """Sequences that an engine runs at once where nobody sets `max_num_seqs`, over its data ranks."""
+    return default_sequences(replica) * replica.layout.data
 
 
 def of_replica(

@@ -17,8 +17,7 @@ CONTEXT_BYTES = 0.6e9
 # sequences x vocabulary in 32 bit. vLLM counted 1.26 GiB for 256 sequences and 128,256 tokens of
 # vocabulary (vllm-project/vllm pull request 10511); other points in tests/advisor/test_kv_cache.py
 SAMPLING_BUFFERS = 10
-MOST_SAMPLED, FEWER_SAMPLED = 1024, 256  # vLLM: from 70 GiB on, A100 aside (pull request 17885)
-MANY_FROM_GB = 75.2
+LARGE_BYTES = 70 * 2**30
 
 
 def kv_bytes(model: Model, tokens: Numbers, bytes_per_element: float = 2.0) -> Floats:
@@ -88,14 +87,22 @@ def kv_capacity_tokens(
     return max(0.0, free / kv_bytes_per_token)
 
 
+def default_sequences(replica: Replica) -> int:
+    """Sequences that a data rank runs at once where nobody sets `max_num_seqs`.
+
+    vLLM's default: 1,024 on devices of 70 GiB and more but A100, else 256 (`get_batch_defaults` of
+    vllm/engine/arg_utils.py, since 2025-04, and pull request 17885); 256 everywhere in 2024.
+    """
+    accelerator = replica.accelerator
+    large = accelerator.memory_gb * 1e9 >= LARGE_BYTES and not accelerator.name.startswith("A100")
+    return 1024 if large and replica.stack.many_sequences else 256
+
+
 def overhead_bytes_per_gpu(replica: Replica) -> float:
     """Memory of each GPU that is neither weights nor cache: driver, NCCL, the largest batch."""
     if replica.overhead_bytes_per_gpu is not None:
         return replica.overhead_bytes_per_gpu
-    large = replica.accelerator.memory_gb >= MANY_FROM_GB
-    many = replica.stack.many_sequences and large and "A100" not in replica.accelerator.name
-    sequences = MOST_SAMPLED if many else FEWER_SAMPLED
-    sampling = SAMPLING_BUFFERS * 4.0 * sequences * replica.model.vocabulary
+    sampling = SAMPLING_BUFFERS * 4.0 * default_sequences(replica) * replica.model.vocabulary
     reduces = replica.layout.tensor * replica.layout.data > 1
     return CONTEXT_BYTES + (replica.stack.collective_bytes if reduces else 0.0) + sampling
 
