@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -27,10 +28,12 @@ from advisor.models.replica import Layout, Replica
 from advisor.models.roofline import attainable_flops, ridge_point_flops_per_byte
 from advisor.models.slo import Workload
 from advisor.plan.disaggregate_check import Attained, checks, simulated
+from advisor.plan.disaggregate_live import Split, split_of
 from advisor.plan.inputs import Demand
 from advisor.plan.live_serving import asked_of
 from advisor.plan.options import AcceleratorName, EngineName, ModelName, WorkloadOptions
 from advisor.plan.report import Cell, Mark, Plot, PlotKind, Report, Series, Table
+from advisor.rules.disaggregate import calibrated
 from advisor.rules.pricing import estimate, weaker
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Action, Confidence, Estimate
@@ -95,6 +98,9 @@ def disaggregate(options: DisaggregateOptions, seen: Facts | None = None) -> Rep
     options, serving = asked_of(options, seen)
     asked = serving.asked
     work, fleet = _work(options, asked), _fleet(options)
+    if serving.prefill is not None and serving.decode is not None:
+        fitted, _ = calibrated(fleet.replica, work, serving.prefill, serving.decode)
+        fleet = replace(fleet, replica=fitted)
     found = dc.decide(fleet, work, requests_per_second=asked.requests_per_second)
     tips = dc.tipping_points(fleet, work)
     checked = tuple(simulated(found, work, asked, fleet.handover_gbps)) if options.simulate else ()
@@ -110,7 +116,24 @@ def disaggregate(options: DisaggregateOptions, seen: Facts | None = None) -> Rep
         sources=(f"workload: {asked.origin}", *SOURCES),
         versions={"decision": dc.VERSION, "phases": phases.VERSION, "energy": energy.VERSION},
     )
+    if serving.prefill is not None and serving.decode is not None:
+        rate = asked.requests_per_second
+        split = split_of(serving.prefill, serving.decode, fleet, work, found, rate)
+        report = _of_split(report, split)
     return serving.beside(report)
+
+
+def _of_split(report: Report, split: Split) -> Report:
+    """The report of a service whose phases run apart already."""
+    return replace(
+        report,
+        answer=split.answer,
+        action=split.action,
+        tables=(split.table(), *report.tables),
+        numbers={**report.numbers, **split.numbers(SOURCES[0])},
+        refusals=split.refusals,
+        warnings=(*report.warnings, *split.warnings),
+    )
 
 
 def _work(options: DisaggregateOptions, asked: Demand) -> Workload:

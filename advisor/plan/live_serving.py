@@ -32,6 +32,9 @@ class Serving:
     """The demand of a plan, and under `--live` where its other options come from."""
 
     asked: Demand
+    prefill: ServingLoad | None = None
+    decode: ServingLoad | None = None
+    """Of a service whose phases run apart under `--live`."""
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -69,8 +72,12 @@ def asked_of(options: Asked, seen: Facts | None = None) -> tuple[Asked, Serving]
     warnings = [f"not counted, so assumed: {_names(missing)}"] if missing else []
     if software is not None:
         warnings += [f"serving software: {e.note}" for e in software.counter_evidence()]
+    loads = [facts.serving_of(pool) for pool in found.pools]
+    prefill, decode = loads if len(loads) == 2 else (None, None)
     return options, Serving(
         asked=found,
+        prefill=prefill,
+        decode=decode,
         sources=tuple(_sources(facts, found.pools, counted, configured, open_, software)),
         warnings=tuple(warnings),
     )

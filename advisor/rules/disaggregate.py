@@ -13,6 +13,7 @@ from advisor.models import calibration, decision, length_shape, phases
 from advisor.models.disaggregation import handover_gbps_per_request
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload
+from advisor.rules import rebalancing
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, gpu_hour, monthly, seen
 from advisor.rules.replicas import replica_of
 from advisor.rules.request_lengths import Spread, answers_of, prompts_of, told
@@ -40,6 +41,8 @@ class _Case:
     prefill: ServingLoad
     decode: ServingLoad
     gpus: int
+    nodes: int
+    """Whose network hands caches over: those that prefill."""
     rate_per_second: float
     price: Estimate | None
     fits: tuple[calibration.Fit, ...]
@@ -126,11 +129,16 @@ def _split(service: str, facts: Facts, catalog: Catalog, settings: AdvisorSettin
         settings.network_gbps,
         case.spread_ratio,
     )
-    gains = (found.gain_low_ratio, found.gain_ratio, found.gain_high_ratio)
-    draft = _draft(case, gains, found.advised, settings, "+".join(pools), ())
-    if _enough(case, found.today_rate_per_second, settings):
-        return _keep(draft, gains, ["the pools carry the demand within their objectives"], ())
-    if not found.advised or not all(math.isfinite(g) for g in gains):
+    objectives = settings.slo_ttft_seconds, settings.slo_tpot_seconds
+    held = rebalancing.held(prefill, decode, *objectives)
+    floor = case.rate_per_second if held else 0.0
+    gains, advised = rebalancing.gains(found, floor)
+    draft = _draft(case, gains, advised, settings, "+".join(pools), ())
+    against = rebalancing.against(found, floor)
+    draft = replace(draft, counter_evidence=(*draft.counter_evidence, *against))
+    if held and case.rate_per_second <= decision.CARRIES_RATIO * found.today_rate_per_second:
+        return _keep(draft, gains, [rebalancing.ENOUGH], ())
+    if not advised or not all(math.isfinite(g) for g in gains):
         margin = decision.Refusal.MARGIN
         impossible = decision.Refusal.IMPOSSIBLE
         why = margin if found.rate_per_second > 0 else impossible
@@ -142,24 +150,12 @@ def _split(service: str, facts: Facts, catalog: Catalog, settings: AdvisorSettin
         action=Action.REBALANCE_POOLS,
         title=f"Move {abs(moved)} of {prefill.engines + decode.engines} engines from {way}",
         reason=(
-            f"{prefill.engines} prefill and {decode.engines} decode engines carry "
-            f"{found.today_rate_per_second:.3g} requests/s within the objectives; "
+            f"{prefill.engines} prefill and {decode.engines} decode engines "
+            f"{rebalancing.today(found, floor)}; "
             f"{found.prefills} and {found.decodes} carry {found.rate_per_second:.3g} on the same "
             f"GPUs: {_more(gains)}."
         ),
         needs=Needs(lead_time_days=1, note="restart the engines in their new role"),
-    )
-
-
-def _enough(case: _Case, today_rate_per_second: float, settings: AdvisorSettings) -> bool:
-    """Whether the pools hold what was promised, as measured, and carry the demand, as modelled."""
-    ttft, tpot = case.prefill.ttft_p99_seconds, case.decode.tpot_p99_seconds
-    return (
-        ttft is not None
-        and tpot is not None
-        and ttft <= settings.slo_ttft_seconds
-        and tpot <= settings.slo_tpot_seconds
-        and case.rate_per_second <= decision.CARRIES_RATIO * today_rate_per_second
     )
 
 
@@ -205,13 +201,14 @@ def _case(  # noqa: PLR0917 - private, called twice
         output_cv=answered.histogram.cv if answered else 0.0,
         prompts=length_shape.of_histogram(asked.histogram) if asked else None,
     )
-    replica, fits = _calibrated(replica, work, prefill, decode)
+    replica, fits = calibrated(replica, work, prefill, decode)
     return _Case(
         replica=replica,
         work=work,
         prefill=prefill,
         decode=decode,
         gpus=total,
+        nodes=gpus[0].nodes,
         rate_per_second=rate,
         price=gpu_hour(accelerator, catalog, settings),
         fits=fits,
@@ -226,7 +223,7 @@ def _arrival_cv(load: ServingLoad) -> float:
     return math.sqrt(load.arrival_dispersion) if load.arrival_dispersion else 1.0
 
 
-def _calibrated(
+def calibrated(
     replica: Replica, work: Workload, prefill: ServingLoad, decode: ServingLoad
 ) -> tuple[Replica, tuple[calibration.Fit, ...]]:
     """The replica fitted to what its pools measured; only a pool that does one phase tells it."""
@@ -305,11 +302,12 @@ def _evidence(case: _Case, settings: AdvisorSettings) -> tuple[Evidence, ...]:
         *seen("requests", rate, "1/s"),
         *seen("TTFT p99", case.prefill.ttft_p99_seconds, "s", settings.slo_ttft_seconds),
         *seen("TPOT p99", case.decode.tpot_p99_seconds, "s", settings.slo_tpot_seconds),
+        *seen("requests waiting for prefill", case.prefill.waiting, "1"),
         *seen(
             "network for the KV hand-over",
             handover_gbps_per_request(case.replica, work) * rate,
             "Gbit/s",
-            note=f"of all requests; a node has {settings.network_gbps:g} Gbit/s",
+            note=f"of all requests, from {case.nodes} nodes of {settings.network_gbps:g} Gbit/s",
             confidence=Confidence.MODELLED,
         ),
     )

@@ -60,7 +60,8 @@ def _judge(
         scope=rail,
         title=f"{rail}: {main.replace('_', ' ')} on {_some(hosts)}",
         reason=(
-            f"{len(found)} open episodes on {rail}: {_LOOK.get(main, 'see the detections')}."
+            f"{len(found)} open episode{'s' * (len(found) != 1)} on {rail}: "
+            f"{_LOOK.get(main, 'see the detections')}."
             f"{_settings(main)}"
         ),
         evidence=(

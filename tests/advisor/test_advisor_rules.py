@@ -16,11 +16,12 @@ from advisor.catalog.carbon import GRIDS
 from advisor.catalog.models import MODELS
 from advisor.conflicts import resolved
 from advisor.facts import Facts, Lengths, RackLoad, Software
+from advisor.models.decision import Rebalance
 from advisor.models.replica import Layout, Replica
 from advisor.models.token_fits import histogram_of, lognormal_of
 from advisor.models.tokens import Histogram
 from advisor.outcome import measures
-from advisor.rules import RULES, Rule, token_needs
+from advisor.rules import RULES, Rule, rebalancing, token_needs
 from advisor.rules.pricing import Catalog, estimate, weaker
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence
@@ -303,6 +304,68 @@ def test_the_model_is_what_servers_serve() -> None:
     (others,) = [e.note for e in mixed.counter_evidence if e.name == "served model"]
     assert "Qwen/Qwen3-32B on 3" in others
     assert () == serves(("acme/secret", 8)) == serves()
+
+
+def moved_engines(carried: float, then: float, spread: float = 0.1) -> Rebalance:
+    """A split that carries so much by the model, and another."""
+    gain = then / carried - 1
+    return Rebalance(
+        prefills=4,
+        decodes=4,
+        today_rate_per_second=carried,
+        rate_per_second=then,
+        gain_low_ratio=gain - spread,
+        gain_ratio=gain,
+        gain_high_ratio=gain + spread,
+    )
+
+
+@pytest.mark.parametrize(
+    ("carried", "then", "held", "likely", "advised"),
+    [
+        (100, 200, 0, 1.0, True),  # objectives are broken: the model's word
+        (100, 200, 90, 1.0, True),  # or held at less than it says
+        (100, 200, 160, 0.25, True),  # held at more: what is seen is carried
+        (100, 209, 190, 0.1, True),  # just the margin
+        (100, 200, 190.5, 0.0499, False),  # and too little is left to gain
+        (100, 200, 250, -0.2, False),
+    ],
+)
+def test_what_pools_hold_is_carried_whatever_the_model_says(
+    carried: float,
+    then: float,
+    held: float,
+    likely: float,
+    advised: bool,  # noqa: FBT001 - a table
+) -> None:
+    """A gain over less than what is measured would be a gain that nobody gets."""
+    found = moved_engines(carried, then)
+    (low, mid, high), found_advised = rebalancing.gains(found, held)
+
+    assert likely == pytest.approx(mid, abs=1e-3)
+    assert low <= mid <= high
+    assert advised is found_advised
+    said = [e.value for e in rebalancing.against(found, held)]
+    assert ([held] if held > carried else []) == said
+
+
+def test_money_of_a_rebalance_is_reckoned_from_what_the_pools_hold() -> None:
+    """The same pools, once with broken objectives and once with held ones: less to gain."""
+    holding = cases.POSITIVE["serving.disaggregate"][1]
+    late = tuple(replace(load, ttft_p99_seconds=9.0) for load in holding.serving)
+    (held,) = BY_ID["serving.disaggregate"](holding, CATALOG, SETTINGS)
+    (strict,) = BY_ID["serving.disaggregate"](replace(holding, serving=late), CATALOG, SETTINGS)
+
+    name = "requests at which the objectives hold"
+    assert "decode engines carry" in strict.reason
+    assert not any(e.name == name for e in strict.counter_evidence)
+    assert "hold the objectives at today's" in held.reason
+    (said,) = (e for e in held.counter_evidence if e.name == name)
+    assert said.threshold is not None
+    assert held.effects[0].mid < strict.effects[0].mid
+    assert held.gain is not None
+    assert strict.gain is not None
+    assert held.gain.mid < strict.gain.mid
 
 
 def test_a_slow_network_refuses_disaggregation() -> None:

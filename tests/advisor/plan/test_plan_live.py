@@ -19,7 +19,7 @@ from advisor.plan.live_serving import asked_of
 from advisor.plan.network import NetworkOptions, plan_network
 from advisor.plan.options import WorkloadOptions
 from ridgeline.errors import Misconfigured
-from ridgeline.events import Confidence, DeviceKind
+from ridgeline.events import Action, Confidence, DeviceKind
 from ridgeline.schema import SERVING
 from ridgeline.store import Store
 from tests.advisor.rule_cases import facts, gpus, rail, serving
@@ -191,7 +191,7 @@ def test_every_plan_of_serving_reckons_with_what_runs(version: str, slower: bool
 
     def answers(version: str) -> tuple[float, float, float]:
         seen = split_pools(name="vLLM", version=version)
-        taken = disaggregate(DisaggregateOptions(live=True), seen).tables[0].rows[0][3]
+        taken = disaggregate(DisaggregateOptions(live=True), seen).tables[0].rows[-1][2]
         size = capacity(CapacityOptions(live=True, requests_per_second=60), seen)
         return float(taken or 0), size.numbers["GPUs"].mid, size.numbers["sequences at once"].mid
 
@@ -200,3 +200,17 @@ def test_every_plan_of_serving_reckons_with_what_runs(version: str, slower: bool
     assert slower is (found[0] < 0.98 * new[0])
     assert slower is (found[2] > 1.02 * new[2])
     assert found[1] >= new[1]
+
+
+def test_a_service_that_runs_apart_is_asked_about_its_split() -> None:
+    """Not whether to keep together what is apart: as it is, the best other split, and together."""
+    found = disaggregate(DisaggregateOptions(live=True), split_pools(name="vLLM", version="0.12.0"))
+    table = found.tables[0]
+
+    assert "Prefill and decode run apart, 8 prefill and 16 decode engines" in found.answer
+    assert "gain from the other split" in found.numbers
+    assert ["as it is", "best split of these", "together"] == [row[0] for row in table.rows]
+    assert found.action in {Action.KEEP, Action.REBALANCE_POOLS, Action.AGGREGATE}
+    said = {Action.KEEP: "keep the split", Action.REBALANCE_POOLS: "move engines"}
+    assert said.get(found.action or Action.KEEP, "put them together") in found.answer
+    assert (found.action is Action.KEEP) is bool(found.refusals)
