@@ -56,7 +56,7 @@ class Engine:
 
 
 def default_max_sequences(replica: Replica) -> int:
-    """Sequences that an engine runs at once where nobody sets `max_num_seqs`, over its data ranks."""
+    """Sequences an engine runs at once where nobody sets `max_num_seqs`, over its data ranks."""
     return default_sequences(replica) * replica.layout.data
 
 
