@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from advisor.catalog import stacks
-from advisor.catalog.accelerators import BY_NAME, Accelerator
+from advisor.catalog.accelerators import Accelerator
 from advisor.catalog.models import MODELS, Format
 from advisor.catalog.prices import street
 from advisor.facts import Facts
@@ -29,13 +29,13 @@ from advisor.models.roofline import attainable_flops, ridge_point_flops_per_byte
 from advisor.models.slo import Workload
 from advisor.plan.disaggregate_check import Attained, checks, simulated
 from advisor.plan.disaggregate_live import Split, split_of
+from advisor.plan.engine import device_of
 from advisor.plan.inputs import Demand
 from advisor.plan.live_serving import asked_of
 from advisor.plan.options import AcceleratorName, EngineName, ModelName, WorkloadOptions
 from advisor.plan.report import Cell, Mark, Plot, PlotKind, Report, Series, Table
 from advisor.rules.disaggregate import calibrated
 from advisor.rules.pricing import estimate, weaker
-from ridgeline.errors import Misconfigured
 from ridgeline.events import Action, Confidence, Estimate
 
 SOURCES = (
@@ -154,9 +154,9 @@ def _work(options: DisaggregateOptions, asked: Demand) -> Workload:
 
 
 def _fleet(options: DisaggregateOptions) -> dc.Fleet:
-    here = _replica(BY_NAME[options.accelerator], options)
+    here = _replica(device_of(options.accelerator), options)
     other = options.decode_accelerator
-    there = None if other is None else _replica(BY_NAME[other], options)
+    there = None if other is None else _replica(device_of(other), options)
     return dc.Fleet(
         replica=here,
         engines=options.engines,
@@ -166,10 +166,6 @@ def _fleet(options: DisaggregateOptions) -> dc.Fleet:
 
 
 def _replica(accelerator: Accelerator, options: DisaggregateOptions) -> Replica:
-    if not accelerator.bf16_tflops or not accelerator.bandwidth_tb_s:
-        raise Misconfigured(
-            "--accelerator", f"{accelerator.name}: peak or memory bandwidth unknown"
-        )
     model = MODELS[options.model]
     tensor = math.gcd(LARGEST_TENSOR, options.gpus_per_engine, model.heads)
     return Replica(

@@ -11,6 +11,7 @@ from advisor.models import phases
 from advisor.models.concurrency import Engine, of_replica
 from advisor.models.replica import Layout, Replica
 from advisor.models.throughput import SLOW_LINK_GB_S
+from ridgeline.errors import Misconfigured
 
 LARGEST_ENGINE = 1024  # GPUs
 
@@ -19,10 +20,22 @@ def engine_of(
     model: str, accelerator: str, gpus: int, max_sequences: int | None, engine: str | None = None
 ) -> Engine:
     """The engine in the layout its kind of model is served in."""
-    shape, device = MODELS[model], BY_NAME[accelerator]
+    shape, device = MODELS[model], device_of(accelerator)
     layout, stack = layout_of(shape, device, gpus), stacks.of(engine, device, shape)
     replica = Replica(model=shape, accelerator=device, layout=layout, stack=stack)
     return of_replica(replica, max_sequences)
+
+
+def device_of(name: str) -> Accelerator:
+    """The accelerator of that name.
+
+    Raises:
+        Misconfigured: its latency cannot be modelled: peak or memory bandwidth is not known.
+    """
+    device = BY_NAME[name]
+    if not device.bf16_tflops or not device.bandwidth_tb_s:
+        raise Misconfigured("--accelerator", f"{name}: peak or memory bandwidth unknown")
+    return device
 
 
 def layout_of(model: Model, accelerator: Accelerator, gpus: int) -> Layout:

@@ -10,7 +10,6 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from advisor.catalog import stacks
-from advisor.catalog.accelerators import BY_NAME
 from advisor.catalog.models import MODELS, Format
 from advisor.catalog.prices import street, street_source
 from advisor.models import closed_loop, energy, operation, phases
@@ -19,7 +18,7 @@ from advisor.models.interval import Interval
 from advisor.models.kv import most_sequences, overhead_bytes_per_gpu, weight_bytes_per_gpu
 from advisor.models.operation import Operation
 from advisor.models.replica import Layout, Replica, Speculation
-from advisor.plan.engine import LARGEST_ENGINE, fewest_gpus, layout_of
+from advisor.plan.engine import LARGEST_ENGINE, device_of, fewest_gpus, layout_of
 from advisor.plan.options import AcceleratorName, EngineName, ModelName, Options
 from advisor.plan.report import Mark, Plot, PlotKind, Report, Series, Table
 from advisor.rules.pricing import estimate, weaker
@@ -143,10 +142,7 @@ def serving(options: ServingOptions) -> Report:
 
 
 def _replica(options: ServingOptions) -> Replica:
-    device, model = BY_NAME[options.accelerator], MODELS[options.model]
-    if not device.bf16_tflops or not device.bandwidth_tb_s:
-        problem = f"{device.name}: peak or memory bandwidth unknown"
-        raise Misconfigured("--accelerator", problem)
+    device, model = device_of(options.accelerator), MODELS[options.model]
     drafting = options.drafted and Speculation(
         drafted=options.drafted, acceptance_ratio=options.acceptance_ratio
     )

@@ -383,3 +383,12 @@ def test_mixtures_have_the_mean_of_their_parts(
     assert one.mean == pytest.approx(mixture([one, other], [1, 0]).mean)
     with pytest.raises(ValueError, match="shares"):
         mixture([one, other], [1])
+
+
+@pytest.mark.parametrize("n", [2, 16, 64, 512])
+def test_the_longest_of_many_in_one_wide_bucket(n: int) -> None:
+    """Even between 0 and 1,000: `1000 n / (n + 1)`, which eight parts of the bucket do not see."""
+    query = best_of_n.sample(Histogram((0, 1000), (1,)), n)
+
+    assert 1000 * n / (n + 1) == pytest.approx(query.longest.mean, rel=0.002)
+    assert 500 * n == pytest.approx(query.total.mean, rel=0.002)

@@ -204,3 +204,19 @@ def test_an_older_accelerator_may_decode(capsys: pytest.CaptureFixture[str]) -> 
     )
 
     assert {"together", "apart"} == {row[0] for row in document["tables"][0]["rows"]}
+
+
+@pytest.mark.parametrize("command", ["capacity", "burst", "disaggregate", "serving"])
+@pytest.mark.parametrize("accelerator", ["Groq-LPU", "SN40L", "WSE-3"])
+def test_an_accelerator_without_a_peak_is_refused_by_name(
+    command: str, accelerator: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its latency cannot be modelled: a line that says so, not a traceback."""
+    load = ("--requests-per-second", "5", "--prompt-tokens", "1000", "--output-tokens", "100")
+    peaks = ("--gpus", "8", "--hours-per-peak", "3", "--peaks-per-month", "9")
+    more = {"capacity": ("--gpu-usd-per-hour", "1"), "burst": peaks}.get(command, ())
+    given = load[2:] if command == "serving" else load
+    code, _, err = run(capsys, command, *given, *more, "--accelerator", accelerator)
+
+    assert 2 == code
+    assert f"--accelerator: {accelerator}: peak or memory bandwidth unknown" in err
