@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from advisor.models import cost
 from advisor.models.burst_terms import (
     LOAD_GBIT_PER_SECOND,
     PROVISION_SECONDS,
@@ -24,6 +23,7 @@ from advisor.models.burst_terms import (
     ready_seconds,
 )
 from advisor.models.interval import Interval, of
+from advisor.models.periods import HOURS_PER_MONTH
 
 __all__ = [
     "LOAD_GBIT_PER_SECOND",
@@ -41,7 +41,6 @@ __all__ = [
     "ready_seconds",
 ]
 VERSION = "burst/2"
-HOURS_PER_MONTH = cost.HOURS_PER_MONTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

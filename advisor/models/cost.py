@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from advisor.models.periods import HOURS_PER_YEAR
+
 VERSION = "cost/1"
-HOURS_PER_MONTH = 730.0
 
 
 def owned_usd_per_hour(
@@ -22,7 +23,9 @@ def owned_usd_per_hour(
     opex_usd_per_hour: float,
 ) -> float:
     """`capex/life + P*PUE*price + opex`, of the whole machine."""
-    return capex_usd / (life_years * 8760) + power_kw * pue * usd_per_kwh + opex_usd_per_hour
+    return (
+        capex_usd / (life_years * HOURS_PER_YEAR) + power_kw * pue * usd_per_kwh + opex_usd_per_hour
+    )
 
 
 def break_even_utilisation_ratio(owned_usd_per_hour: float, cloud_usd_per_hour: float) -> float:

@@ -7,10 +7,10 @@ from enum import StrEnum
 
 from advisor.catalog.files import Source
 from advisor.models.interval import Interval
+from advisor.models.periods import HOURS_PER_YEAR
 from ridgeline.events import Confidence
 
 VERSION = "fabric_choice/1"
-HOURS_PER_YEAR = 8766.0
 
 
 class Fabric(StrEnum):

@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.models.interval import Interval
+from advisor.models.periods import DAYS_PER_MONTH, HOURS_PER_DAY
 
 VERSION = "headroom/1"
 LEAST_DAYS = 28
 """History below which there is no forecast: four weeks, so that each weekday is seen four times."""
 MOST_DAYS = 180  # older growth says little about the next orders, and pairs grow with the square
-HOURS_PER_DAY = 24
-DAYS_PER_MONTH = 30.44
 HORIZON_MONTHS = 60.0
 USABLE_RATIO = 0.9  # of a feed, continuously: breakers 80 to 90 %
 Z_90 = 1.645

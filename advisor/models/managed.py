@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from advisor.models.interval import Interval
+from advisor.models.periods import HOURS_PER_MONTH, SECONDS_PER_MONTH
 
 VERSION = "managed/1"
-SECONDS_PER_MONTH = 730.0 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def against(
         low=rate.low * price.low, mid=rate.mid * price.mid, high=rate.high * price.high
     )
     return Against(
-        own_usd_per_month=own_usd_per_hour.scaled(SECONDS_PER_MONTH / 3600),
+        own_usd_per_month=own_usd_per_hour.scaled(HOURS_PER_MONTH),
         managed_usd_per_month=managed.scaled(SECONDS_PER_MONTH),
         break_even_queries_per_second=break_even_queries_per_second(
             own_usd_per_hour.mid, price.mid

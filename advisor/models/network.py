@@ -14,6 +14,7 @@ from enum import StrEnum
 from advisor.catalog.fabric import CollectiveFit, Op
 from advisor.models.arrays import Floats, Numbers, floats
 from advisor.models.collectives import FEWEST_RANKS, best_known, collective_seconds
+from advisor.models.kv import LEAST_NETWORK_GBPS
 
 VERSION = "network/2"
 ACTIVATION_BYTES = 2.0  # bf16 between layers
@@ -119,7 +120,6 @@ def oversubscription_ratio(down_gbps: float, up_gbps: float) -> float | None:
 
 
 BUSIEST_RATIO = 0.7  # headroom for bursts, assumed
-NEEDED_GBPS = 100.0  # below it time to first token collapses (Mooncake, FAST'25)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,5 +153,5 @@ def kv_transfer(
     seconds = size * 8 / (reached * 1e9)
     needed = size * 8 * requests_per_second / 1e9
     used = needed / reached
-    fine = used < BUSIEST_RATIO and seconds <= budget_seconds and network_gbps >= NEEDED_GBPS
+    fine = used < BUSIEST_RATIO and seconds <= budget_seconds and network_gbps >= LEAST_NETWORK_GBPS
     return KvTransfer(seconds=seconds, needed_gbps=needed, utilisation_ratio=used, feasible=fine)

@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike
 from advisor.models import cost
 from advisor.models.interval import Interval, of
 from advisor.models.normal import Floats
+from advisor.models.periods import HOURS_PER_YEAR
 from ridgeline.errors import NoData
 
 VERSION = "ownership/1"
-HOURS_PER_YEAR = 8760.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 
 from advisor.models.interval import Interval, of_draws
 from advisor.models.normal import Floats
+from advisor.models.periods import DAYS_PER_MONTH
 from advisor.models.workload import DAY_SECONDS, HOURS
 from ridgeline.errors import NoData
 
 VERSION = "peaks/2"
-DAYS_PER_MONTH = 30.4
 HOLD_SECONDS = 900.0
 """A rented node is kept this long after it was last needed: starting again costs as much."""
 _DRAWS = 400

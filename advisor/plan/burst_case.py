@@ -16,10 +16,10 @@ from advisor.catalog.models import MODELS
 from advisor.facts import Facts
 from advisor.models import concurrency, hybrid, traffic, workload
 from advisor.models.burst_plan import Across, BurstPlan, Need, No
-from advisor.models.cost import HOURS_PER_MONTH
 from advisor.models.interval import Interval, of
 from advisor.models.kv import kv_bytes
 from advisor.models.peaks import Peaks, Rented
+from advisor.models.periods import HOURS_PER_MONTH
 from advisor.models.sizing import Objectives
 from advisor.models.token_fits import histogram_of, lognormal_of
 from advisor.models.traffic import Kind

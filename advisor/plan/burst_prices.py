@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 
 from advisor.catalog import managed as endpoints
 from advisor.catalog.files import Source, together
 from advisor.catalog.prices import street, street_source
 from advisor.catalog.servers import SERVERS
-from advisor.models.burst_plan import Offer, Policy
+from advisor.models.burst_plan import Offer, Policy, allowed
 from advisor.models.interval import Interval, exactly, of
 from advisor.plan.burst_case import LOAD_RATIO, BurstOptions, Load, Prices
 from advisor.rules.offers import offers
@@ -37,13 +39,31 @@ def offers_of(options: BurstOptions, catalog: Catalog) -> tuple[Offer, ...]:
 def policy_of(options: BurstOptions, prices: Prices) -> Policy:
     """What is allowed and counted; without `--allowed` the advisor's regions."""
     settings = AdvisorSettings.load()
-    said = settings.regions if options.allowed is None else options.allowed.split(",")
     return Policy(
-        allowed=tuple(entry.strip() for entry in said if entry.strip()),
+        allowed=_places(options, settings),
         usd_per_tonne_co2=options.usd_per_tonne_co2,
         pue=settings.pue,
         owned_usd_per_gpu_hour=prices.own,
     )
+
+
+def _places(options: BurstOptions, settings: AdvisorSettings) -> tuple[str, ...]:
+    """Where data may go; empty: anywhere."""
+    said = settings.regions if options.allowed is None else options.allowed.split(",")
+    return tuple(entry.strip() for entry in said if entry.strip())
+
+
+def _rent(options: BurstOptions, catalog: Catalog, places: Sequence[str]) -> Interval | None:
+    """USD a GPU-hour: the street's, or where data may go only to some, what those ask."""
+    known = street(options.accelerator, catalog.prices)
+    asked = sorted(
+        o.usd_per_gpu_hour
+        for o in offers(catalog)
+        if o.accelerator == options.accelerator and o.believable and allowed(o, places)
+    )
+    if not places or not asked:
+        return of(*known) if known else None
+    return of(asked[0], median(asked), asked[-1])
 
 
 def prices_of(options: BurstOptions, load: Load | None, catalog: Catalog) -> Prices:
@@ -55,8 +75,7 @@ def prices_of(options: BurstOptions, load: Load | None, catalog: Catalog) -> Pri
     if options.own_usd_per_hour is not None:
         own = exactly(options.own_usd_per_hour)
         said["own"] = _option("--own-usd-per-hour")
-    known = street(options.accelerator, catalog.prices)
-    rent = of(*known) if known else None
+    rent = _rent(options, catalog, _places(options, settings))
     if (listed := street_source(options.accelerator, catalog.prices)) is not None:
         said["rent"] = listed
     if options.rent_usd_per_hour is not None:

@@ -16,9 +16,9 @@ from advisor.catalog.cooling import BY_NAME
 from advisor.facts import Facts
 from advisor.models import cooling as model
 from advisor.models import headroom
-from advisor.models.cost import HOURS_PER_MONTH
 from advisor.models.headroom import Headroom
 from advisor.models.interval import Interval
+from advisor.models.periods import HOURS_PER_MONTH
 from advisor.models.power import Phase
 from advisor.plan import cooling_tables as tables
 from advisor.plan import live

@@ -10,11 +10,10 @@ from advisor.models import carbon, power
 from advisor.models import cooling as model
 from advisor.models.headroom import Headroom
 from advisor.models.interval import exactly
+from advisor.models.periods import DAYS_PER_MONTH, HOURS_PER_DAY
 from advisor.plan.report import Cell, Mark, Plot, PlotKind, Series, Table
 
 CAPS = (0.5, 0.65, 0.8)
-HOURS_PER_DAY = 24
-DAYS_PER_MONTH = 30.44
 
 
 def remedies_table(remedies: tuple[model.Remedy, ...], state: model.Loop) -> Table:

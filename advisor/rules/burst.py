@@ -12,7 +12,8 @@ from advisor.models import bottleneck, burst_plan
 from advisor.models.bottleneck import Bottleneck
 from advisor.models.burst_plan import BurstPlan, Need, Policy
 from advisor.models.interval import Interval, exactly, of
-from advisor.models.peaks import DAYS_PER_MONTH, Rented, peaks, rented
+from advisor.models.peaks import Rented, peaks, rented
+from advisor.models.periods import DAYS_PER_MONTH
 from advisor.rules import burst_drafts as drafts
 from advisor.rules.burst_drafts import OVERLOADED_RATIO, TARGET_LOAD_RATIO, Peak
 from advisor.rules.offers import offers

@@ -9,6 +9,7 @@ from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import burst_plan, cost
 from advisor.models.burst_plan import BurstPlan, Need, No, Policy, Reason
 from advisor.models.interval import Interval
+from advisor.models.periods import HOURS_PER_MONTH
 from advisor.rules import feed
 from advisor.rules.pricing import (
     OWNING,
@@ -81,7 +82,7 @@ def own(peak: Peak, facts: Facts, settings: AdvisorSettings) -> Draft:
     """Own more: the peak lasts too long to rent for it."""
     gpus, owned = _whole(peak), peak.owned
     kw = feed.drawn_kw(accelerator_of(peak.gpus), gpus)
-    hours = cost.HOURS_PER_MONTH
+    hours = HOURS_PER_MONTH
     paid = None if owned is None else owned.scaled(gpus * hours)
     capex = SERVER.capex_usd.mid * gpus / SERVER.gpus if owned is not None else 0.0
     return _draft(

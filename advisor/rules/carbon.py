@@ -8,6 +8,7 @@ from advisor.catalog.carbon import Grid
 from advisor.facts import Facts, GpuActivity
 from advisor.models import carbon as model
 from advisor.models.interval import Interval, of
+from advisor.models.periods import DAYS_PER_MONTH
 from advisor.rules.pricing import USD_PER_MONTH, Catalog, Draft, estimate, seen
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
 from ridgeline.settings import AdvisorSettings
@@ -18,7 +19,6 @@ LEAST_SAVED_RATIO = 0.05
 SHIFTABLE = Interval(low=0.4, mid=0.7, high=1.0)
 """Share of the work of a pool the operator calls shiftable that can wait in fact: assumed."""
 IDLE_RATIO = 0.11  # of the power limit: 75 to 80 of 700 W; idle power stays where it is
-DAYS_PER_MONTH = 365 / 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from advisor.facts import Facts, GpuActivity
 from advisor.models import headroom as model
 from advisor.models import power
 from advisor.models.interval import Interval
+from advisor.models.periods import DAYS_PER_MONTH
 from advisor.preconditions import FREE_KW, FULL_IN_MONTHS
 from advisor.rules.pricing import Catalog, Draft, estimate, seen
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
@@ -59,7 +60,7 @@ def _draft(found: model.Headroom, months: Interval, facts: Facts) -> Draft:
         ),
         effects=_effects(found, months, freed),
         needs=Needs(
-            lead_time_days=LEAD_MONTHS[0] * model.DAYS_PER_MONTH,
+            lead_time_days=LEAD_MONTHS[0] * DAYS_PER_MONTH,
             note="18 to 36 months for a feed and its cooling; its price: ask the utility",
         ),
         confidence=Confidence.MODELLED,

@@ -15,7 +15,7 @@ from advisor.catalog.managed import ENDPOINTS, Endpoint
 from advisor.catalog.prices import PRICES, Price, street, street_source
 from advisor.facts import Facts, GpuActivity
 from advisor.lifecycle import advice_id
-from advisor.models.cost import HOURS_PER_MONTH
+from advisor.models.periods import HOURS_PER_MONTH
 from ridgeline.errors import Misconfigured
 from ridgeline.events import (
     Action,

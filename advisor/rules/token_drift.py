@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from advisor.facts import Facts, GpuActivity, Lengths, ServingLoad
 from advisor.models import drift as model
-from advisor.models.cost import HOURS_PER_MONTH
 from advisor.models.drift import Drift
 from advisor.models.interval import Interval, of
+from advisor.models.periods import HOURS_PER_MONTH
 from advisor.models.sizing import QUANTILES
 from advisor.models.token_sources import from_counts
 from advisor.models.tokens import Histogram

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from advisor.models import peaks as p
 from advisor.models import workload as w
+from advisor.models.periods import HOURS_PER_MONTH
 from ridgeline.errors import NoData
 from tests import published
 
@@ -163,7 +164,7 @@ def test_peaks_are_counted_measured_and_foreseen() -> None:
 
     assert seen.count == 4
     assert 2 == pytest.approx(seen.hours_each.mid)
-    assert 4 * 30.4 / 4 == pytest.approx(seen.per_month.mid)
+    assert 4 * 365 / 12 / 4 == pytest.approx(seen.per_month.mid)
     assert seen.per_month.low < seen.per_month.mid < seen.per_month.high
     assert (30, 30, 30) == (seen.above.low, seen.above.mid, seen.above.high)
     assert seen.foreseeable
@@ -195,8 +196,8 @@ def test_rented_nodes_come_and_go_with_the_excess() -> None:
     found = p.rented(load, MINUTE, 100, 8)
 
     assert (3, 3, 3) == (found.units.low, found.units.mid, found.units.high)
-    assert 3 * 2.25 * 30.4 == pytest.approx(found.unit_hours_per_month.mid)
-    assert 3 * 30.4 == pytest.approx(found.starts_per_month.mid)
+    assert 3 * 2.25 * 365 / 12 == pytest.approx(found.unit_hours_per_month.mid)
+    assert 3 * 365 / 12 == pytest.approx(found.starts_per_month.mid)
     assert found.unit_hours_per_month.low == pytest.approx(found.unit_hours_per_month.high)
 
 
@@ -223,7 +224,7 @@ def test_rent_covers_the_excess_and_no_more_than_a_unit_above(
     """Without holding, unit-hours lie between the excess and one more unit while there is any."""
     found = p.rented(load, 3600.0, capacity, 8.0, hold_seconds=0.0)
     excess = np.maximum(np.array(load) - capacity, 0.0)
-    month = p.DAYS_PER_MONTH * 24 / len(load)
+    month = HOURS_PER_MONTH / len(load)
 
     low = float(excess.sum()) / 8 * month
     assert low - 1e-6 <= found.unit_hours_per_month.mid

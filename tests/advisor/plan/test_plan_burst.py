@@ -139,13 +139,13 @@ def test_constant_demand_is_owned_and_nothing_rented(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", [300, 600, 900, 3600])
 def test_rented_hours_do_not_depend_on_the_step(step: int, tmp_path: Path) -> None:
-    """Six nodes for six hours a day and a quarter of an hour's holding: 6 x 6.25 x 30.4."""
+    """Six nodes for six hours a day and a quarter of an hour's holding: 6 x 6.25 x 365 / 12."""
     steps = 86_400 // step
     at = [(n * step, 64 if 10 <= n % steps * step / 3600 < 16 else 16) for n in range(14 * steps)]
     path = tmp_path / "d.csv"
     path.write_text("timestamp,gpus\n" + "\n".join(f"{t},{gpus}" for t, gpus in at))
 
-    assert "1,140 node-hours a month" in answered(demand=path, own_gpus=16).answer
+    assert "1,141 node-hours a month" in answered(demand=path, own_gpus=16).answer
 
 
 def test_rows_in_any_order_or_twice_change_nothing(tmp_path: Path) -> None:
@@ -382,3 +382,13 @@ def test_offers_that_are_not_allowed_are_named() -> None:
     assert "Rent nothing: the data may not go there." == report.answer
     (said,) = (w for w in report.warnings if w.startswith("offers where the data may not go"))
     assert "nebius" in said
+
+
+def test_owning_breaks_even_against_what_may_be_rented() -> None:
+    """Where only nebius is allowed its 2.95 USD an hour count, not the street's 2.40."""
+    anywhere, one = answered(**PEAKS), answered(**PEAKS, allowed="nebius")
+    own = one.numbers["own, a busy GPU"].mid
+
+    assert 2.4 == anywhere.numbers["rent, a busy GPU"].mid
+    assert 2.95 == one.numbers["rent, a busy GPU"].mid
+    assert one.numbers["break-even"].mid == pytest.approx(own / 2.95)
