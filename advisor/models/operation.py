@@ -50,11 +50,16 @@ class Operation:
 
 
 def operate(
-    replica: Replica, requests: Numbers, prompt_tokens: float, output_tokens: float
+    replica: Replica,
+    requests: Numbers,
+    prompt_tokens: float,
+    output_tokens: float,
+    cached_tokens: float = 0.0,
 ) -> Operation:
     """The engine at each number of requests in flight, all with these tokens.
 
-    Power and energy are NaN where the accelerator's power is not known.
+    `cached_tokens` of each prompt are in the prefix cache, in the closed loop; in a fixed batch
+    none are. Power and energy are NaN where the accelerator's power is not known.
 
     Raises:
         ValueError: the weights leave no room for a cache.
@@ -67,16 +72,18 @@ def operate(
     step = phases.decode_step_seconds(replica, running, context)
     work = phases.decode_work(replica, running, context)
     loop = (replica, asked, prompt_tokens, output_tokens)
-    known = replica.accelerator.power_w is not None
-    unknown = np.full(asked.shape, np.nan)
+    rate = closed_loop.tokens_per_second(*loop, cached_tokens=cached_tokens)
+    watts = np.full(asked.shape, np.nan)
+    if replica.accelerator.power_w is not None:
+        watts = closed_loop.power_watts(*loop, cached_tokens=cached_tokens)
     return Operation(
         requests=asked,
         running=running,
-        ttft_seconds=closed_loop.ttft_seconds(*loop),
-        tpot_seconds=closed_loop.tpot_seconds(*loop),
-        tokens_per_second=closed_loop.tokens_per_second(*loop),
-        gpu_watts=closed_loop.power_watts(*loop) / replica.gpus if known else unknown,
-        joules_per_token=closed_loop.joules_per_token(*loop) if known else unknown,
+        ttft_seconds=closed_loop.ttft_seconds(*loop, cached_tokens=cached_tokens),
+        tpot_seconds=closed_loop.tpot_seconds(*loop, cached_tokens=cached_tokens),
+        tokens_per_second=rate,
+        gpu_watts=watts / replica.gpus,
+        joules_per_token=watts / rate,
         batch_seconds=batch_seconds(replica, asked, prompt_tokens, output_tokens),
         bandwidth_ratio=work.traffic_bytes / step / replica.peak_bytes_per_second,
         compute_ratio=work.flops / step / replica.peak_flops,

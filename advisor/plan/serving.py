@@ -79,6 +79,9 @@ class ServingOptions(Options):
     output_tokens: Annotated[float, Field(ge=1, le=1e7)] = Field(
         256.0, description="output tokens of a request"
     )
+    prefix_hit_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of prompt tokens found in the prefix cache"
+    )
     requests: Annotated[str, AfterValidator(_counts)] | None = Field(
         None, description="requests in flight, e.g. 1,8,64; default: 1 to what the cache holds"
     )
@@ -113,7 +116,11 @@ def serving(options: ServingOptions) -> Report:
     if not phases.fits(replica):
         return _too_large(options, replica)
     found = operation.operate(
-        replica, _requests(options, replica), options.prompt_tokens, options.output_tokens
+        replica,
+        _requests(options, replica),
+        options.prompt_tokens,
+        options.output_tokens,
+        options.prefix_hit_ratio * options.prompt_tokens,
     )
     case = _Case(
         options=options,
