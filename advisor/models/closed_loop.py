@@ -37,8 +37,8 @@ def running_sequences(
 class _Steps(NamedTuple):
     """Sequences at once, tokens of a chunk, such chunks a step, seconds of a step without and with.
 
-    `computed` are the tokens of a prompt that are not in the cache. Where more than one prompt begins
-    between two steps of a rank they share the next one. `wave`: all begin together.
+    `computed` are the tokens of a prompt that are not in the cache. Where more than one prompt
+    begins between two steps of a rank they share the next one. `wave`: all begin together.
     """
 
     batch: Floats
