@@ -107,7 +107,7 @@ def batch_seconds(
     step = phases.decode_step_seconds(replica, size, prompt_tokens + output_tokens / 2)
     whole = batch_prefill_seconds(replica, size, prompt_tokens) + (output_tokens - 1) * step
     room = most_sequences(replica, prompt_tokens + output_tokens)
-    return np.where(size <= np.maximum(1.0, room), whole, np.inf)
+    return np.where(size <= room, whole, np.inf)
 
 
 def kind_of(model: Model) -> str:

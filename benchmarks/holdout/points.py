@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS, Format
-from advisor.models import closed_loop, energy, phases, throughput
+from advisor.models import closed_loop, energy, operation, phases, throughput
 from advisor.models.replica import (
     BALANCED_RANKS,
     EAGER,
@@ -42,7 +42,6 @@ STACKS = {
 }
 QUANTITIES = {"itl": "TPOT", "most": "rate", "prompts": "rate", "first": "TTFT", "ttft": "TTFT"}
 ENERGY = {"power", "energy"}
-MOST_PASS_TOKENS = 8192.0  # prompts that start together are computed this many tokens at a time
 
 Kind = Literal["latency", "rate", "most", "itl", "first", "ttft", "prompts", "power"]
 
@@ -222,7 +221,7 @@ def _modelled(
     if table.kind == "latency":
         return _latency_seconds(engine, batch, prompt, output)
     if table.kind == "first":
-        return _prefill_seconds(engine, prompt, batch)
+        return float(operation.batch_prefill_seconds(engine, batch, prompt))
     if table.kind == "most":
         return _most(table, engine, prompt, output)
     if table.kind == "prompts":
@@ -231,14 +230,13 @@ def _modelled(
 
 
 def _latency_seconds(engine: Replica, batch: float, prompt: float, output: float) -> float | None:
-    if float(phases.most_sequences(engine, prompt + output)) < batch:
-        return None  # did not fit at once: what was timed is another thing
-    step = phases.decode_step_seconds(engine, max(batch, 1.0), prompt + output / 2)
-    return _prefill_seconds(engine, prompt, batch) + output * float(step)
+    """None where not all fit at once: what was timed is another thing."""
+    found = float(operation.batch_seconds(engine, batch, prompt, output))
+    return found if np.isfinite(found) else None
 
 
 def _prompt_tokens_per_second(engine: Replica, prompt: float) -> float:
-    together = max(1.0, MOST_PASS_TOKENS // prompt) * engine.layout.data
+    together = max(1.0, operation.MOST_PASS_TOKENS // prompt) * engine.layout.data
     seconds = phases.prefill_service_seconds(engine, prompt, prompts=together)
     return together * prompt / float(seconds)
 
@@ -269,12 +267,6 @@ def _compiled(
     if kind == "ttft":
         return (engine.stack.entry_seconds + prefill) * 1e3
     return batch / (step + batch * prefill / output)
-
-
-def _prefill_seconds(engine: Replica, prompt: float, batch: float) -> float:
-    """Prompts that start together, some at a time."""
-    at_once = float(np.clip(MOST_PASS_TOKENS // prompt, 1, batch))
-    return float(phases.prefill_seconds(engine, prompt, prompts=at_once)) * batch / at_once
 
 
 def _most(table: _Table, engine: Replica, prompt: float, output: float) -> float | None:
