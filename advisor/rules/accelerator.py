@@ -34,6 +34,7 @@ from ridgeline.settings import AdvisorSettings
 
 RULE = "accelerator.choice"
 LEAST_SECONDS = 60.0
+ENOUGH_MINUTES = 7 * 24 * 60.0
 MARGIN_RATIO = 0.10
 SAME_MEMORY_RATIO = 0.95  # H100 reports 0.4 % less than A100, both of 80 GB
 LOADED_RATIO = 0.4  # of what the pool could make; below it load is what is missing
@@ -136,6 +137,7 @@ def _draft(  # noqa: PLR0917 - private, called once
         ),
         counter_evidence=(
             *_against(basis, found, catalog),
+            *_history(pool),
             *(basis.software.counter_evidence() if basis.software else ()),
         ),
         cost_today=monthly(pool.gpus, (1, 1, 1), now, Confidence.MEASURED, "GPU count"),
@@ -152,13 +154,24 @@ def _draft(  # noqa: PLR0917 - private, called once
         needs=Needs(
             lead_time_days=90,
             power_kw=kw,
-            note="procurement assumed 90 days; rented: days",
+            note="priced by the hour, as rented; bought, it takes capital, and 90 days are assumed",
         )
         if pays
         else Needs(),
         confidence=basis.confidence,
         verify=f"Serve the same traffic on one {name} node; compare tokens/s a dollar for a day.",
         model_version=model.VERSION,
+    )
+
+
+def _history(pool: GpuActivity) -> tuple[Evidence, ...]:
+    """What was looked at is a moment beside how long hardware stays."""
+    return seen(
+        "history",
+        pool.seconds / 60,
+        "minutes",
+        ENOUGH_MINUTES,
+        note="other hours and days may ask for something else: see that it stays before buying",
     )
 
 

@@ -401,17 +401,23 @@ def _keep(
 ) -> Draft:
     """Looked at and not advised: say why, and how far away the tipping point is."""
     why = "; ".join(refusals) or "nothing would change"
-    low, mid, high = gains
-    away = (
-        f" The gain would be {mid:.0%} ({low:.0%} to {high:.0%}); it must pass "
-        f"{decision.MARGIN_RATIO:.0%} and at worst lose as much."
-        if all(math.isfinite(g) for g in gains) and decision.Refusal.IMPOSSIBLE not in refusals
-        else ""
-    )
     return replace(
         draft,
         action=Action.KEEP,
         title=f"Keep prefill and decode as they are ({draft.scope})",
-        reason=f"Not advised: {why}.{away}{_tips(tips)}",
+        reason=f"Not advised: {why}.{_away(gains, refusals)}{_tips(tips)}",
         gain=None,
     )
+
+
+def _away(gains: tuple[float, float, float], refusals: Sequence[str]) -> str:
+    """What the other arrangement would bring, and what that would have to be to be advised."""
+    if not all(map(math.isfinite, gains)) or decision.Refusal.IMPOSSIBLE in refusals:
+        return ""
+    low, mid, high = gains
+    margin = decision.MARGIN_RATIO
+    text = f" The other arrangement would carry {mid:+.0%} ({low:+.0%} to {high:+.0%})"
+    if mid >= margin and low >= -margin:
+        enough = {rebalancing.ENOUGH, decision.Refusal.SLO_MET.value} & set(refusals)
+        return f"{text}, which this demand does not ask for." if enough else f"{text}."
+    return f"{text}; to be advised it must pass {margin:+.0%} and at worst lose as much."

@@ -14,6 +14,8 @@ from ridgeline.settings import AdvisorSettings
 RULE = "fabric.congestion"
 VERSION = "fabric/2"
 _HARDWARE = frozenset({"lossy_link"})
+_SUFFERED = frozenset({"victim_sender", "credit_starved"})
+"""Found on ports that are slowed down by what happens at another one."""
 _LOOK = {
     "incast_receiver": "spread the senders or raise the number of rails a collective uses",
     "victim_sender": "find the receiver that pauses it: it is not the fault of this port",
@@ -39,8 +41,8 @@ def _judge(
 ) -> Draft:
     traffic = next((t for t in facts.rails if t.rail == rail), None)
     conditions = Counter(f.detection.condition for f in found)
-    main = conditions.most_common(1)[0][0]
-    hosts = sorted({f.host for f in found})
+    main = _main(conditions)
+    hosts = sorted({f.host for f in found if f.detection.condition == main})
     price = _price(facts, catalog, settings)
     share = (traffic.pause_ratio if traffic else None) or 0.0
     nodes = traffic.nodes if traffic else len(hosts)
@@ -85,6 +87,12 @@ def _judge(
         verify=f"No open episode and no pause time on {rail} for an hour at the same traffic.",
         model_version=VERSION,
     )
+
+
+def _main(conditions: Counter[str]) -> str:
+    """The most frequent cause; what is only suffered elsewhere leads where no cause is seen."""
+    causes = Counter({name: n for name, n in conditions.items() if name not in _SUFFERED})
+    return (causes or conditions).most_common(1)[0][0]
 
 
 def _settings(condition: str) -> str:

@@ -368,6 +368,35 @@ def test_money_of_a_rebalance_is_reckoned_from_what_the_pools_hold() -> None:
     assert held.gain.mid < strict.gain.mid
 
 
+def test_a_gain_that_nobody_asks_for_is_said_so() -> None:
+    """Pools that carry the demand are kept, whatever another split would bring on top."""
+    seen = cases.POSITIVE["serving.disaggregate"][1]
+    calm = tuple(
+        replace(
+            load,
+            requests_per_second=(load.requests_per_second or 0) / 20,
+            prompt_tokens_per_second=(load.prompt_tokens_per_second or 0) / 20,
+            generation_tokens_per_second=(load.generation_tokens_per_second or 0) / 20,
+        )
+        for load in seen.serving
+    )
+    (keep,) = BY_ID["serving.disaggregate"](replace(seen, serving=calm), CATALOG, SETTINGS)
+
+    assert Action.KEEP is keep.action
+    assert "the pools carry the demand within their objectives" in keep.reason
+    assert "which this demand does not ask for" in keep.reason
+    assert "must pass" not in keep.reason
+
+
+def test_hardware_is_not_bought_for_what_was_seen_for_minutes() -> None:
+    """An alternative is priced by the hour, and the history is held against it."""
+    move = running(Software(name="vLLM", version="0.12.0", engines=8), rule="accelerator.choice")
+    (history,) = (e for e in move.counter_evidence if e.name == "history")
+
+    assert (10, 7 * 24 * 60) == (history.value, history.threshold)
+    assert "as rented" in move.needs.note
+
+
 def test_a_slow_network_refuses_disaggregation() -> None:
     """Below 100 Gbps a node the answer is keep."""
     slow = SETTINGS.model_copy(update={"network_gbps": 25.0})
@@ -555,6 +584,22 @@ def test_lossy_links_are_inspected() -> None:
 
     assert advice.action is Action.INSPECT_HARDWARE
     assert advice.gain is None
+
+
+def test_the_port_that_causes_it_leads_whatever_number_suffers() -> None:
+    """Two victims of one receiver: the receiver is named; alone they are."""
+    victims = tuple(
+        cases.found("victim_sender", "fabric_congestion", host=f"node0{n}") for n in (1, 2)
+    )
+    cause = cases.found("incast_receiver", "fabric_congestion", host="node09")
+    rule = BY_ID["fabric.congestion"]
+    (both,) = rule(cases.facts(found=(*victims, cause)), CATALOG, SETTINGS)
+    (alone,) = rule(cases.facts(found=victims), CATALOG, SETTINGS)
+
+    assert "rail0: incast receiver on node09" == both.title
+    assert "3 open episodes" in both.reason
+    assert "spread the senders" in both.reason
+    assert "victim sender on node01, node02" in alone.title
 
 
 def test_estimates_are_put_in_order_and_products_are_no_surer() -> None:
