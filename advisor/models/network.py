@@ -13,13 +13,21 @@ from enum import StrEnum
 
 from advisor.catalog.fabric import CollectiveFit, Op
 from advisor.models.arrays import Floats, Numbers, floats
-from advisor.models.collectives import FEWEST_RANKS, best_known, collective_seconds
+from advisor.models.collectives import (
+    FEWEST_RANKS,
+    best_known,
+    collective_seconds,
+    traffic_factor,
+)
 from advisor.models.kv import LEAST_NETWORK_GBPS
 
-VERSION = "network/2"
+VERSION = "network/3"
 ACTIVATION_BYTES = 2.0  # bf16 between layers
 # Mooncake's transfer engine reached 87 of 100 GB/s (4x200 Gbps) and 190 of 400 (8x400 Gbps)
-RAIL_EFFICIENCY = 0.87
+TRANSFER_EFFICIENCY = 0.87
+# NCCL: 46 to 48 of 50 GB/s a NIC (a maintainer, NVIDIA/nccl-tests issue 290, 2025-03-03); others
+# (`test_advisor_network.py`) are not fitted
+RAIL_EFFICIENCY = 0.94
 ALL_REDUCES_PER_LAYER = 2  # after attention and after the MLP (Megatron-LM, arXiv 1909.08053)
 
 
@@ -46,37 +54,45 @@ class Algorithm(StrEnum):
     SHARP = "SHARP"
 
 
-def between_nodes_seconds(message_bytes: float, nodes: int, rails: Rails) -> dict[Algorithm, float]:
-    """All-reduce among `nodes` over one rail, by algorithm.
+def between_nodes_seconds(
+    message_bytes: float, nodes: int, rails: Rails, gpus_per_node: int = 1
+) -> dict[Algorithm, float]:
+    """All-reduce of `message_bytes` over the rails of `nodes`, by algorithm.
 
-    Ring: `2(N-1)` hops, `2(N-1)/N` of the bytes. Tree (double binary): `2*log2(N)` hops, the bytes
-    up and down. SHARP: the switches add, so that each byte goes up and comes down once, at once.
+    Ring: through every GPU and over every node's rails, `2(N-1)` hops, `2(n-1)/n` of the bytes.
+    Tree (double binary): `2*log2(N)` hops, the bytes up and down; of two nodes each is the other's
+    root, so that they go once either way (NVIDIA/nccl issue 812). SHARP: the switches add, so that
+    each byte goes up and comes down once, at once.
     """
     if nodes < FEWEST_RANKS:
         return dict.fromkeys(Algorithm, 0.0)
-    levels, speed = math.ceil(math.log2(nodes)), rails.reached_bytes_per_second
-    whole = message_bytes / speed
+    levels, gpus = math.ceil(math.log2(nodes)), nodes * gpus_per_node
+    whole = message_bytes / (rails.reached_bytes_per_second * gpus_per_node)
+    trips = 1 if nodes == FEWEST_RANKS else 2
     return {
-        Algorithm.RING: 2 * (nodes - 1) * rails.hop_seconds + 2 * (nodes - 1) / nodes * whole,
-        Algorithm.TREE: 2 * levels * rails.hop_seconds + 2 * whole,
+        Algorithm.RING: 2 * (nodes - 1) * rails.hop_seconds + 2 * (gpus - 1) / gpus * whole,
+        Algorithm.TREE: 2 * levels * rails.hop_seconds + trips * whole,
         Algorithm.SHARP: 2 * rails.hop_seconds * max(1, math.ceil(levels / 5))
         + whole,  # radix 32 and up
     }
 
 
-def hierarchical_all_reduce_seconds(
+def all_reduce_over_nodes_seconds(
     system: str, message_bytes: float, nodes: int, gpus_per_node: int, rails: Rails
 ) -> dict[Algorithm, float] | None:
-    """Reduce-scatter in the node, all-reduce of each share on its rail, all-gather in the node."""
-    scatter = best_known(system, Op.REDUCE_SCATTER, gpus_per_node)
-    gather = best_known(system, Op.ALL_GATHER, gpus_per_node)
-    if scatter is None or gather is None:
+    """All-reduce over all GPUs: parts of a message are in the nodes and between them at once.
+
+    NCCL cuts a message into pieces that follow one another, so that the slower of NVLink and rails
+    is what takes time, not their sum; starting and filling the pipeline come on top.
+    """
+    inside = best_known(system, Op.ALL_REDUCE, gpus_per_node)
+    if inside is None:
         return None
-    inside = float(collective_seconds(scatter, message_bytes)) + float(
-        collective_seconds(gather, message_bytes)
-    )
-    outside = between_nodes_seconds(message_bytes / gpus_per_node, nodes, rails)
-    return {algorithm: inside + seconds for algorithm, seconds in outside.items()}
+    alone = float(collective_seconds(inside, message_bytes))
+    bytes_alone = traffic_factor(inside.op, inside.ranks) * message_bytes
+    begin = alone - bytes_alone / inside.bus_bytes_per_second
+    outside = between_nodes_seconds(message_bytes, nodes, rails, gpus_per_node)
+    return {algorithm: max(alone, begin + seconds) for algorithm, seconds in outside.items()}
 
 
 def tensor_parallel_seconds(
@@ -139,7 +155,7 @@ def kv_transfer(
     requests_per_second: float,
     network_gbps: float,
     budget_seconds: float,
-    efficiency: float = RAIL_EFFICIENCY,
+    efficiency: float = TRANSFER_EFFICIENCY,
 ) -> KvTransfer | None:
     """Whether a network carries the hand-over within `budget_seconds` of time to first token.
 

@@ -102,9 +102,9 @@ def test_an_empty_store_is_no_demand(running: Store) -> None:
 
 
 def test_link_rates_and_traffic_are_read_where_ports_report_them() -> None:
-    """Two rails of 400 Gbit/s for 8 GPUs are 100 each; the busiest rail at 0.435 is busy half."""
+    """Two rails of 400 Gbit/s for 8 GPUs are 100 each; the busiest rail at 0.47 is busy half."""
     ports = {"link_bits_per_second": 4e11, "bytes_per_second": 2e10}
-    rails = (rail(utilisation_ratio=0.4, **ports), rail(utilisation_ratio=0.435, **ports))
+    rails = (rail(utilisation_ratio=0.4, **ports), rail(utilisation_ratio=0.47, **ports))
     pool = gpus("mixed", gpus=64, nodes=8, nvlink_bytes_per_second=45e9)
     seen = facts(pools=(pool,), rails=rails)
 
