@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from advisor.models.phases import (
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload, attained_ratio, batch_spread, cache_spread, mean_within
 
-VERSION = "rates/5"
+VERSION = "rates/6"
 CHUNKS = (256, 512, 1024, 2048, 4096, 8192, 16384)
 PROMPTS_AT_ONCE = (1, 2, 4, 8)
 MOST_TOKENS_AT_ONCE = 16_384
@@ -24,6 +25,7 @@ SHORT_PROMPTS = (2, 4, 8, 16, 32, 64, 128)
 """As many whole prompts in one step where they are short, together and in a prefill pool."""
 MOST_SHORT_TOKENS = 2048  # of them: more fill no GPU better
 MOST_BATCH = 2048
+COARSE_BATCHES, FINE_BATCHES = 56, 16  # tried for engines that do both, then next to the best
 _LOADS = 1 - np.geomspace(0.001, 0.98, 48)[::-1]  # 0.02 to 0.999, denser near full load
 
 
@@ -160,8 +162,36 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
         )
     several = [k * prompt for k in SHORT_PROMPTS if k * prompt <= MOST_SHORT_TOKENS]
     chunks = np.array([c for c in CHUNKS if c < prompt] + [prompt, *several])[:, None]
+    coarse = np.geomspace(0.05, min(room, MOST_BATCH), COARSE_BATCHES)
+    steps = _Steps(coarse, decode_step_seconds(replica, coarse, work.context_tokens))
+    first = _shared(replica, work, engines, chunks, coarse[None, :], steps)
+    if first is None:
+        return nothing
+    # between the last batch that holds the objectives and the next one lies up to a fifth of it
+    next_one = min(float(coarse[-1]), first.batch * float(coarse[1] / coarse[0]))
+    fine = np.linspace(first.batch, next_one, FINE_BATCHES)
+    return _shared(replica, work, engines, chunks, fine[None, :], steps) or first
+
+
+class _Steps(NamedTuple):
+    """Batches and the seconds of a decode step of each."""
+
+    batches: Floats
+    seconds: Floats
+
+
+def _shared(  # noqa: PLR0917 - private
+    replica: Replica,
+    work: Workload,
+    engines: int,
+    chunks: Floats,
+    batches: Floats,
+    steps: _Steps,
+) -> SharedRate | None:
+    """The best of these batches and chunk sizes that hold the objectives; None where none does."""
+    prompt, output = work.computed_tokens, work.output_tokens
+    room = float(most_sequences(replica, work.context_tokens))
     spread = batch_spread(work)
-    batches = np.geomspace(0.05, min(room, MOST_BATCH), 56)[None, :]
     plain = decode_step_seconds(replica, batches, work.context_tokens)
     before = np.maximum(work.context_of_a_prompt_token - chunks / 2, 0.0)
     mixed = mixed_step_seconds(replica, batches, work.context_tokens, chunks, before)
@@ -176,7 +206,7 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     swing = spread * 0.7
     busy = np.minimum(1.0, share * (1 + swing * np.sqrt((1 + work.prompt_cv**2) / life)))
     crowd = 1 + swing / np.sqrt(np.maximum(batches, 1e-9) * engines)
-    slower = np.interp(batches * crowd, batches[0], plain[0]) / plain
+    slower = np.interp(batches * crowd, *steps) / plain
     tail = slower / (busy / mixed + (1 - busy) / plain)
     # own time of a prompt of each length, behind the queue of those before
     own = ranks * each[..., None] * work.prompt_nodes / work.prompt_tokens
@@ -189,7 +219,7 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     ok = (share < 1) & (tail <= work.slo_tpot_seconds) & (attained >= work.each_ratio) & fits
     ok &= mixed <= work.slo_itl_seconds
     if not ok.any():
-        return nothing
+        return None
     i, j = np.unravel_index(int(np.argmax(np.where(ok, rate, -1.0))), rate.shape)
     return SharedRate(
         rate_per_second=float(rate[i, j]),
