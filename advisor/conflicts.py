@@ -221,13 +221,18 @@ def _precedence(advice: Advice, incumbents: frozenset[str]) -> tuple[int, float,
     return _ORDER[advice.action], -worth, advice.id
 
 
+def _words(action: Action) -> str:
+    return action.value.replace("_", " ")
+
+
 def _noting(kept: Advice, dropped: Advice, why: str) -> Advice:
     gain = dropped.gain
     note = Evidence(
         name=f"{HELD_BACK}{dropped.rule}",
         value=gain.mid if gain else 1.0,
         unit=gain.unit if gain else "piece",
-        note=f"{dropped.action} on {dropped.scope}: {dropped.title}; not said too, because {why}",
+        note=f"{_words(dropped.action)} on {dropped.scope}: {dropped.title}; "
+        f"not said too, because {why}",
         confidence=gain.confidence if gain else dropped.confidence,
     )
     return kept.model_copy(update={"counter_evidence": (*kept.counter_evidence, note)})

@@ -175,7 +175,8 @@ class Verifier:
         if changed is None or advice.action is Action.KEEP:
             return None
         if not (wanted := measures(advice)):
-            return not_measurable(advice, f"no telemetry tells what {advice.action} brings", now_ms)
+            done = advice.action.value.replace("_", " ")
+            return not_measurable(advice, f'no telemetry tells what "{done}" brings', now_ms)
         ready = changed + self._settle_ms + self._length_ms + self._unwritten_ms
         if now_ms < max(ready, self._again_ms.get(advice.id, 0)):
             return None
