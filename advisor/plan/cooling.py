@@ -123,7 +123,7 @@ def cooling(options: CoolingOptions, seen: Facts | None = None) -> Report:
         answer=_answer(options, remedies, lost, forecast, over=over),
         action=_ACTIONS[remedies[0]] if remedies else Action.KEEP,
         tables=(
-            tables.remedies_table(remedies, state),
+            *((tables.remedies_table(remedies, state),) if remedies else ()),
             tables.caps_table(),
             tables.retrofits_table(offers),
             tables.pue_table(options.pue),
