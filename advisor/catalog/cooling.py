@@ -36,6 +36,11 @@ class Technology:
         """Whether facility water has to come to the row."""
         return bool(self.water)
 
+    @property
+    def at_chip(self) -> bool:
+        """Whether coolant of its own loop reaches the chips: server fans have little left to do."""
+        return self.approach_kelvin is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:

@@ -17,7 +17,7 @@ from advisor.facts import Facts
 from advisor.models import cooling as model
 from advisor.models import headroom
 from advisor.models.headroom import Headroom
-from advisor.models.interval import Interval
+from advisor.models.interval import Interval, exactly
 from advisor.models.periods import HOURS_PER_MONTH
 from advisor.models.power import Phase
 from advisor.plan import cooling_tables as tables
@@ -126,7 +126,7 @@ def cooling(options: CoolingOptions, seen: Facts | None = None) -> Report:
             *((tables.remedies_table(remedies, state),) if remedies else ()),
             tables.caps_table(),
             tables.retrofits_table(offers),
-            tables.pue_table(options.pue),
+            tables.pue_table(options.pue, liquid_today=technology.at_chip),
             *_carbon(options),
         ),
         plots=tuple(tables.plots(options.rack_kw, forecast)),
@@ -302,7 +302,9 @@ def _numbers(
         found["worth of it"] = estimate(
             lost.low, lost.mid, lost.high, "USD/month", worth, "lost work x price of a GPU-hour"
         )
-    saved = model.power_saved_ratio(options.pue, 1.093)
+    # where liquid reaches the chips already, there are no fans left to save
+    fans = exactly(0.0) if BY_NAME[options.technology].at_chip else model.FAN_RATIO
+    saved = model.power_saved_ratio(options.pue, 1.093, fans)
     month = options.rack_kw * options.racks * options.pue * HOURS_PER_MONTH * options.usd_per_kwh
     money = saved.scaled(month) if saved.low >= 0 else None
     if money is not None:

@@ -57,11 +57,11 @@ def retrofits_table(offers: tuple[model.Retrofit, ...]) -> Table:
     )
 
 
-def pue_table(pue_today: float) -> Table:
+def pue_table(pue_today: float, *, liquid_today: bool = False) -> Table:
     """Each system's PUE, and the share of all power a move to it saves for the same work."""
     rows: list[tuple[Cell, ...]] = []
     for row in PUE:
-        fans = model.FAN_RATIO if row.liquid else exactly(0.0)
+        fans = model.FAN_RATIO if row.liquid and not liquid_today else exactly(0.0)
         saved = model.power_saved_ratio(pue_today, row.pue, fans)
         tue = model.tue(row.pue, 0.0 if row.liquid else model.FAN_RATIO.mid)
         rows.append((row.system, row.pue, tue, saved.low, saved.mid, saved.high))
