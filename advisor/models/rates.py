@@ -139,9 +139,7 @@ def _crossing(x: Floats, y: Floats, limit: float, last: int) -> float:
 def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     """Most requests/s of one of `engines` engines that prefill and decode, chunk size chosen.
 
-    In steady state a share u of time goes into steps that carry a chunk; batch b and u follow from
-    one another (Little's law), so the whole curve is evaluated at once for every chunk size. The
-    longest gap between two tokens is a step that carries a chunk. A prompt whose answer is one
+    The longest gap between two tokens is a step that carries a chunk. A prompt whose answer is one
     token has it from its own prefill: nothing is decoded.
     """
     nothing = SharedRate(
@@ -150,27 +148,28 @@ def shared_rate(replica: Replica, work: Workload, engines: int) -> SharedRate:
     room = float(most_sequences(replica, work.context_tokens))
     if room < 1:
         return nothing
-    prompt, output = work.computed_tokens, work.output_tokens
-    if output <= 1:
-        alone = prefill_rate(replica, work, engines)
-        return SharedRate(
-            rate_per_second=alone.rate_per_second,
-            batch=0.0,
-            chunk_tokens=int(alone.prompts_at_once * prompt),
-            ttft_seconds=alone.ttft_seconds,
-            tpot_seconds=0.0,
-        )
-    several = [k * prompt for k in SHORT_PROMPTS if k * prompt <= MOST_SHORT_TOKENS]
-    chunks = np.array([c for c in CHUNKS if c < prompt] + [prompt, *several])[:, None]
+    if work.output_tokens <= 1:
+        return _without_decoding(replica, work, engines)
     coarse = np.geomspace(0.05, min(room, MOST_BATCH), COARSE_BATCHES)
-    steps = _Steps(coarse, decode_step_seconds(replica, coarse, work.context_tokens))
-    first = _shared(replica, work, engines, chunks, coarse[None, :], steps)
+    curve = _Steps(coarse, decode_step_seconds(replica, coarse, work.context_tokens))
+    first = _best(_Mixture.of(replica, work, coarse, curve), replica, work, engines)
     if first is None:
         return nothing
     # between the last batch that holds the objectives and the next one lies up to a fifth of it
     next_one = min(float(coarse[-1]), first.batch * float(coarse[1] / coarse[0]))
     fine = np.linspace(first.batch, next_one, FINE_BATCHES)
-    return _shared(replica, work, engines, chunks, fine[None, :], steps) or first
+    return _best(_Mixture.of(replica, work, fine, curve), replica, work, engines) or first
+
+
+def _without_decoding(replica: Replica, work: Workload, engines: int) -> SharedRate:
+    alone = prefill_rate(replica, work, engines)
+    return SharedRate(
+        rate_per_second=alone.rate_per_second,
+        batch=0.0,
+        chunk_tokens=int(alone.prompts_at_once * work.computed_tokens),
+        ttft_seconds=alone.ttft_seconds,
+        tpot_seconds=0.0,
+    )
 
 
 class _Steps(NamedTuple):
@@ -180,53 +179,91 @@ class _Steps(NamedTuple):
     seconds: Floats
 
 
-def _shared(  # noqa: PLR0917 - private
-    replica: Replica,
-    work: Workload,
-    engines: int,
-    chunks: Floats,
-    batches: Floats,
-    steps: _Steps,
-) -> SharedRate | None:
+@dataclass(frozen=True, slots=True)
+class _Mixture:
+    """Steps of an engine that does both, by chunk size (rows) and sequences in its batch (columns).
+
+    A share u of time goes into steps that carry a chunk; batch b and u follow from one another
+    (Little's law), so that the whole curve is there at once.
+    """
+
+    chunks: Floats
+    batches: Floats
+    curve: _Steps  # steps without a chunk, of every batch there may be
+    plain: Floats  # seconds of a step without a chunk
+    mixed: Floats  # of one with a chunk
+    before: Floats  # tokens a chunk looks back on, in the mean
+    each: Floats  # seconds in which one prompt is worked off
+    share: Floats  # of time in steps with a chunk; inf where prompts alone are too many
+
+    @classmethod
+    def of(cls, replica: Replica, work: Workload, batches: Floats, curve: _Steps) -> _Mixture:
+        prompt, output, columns = work.computed_tokens, work.output_tokens, batches[None, :]
+        several = [k * prompt for k in SHORT_PROMPTS if k * prompt <= MOST_SHORT_TOKENS]
+        chunks = np.array([c for c in CHUNKS if c < prompt] + [prompt, *several])[:, None]
+        plain = decode_step_seconds(replica, columns, work.context_tokens)
+        before = np.maximum(work.context_of_a_prompt_token - chunks / 2, 0.0)
+        mixed = mixed_step_seconds(replica, columns, work.context_tokens, chunks, before)
+        each = prompt / (chunks * replica.layout.data) * mixed  # a rank has prompts of its own
+        share = columns / output / plain / (1 / each - columns / output * (1 / mixed - 1 / plain))
+        share = np.where(share >= 0, share, np.inf)
+        return cls(chunks, columns, curve, plain, mixed, before, each, share)
+
+    @property
+    def rate(self) -> Floats:
+        """Requests/s of one engine."""
+        return self.share / self.each
+
+    @property
+    def tpot(self) -> Floats:
+        """Mean time per output token."""
+        return 1 / (self.share / self.mixed + (1 - self.share) / self.plain)
+
+    def tail_tpot(self, work: Workload, engines: int) -> Floats:
+        """Likewise at the quantile: more sequences and more prompts than on average."""
+        life = np.maximum(self.rate * engines * work.output_tokens * self.tpot, 1e-9)
+        swing = batch_spread(work) * 0.7
+        spread = swing * np.sqrt((1 + work.prompt_cv**2) / life)
+        busy = np.minimum(1.0, self.share * (1 + spread))
+        crowd = 1 + swing / np.sqrt(np.maximum(self.batches, 1e-9) * engines)
+        slower = np.interp(self.batches * crowd, *self.curve) / self.plain
+        tail: Floats = slower / (busy / self.mixed + (1 - busy) / self.plain)
+        return tail
+
+    def own_seconds(self, replica: Replica, work: Workload) -> Floats:
+        """Own time of a prompt of each length (last axis), behind the queue of those before."""
+        ranks, prompt = replica.layout.data, work.computed_tokens
+        own = ranks * self.each[..., None] * work.prompt_nodes / work.prompt_tokens
+        own = np.maximum(own, np.where(self.chunks > prompt, self.mixed, 0.0)[..., None])
+        if own.shape[-1] == 1:
+            return own
+        twice = mixed_step_seconds(
+            replica, self.batches, work.context_tokens, self.chunks, 2 * self.before + 1
+        )
+        return own * _dearer(work, self.mixed, twice, self.before, self.chunks)
+
+
+def _best(steps: _Mixture, replica: Replica, work: Workload, engines: int) -> SharedRate | None:
     """The best of these batches and chunk sizes that hold the objectives; None where none does."""
-    prompt, output = work.computed_tokens, work.output_tokens
     room = float(most_sequences(replica, work.context_tokens))
-    spread = batch_spread(work)
-    plain = decode_step_seconds(replica, batches, work.context_tokens)
-    before = np.maximum(work.context_of_a_prompt_token - chunks / 2, 0.0)
-    mixed = mixed_step_seconds(replica, batches, work.context_tokens, chunks, before)
-    ranks = replica.layout.data  # each carries a chunk of a prompt of its own
-    each = prompt / (chunks * ranks) * mixed  # time in which one prompt is worked off
-    share = batches / output / plain / (1 / each - batches / output * (1 / mixed - 1 / plain))
-    share = np.where(share >= 0, share, np.inf)
-    rate = share / each
-    tpot = 1 / (share / mixed + (1 - share) / plain)
-    # objectives at the quantile: more sequences and more prompts than on average
-    life = np.maximum(rate * engines * output * tpot, 1e-9)
-    swing = spread * 0.7
-    busy = np.minimum(1.0, share * (1 + swing * np.sqrt((1 + work.prompt_cv**2) / life)))
-    crowd = 1 + swing / np.sqrt(np.maximum(batches, 1e-9) * engines)
-    slower = np.interp(batches * crowd, *steps) / plain
-    tail = slower / (busy / mixed + (1 - busy) / plain)
-    # own time of a prompt of each length, behind the queue of those before
-    own = ranks * each[..., None] * work.prompt_nodes / work.prompt_tokens
-    own = np.maximum(own, np.where(chunks > prompt, mixed, 0.0)[..., None])
-    if own.shape[-1] > 1:
-        twice = mixed_step_seconds(replica, batches, work.context_tokens, chunks, 2 * before + 1)
-        own = own * _dearer(work, mixed, twice, before, chunks)
-    attained = attained_ratio(work, np.minimum(share, 0.9999), each, own, engines)
-    fits = batches + cache_spread(work) * np.sqrt(batches / engines) <= room
-    ok = (share < 1) & (tail <= work.slo_tpot_seconds) & (attained >= work.each_ratio) & fits
-    ok &= mixed <= work.slo_itl_seconds
+    own = steps.own_seconds(replica, work)
+    attained = attained_ratio(work, np.minimum(steps.share, 0.9999), steps.each, own, engines)
+    crowded = steps.batches + cache_spread(work) * np.sqrt(steps.batches / engines)
+    ok = (steps.share < 1) & (crowded <= room) & (attained >= work.each_ratio)
+    ok &= steps.tail_tpot(work, engines) <= work.slo_tpot_seconds
+    ok &= steps.mixed <= work.slo_itl_seconds
     if not ok.any():
         return None
+    rate = steps.rate
     i, j = np.unravel_index(int(np.argmax(np.where(ok, rate, -1.0))), rate.shape)
+    chunk, ranks = float(steps.chunks[i, 0]), replica.layout.data
+    own_chunks = max(1.0, chunk / work.computed_tokens) * ranks
     return SharedRate(
         rate_per_second=float(rate[i, j]),
-        batch=float(batches[0, j]),
-        chunk_tokens=int(chunks[i, 0]),
-        ttft_seconds=float(max(1.0, chunks[i, 0] / prompt) * ranks * each[i, j]),
-        tpot_seconds=float(tpot[i, j]),
+        batch=float(steps.batches[0, j]),
+        chunk_tokens=int(chunk),
+        ttft_seconds=float(own_chunks * steps.each[i, j]),
+        tpot_seconds=float(steps.tpot[i, j]),
     )
 
 

@@ -295,7 +295,7 @@ def test_a_number_made_of_measured_ones_is_modelled() -> None:
 
 
 def test_racks_on_liquid_save_no_fans_again(capsys: pytest.CaptureFixture[str]) -> None:
-    """From PUE 1.2 to 1.093 of dry coolers: 8.9 % of 320 kW x 1.2 at 0.12 USD; behind doors more."""
+    """From PUE 1.2 to 1.093 of dry coolers: 8.9 % of 320 kW x 1.2 at 0.12 USD; doors: more."""
     name, month = "energy saved by liquid with dry coolers", 40 * 8 * 1.2 * 730 * 0.12
     saved = {
         technology: answered(capsys, "cooling", "--technology", technology, "--pue", "1.2")
