@@ -18,10 +18,13 @@ from advisor.facts import Facts
 from advisor.models import decision as dc
 from advisor.models import energy, length_shape, phases
 from advisor.models.disaggregation import (
+    DECODE_MATCH,
+    PREFILL_MATCH,
     Apart,
     Together,
     handover_gbps_per_request,
     layouts_of,
+    pairs_in_nodes,
 )
 from advisor.models.layouts import LARGEST_TENSOR
 from advisor.models.replica import Layout, Replica
@@ -112,7 +115,7 @@ def disaggregate(options: DisaggregateOptions, seen: Facts | None = None) -> Rep
         plots=(_roofline(found, fleet, work), _goodput(found, work, asked, checked)),
         numbers=_numbers(found, work, fleet, asked),
         refusals=tuple(refusal.value for refusal in found.refusals),
-        warnings=tuple(_warnings(asked, fleet)),
+        warnings=(*_warnings(asked, fleet), *_inside_nodes(found, fleet, work)),
         sources=(f"workload: {asked.origin}", *SOURCES),
         versions={"decision": dc.VERSION, "phases": phases.VERSION, "energy": energy.VERSION},
     )
@@ -399,6 +402,25 @@ def _numbers(
         unit = "ratio of requests/s in objectives"
         numbers["gain from taking apart"] = estimate(*gains, unit, modelled, source)
     return numbers
+
+
+def _inside_nodes(found: dc.Decision, fleet: dc.Fleet, work: Workload) -> Iterator[str]:
+    """On a network that is too thin: pairs whose cache stays in a node, as DistServe's do."""
+    if dc.Refusal.NETWORK not in found.refusals or fleet.decode is not None:
+        return
+    layouts = layouts_of(fleet.replica, fleet.replica.gpus)
+    pairs = pairs_in_nodes(layouts, layouts, work)
+    if not pairs:
+        return
+    best, today = pairs[0], found.today_rate_per_second
+    count = fleet.gpus // (best.prefill.gpus + best.decode.gpus)
+    carried = min(PREFILL_MATCH, DECODE_MATCH) * best.rate_per_second * count
+    if carried >= (1 + dc.MARGIN_RATIO) * today:
+        yield (
+            f"pairs that keep the cache inside a node need no such network: {count} of one prefill "
+            f"({best.prefill.layout}) and one decode ({best.decode.layout}) engine would carry "
+            f"{carried:.3g} requests/s, {today:.3g} together (DistServe, section 4.2)"
+        )
 
 
 def _warnings(asked: Demand, fleet: dc.Fleet) -> Iterator[str]:

@@ -82,3 +82,13 @@ def test_a_bound_on_gaps_costs_chunks() -> None:
 
     assert free.numbers["gain from taking apart"].mid < bound.numbers["gain from taking apart"].mid
     assert math.isfinite(bound.numbers["gain from taking apart"].mid)
+
+
+def test_thin_networks_leave_pairs_inside_nodes() -> None:
+    """DistServe ran on 25 Gbit/s between nodes of eight: its pairs shared nodes (section 6.1)."""
+    thin = {"network_gbps": 25.0, "output_tokens": 150.0, "prompt_tokens": 3000.0}
+    paid, unpaid = asked(**thin), asked(**thin, tpot_seconds=0.5)
+
+    assert "network below 100 Gbps a node" in paid.refusals
+    assert any("pairs that keep the cache inside a node" in w for w in paid.warnings)
+    assert not any("pairs that keep" in w for w in unpaid.warnings)
