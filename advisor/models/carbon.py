@@ -132,7 +132,12 @@ def shift_a_day(
     )
     if found is None:
         return None
-    return replace(found, moved_kwh=found.moved_kwh / _DAYS, saved_kg=found.saved_kg / _DAYS)
+    return replace(
+        found,
+        moved_kwh=found.moved_kwh / _DAYS,
+        saved_kg=found.saved_kg / _DAYS,
+        extra_usd=found.extra_usd / _DAYS,
+    )
 
 
 def usd_per_tonne(extra_usd: float, saved_kg: float) -> float | None:

@@ -16,14 +16,14 @@ from advisor.models.interval import Interval
 from advisor.models.normal import Floats
 from ridgeline.errors import NoData
 
-VERSION = "workload/1"
+VERSION = "workload/2"
 WINDOWS_SECONDS = (1.0, 10.0, 60.0, 600.0)
 DAY_SECONDS, HOURS = 86_400.0, 24
 BASE_SHARE, PEAK_SHARE = 0.05, 0.99
 ENOUGH_DAYS, WEEK_DAYS, TREND_DAYS = 1.0, 7.0, 14.0
 _INSTANT_SECONDS = 1e-9
 _MOST_WINDOWS = 5_000_000
-# t of 90 % two-sided by degrees of freedom; 1.645 beyond
+# t of 90 % two-sided by degrees of freedom; beyond, its expansion (Cornish and Fisher 1938)
 _T90 = (6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83, 1.81)
 
 
@@ -163,9 +163,16 @@ def _growth(values: Floats, day: Floats) -> Interval | None:
     left = daily - daily.mean() - slope * x
     free = daily.size - 2
     error = math.sqrt(float(left @ left) / free / float(x @ x))
-    doubt = error * (_T90[free - 1] if free <= len(_T90) else 1.645)
+    doubt = error * _t90(free)
     mean = float(daily.mean())
     return Interval(low=(slope - doubt) / mean, mid=slope / mean, high=(slope + doubt) / mean)
+
+
+def _t90(free: int) -> float:
+    if free <= len(_T90):
+        return _T90[free - 1]
+    z = 1.644854
+    return z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
 
 
 def _missing(days: float, seen_share: float) -> tuple[str, ...]:

@@ -238,3 +238,18 @@ def test_rent_needs_a_unit_and_a_demand() -> None:
     with pytest.raises(NoData):
         p.rented([math.nan], MINUTE, 0, 8)
     assert p.rented([1.0], MINUTE, 5, 8).unit_hours_per_month.high == 0
+
+
+@pytest.mark.parametrize(("days", "t"), [(3, 6.31), (12, 1.812), (13, 1.796), (32, 1.697)])
+def test_growth_has_the_interval_of_students_t(days: int, t: float) -> None:
+    """Daily means that zigzag around a line: slope and its 90 % interval by the textbook."""
+    daily = 100.0 + 2 * np.arange(days) + 3 * (np.arange(days) % 2)
+    found = w.characterise(np.repeat(daily, 24), 3600.0).growth_per_day
+    x = np.arange(days) - (days - 1) / 2
+    slope = float(x @ daily / (x @ x))
+    left = daily - daily.mean() - slope * x
+    error = math.sqrt(float(left @ left) / (days - 2) / float(x @ x))
+
+    assert found is not None
+    assert slope / daily.mean() == pytest.approx(found.mid)
+    assert t * error / daily.mean() == pytest.approx(found.high - found.mid, rel=0.002)
