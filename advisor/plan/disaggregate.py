@@ -304,7 +304,7 @@ def _roofline(found: dc.Decision, fleet: dc.Fleet, work: Workload) -> Plot:
     ridge = ridge_point_flops_per_byte(peak, bandwidth)
     places = tuple(_places(found, work))
     furthest = max([ridge * 20, *(3 * place.x for place in places if place.x is not None)])
-    x = np.geomspace(0.5, furthest, 40)
+    x = np.array([0.5, ridge, furthest])  # straight lines between them, and a corner
     marks = [Mark(label=f"ridge {ridge:.0f} FLOP/B", x=ridge), *places]
     return Plot(
         title=f"Roofline of one {one.accelerator.name} in {one.computed_format}",

@@ -71,8 +71,8 @@ class Split:
         both, low, high = self.together, self.together.gain_low_ratio, self.together.gain_high_ratio
         if self.action is Action.REBALANCE_POOLS and both.gain_ratio < 0 and math.isfinite(high):
             said.append(
-                "engines doing both may carry more, not surely: the best split carries "
-                f"{low:+.0%} to {high:+.0%} of what they do"
+                "engines doing both may carry more, not surely: beside them the best split carries "
+                f"{low:+.0%} to {high:+.0%} requests"
             )
         return tuple(said)
 
