@@ -103,6 +103,7 @@ class Model:
     bare_layers: int = 0  # layers without any feed-forward
     window_tokens: int = 0  # sliding window; 0: none
     windowed_ratio: float = 0.0  # share of layers that look back only `window_tokens`
+    attention_sinks: bool = False  # a learned logit of each head beside those of the keys
     format: Format = Format.BF16  # as published
     source: str = "config.json"
 
@@ -259,6 +260,7 @@ def _moe(  # noqa: PLR0917 - a table row
     latent: Latent | None = None,
     dense_layers: int = 0,
     window: tuple[int, float] = (0, 0.0),
+    sinks: bool = False,
     stored: Format = Format.BF16,
 ) -> Model:
     return Model(
@@ -268,6 +270,7 @@ def _moe(  # noqa: PLR0917 - a table row
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
+        attention_sinks=sinks,
         ffn_hidden=ffn,
         vocabulary=vocabulary,
         experts=experts,
@@ -400,6 +403,7 @@ _TABLE: tuple[Model, ...] = (
         201088,
         _of(32, 4, 2880),
         window=(128, 0.5),
+        sinks=True,
         stored=Format.FP4,
     ),
     _moe(
@@ -412,6 +416,7 @@ _TABLE: tuple[Model, ...] = (
         201088,
         _of(128, 4, 2880),
         window=(128, 0.5),
+        sinks=True,
         stored=Format.FP4,
     ),
     _moe(

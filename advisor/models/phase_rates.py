@@ -17,7 +17,7 @@ from advisor.catalog.accelerators import Accelerator
 from advisor.models import phases, throughput
 from advisor.models.throughput import P99_RATIO, STAGE_COST, Job
 
-VERSION = "phase_rates/2"
+VERSION = "phase_rates/3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +65,10 @@ def _best(found: Iterable[PhaseRate | None]) -> PhaseRate | None:
 
 
 def _prompts(job: Job, accelerator: Accelerator, devices: int, limit: float) -> PhaseRate | None:
-    reached = throughput.reached_ratio(job, accelerator, devices)
+    engine = throughput.replica(job, accelerator, devices)
+    reached = throughput.reached_ratio(engine)
     if reached is None:
         return None
-    engine = throughput.replica(job, accelerator, devices)
     cached = job.prompt_tokens * job.prefix_hit_ratio
     alone = float(phases.prefill_seconds(engine, job.prompt_tokens, cached_tokens=cached)) / reached
     if alone > limit:
@@ -84,10 +84,10 @@ def _prompts(job: Job, accelerator: Accelerator, devices: int, limit: float) -> 
 def _outputs(
     job: Job, accelerator: Accelerator, devices: int, sequences: float, limit: float
 ) -> PhaseRate | None:
-    reached = throughput.reached_ratio(job, accelerator, devices)
+    engine = throughput.replica(job, accelerator, devices)
+    reached = throughput.reached_ratio(engine)
     if reached is None:
         return None
-    engine = throughput.replica(job, accelerator, devices)
     most = min(
         max(1.0, sequences * devices),
         job.most_batch * (devices if job.mixture else 1),

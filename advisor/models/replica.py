@@ -72,6 +72,11 @@ class Stack:
     shares_free: bool = False  # `memory_ratio` is of what weights leave, not of the device
     holds_answers: bool = False  # admits a request only with cache for all of its answer
     many_sequences: bool = True  # up to 1,024 at once on large devices, not 256 on all
+    # Whole engines over kernels where experts are spread over devices, all of which wait for the
+    # busiest: fitted to 27 runs of Qwen3-235B on 8 (0.75 to 0.8), with latent attention to 14 runs
+    # of DeepSeek on H200, B200 and GB200 (TensorRT-LLM 1.2). On one device nobody waits
+    spread_experts_ratio: float = 0.8
+    latent_experts_ratio: float = 0.78
 
 
 # Fitted to 3,268 end-to-end points of aiconfigurator 0.12.0's silicon samples: what is left of a
@@ -106,6 +111,12 @@ BALANCED_RANKS = replace(
     rank_wait_steps=60,
     shares_free=True,
     holds_answers=True,
+)
+# Of 2025: five DeepSeek results of MLPerf v5.1 on B200, GB200 and GB300
+BALANCED_RANKS_2025 = replace(
+    BALANCED_RANKS,
+    name="CUDA graphs, balanced data ranks (TensorRT-LLM of 2025)",
+    latent_experts_ratio=0.56,
 )
 # vLLM before asynchronous scheduling: the host prepares and collects between steps, longer for more
 # sequences; fitted to the ml-energy leaderboard's dense models on H100. Its FP8 experts are slower

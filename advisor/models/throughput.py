@@ -25,16 +25,10 @@ from advisor.models.arrays import Floats
 from advisor.models.interval import Interval
 from advisor.models.replica import BALANCED_RANKS, MODERN, Layout, Replica, Stack
 
-VERSION = "throughput/6"
+VERSION = "throughput/7"
 PREFILL_PASS_TOKENS = 8192.0  # prompts are computed together up to this (TensorRT-LLM's default)
 MOST_BATCH = 2048  # sequences; of a mixture of experts on each device (attention data-parallel)
 LEAST_SEQUENCES = 4
-# Engines over kernels where experts are spread over devices, the busiest of which all wait for;
-# fitted to Qwen3-235B on 8 devices, 27 runs (0.75 to 0.8). On one device nobody waits: 1, no fit
-SPREAD_EXPERTS_RATIO = 0.8
-# The same for latent attention with experts (DeepSeek), fitted to five MLPerf v5.1 results on B200,
-# GB200 and GB300: engines of 2025. Decode pools of 2026 reach what their kernels say (docs/models)
-LATENT_EXPERTS_RATIO = 0.56
 EXPERT_ERROR = 0.5
 # Time a further pipeline stage adds to decoding, whose parts of a batch wait for one another;
 # prompts follow without gaps. Fitted to 30 runs of 70B on RTX PRO 6000; 405B over 8 is 15 % off
@@ -58,11 +52,14 @@ class Job:
     most_batch: float = MOST_BATCH
     stack: Stack | None = None  # None: that of the runs behind `serving_ratio`
 
-    @property
-    def cache(self) -> Format:
-        """Format of the cache: 8 bit beside weights of 8 bits or fewer, else 16."""
+    def cache_on(self, accelerator: Accelerator) -> Format:
+        """Format of the cache: 8 bit beside weights of 8 bits or fewer, else 16.
+
+        With attention sinks it is 16 before Blackwell (TensorRT-LLM's guide to gpt-oss).
+        """
         narrow = (self.weights or self.model.format).bytes_per_element <= 1
-        return Format.FP8 if narrow else Format.BF16
+        sinks = self.model.attention_sinks and not accelerator.fp4_tflops
+        return Format.FP8 if narrow and not sinks else Format.BF16
 
     @property
     def mixture(self) -> bool:
@@ -114,7 +111,7 @@ def replica(job: Job, accelerator: Accelerator, devices: int) -> Replica:
         accelerator=accelerator,
         layout=layout(job, accelerator, devices),
         weights=job.weights,
-        cache=job.cache,
+        cache=job.cache_on(accelerator),
         stack=job.stack or (BALANCED_RANKS if accelerator.stack == "CUDA" else MODERN),
     )
 
@@ -138,10 +135,10 @@ def rate(job: Job, accelerator: Accelerator, devices: int) -> Rate | None:
     None: nobody published what engines reach on the accelerator ("unverified"), nothing fits, or
     the limit cannot be held even by one sequence.
     """
-    reached = reached_ratio(job, accelerator, devices)
+    engine = replica(job, accelerator, devices)
+    reached = reached_ratio(engine)
     if reached is None or not job.valid:
         return None
-    engine = replica(job, accelerator, devices)
     capacity = capacity_sequences(job, engine)
     most = min(job.most_batch * (devices if job.mixture else 1), capacity)
     if most < 1:
@@ -172,15 +169,15 @@ def rate(job: Job, accelerator: Accelerator, devices: int) -> Rate | None:
     )
 
 
-def reached_ratio(job: Job, accelerator: Accelerator, devices: int) -> float | None:
-    """Speed of whole engines on `devices` over what their kernels say; None: nobody published."""
-    ratio = accelerator.serving_ratio
-    if ratio is None or accelerator.bandwidth_tb_s is None:
+def reached_ratio(engine: Replica) -> float | None:
+    """Speed of a whole engine over what its kernels say; None: nobody published."""
+    ratio, stack = engine.accelerator.serving_ratio, engine.stack
+    if ratio is None or engine.accelerator.bandwidth_tb_s is None:
         return None
-    if not job.mixture or devices == 1:
+    if engine.model.experts is None or engine.gpus == 1:
         return ratio
-    latent = job.model.latent is not None
-    return ratio * (LATENT_EXPERTS_RATIO if latent else SPREAD_EXPERTS_RATIO)
+    latent = engine.model.latent is not None
+    return ratio * (stack.latent_experts_ratio if latent else stack.spread_experts_ratio)
 
 
 def engine_devices(job: Job, accelerator: Accelerator) -> tuple[int, ...]:

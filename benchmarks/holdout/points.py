@@ -68,9 +68,8 @@ class _Served(throughput.Job):
 
     held_as: Format | None = None
 
-    @property
-    def cache(self) -> Format:
-        return self.held_as or super().cache
+    def cache_on(self, accelerator: Accelerator) -> Format:
+        return self.held_as or super().cache_on(accelerator)
 
 
 class _Table(_Strict):

@@ -17,6 +17,7 @@ from advisor.catalog.software import Support, maturity
 from advisor.models import accelerators, power, throughput
 from advisor.models.accelerators import Verdict
 from advisor.models.interval import Interval, exactly, of
+from advisor.models.replica import BALANCED_RANKS_2025
 from advisor.models.throughput import Job
 
 QWEN = MODELS["qwen3-235b-a22b"]
@@ -39,6 +40,7 @@ def log_error(m: Measurement, devices: int | None) -> float:
         output_tokens=m.output_tokens,
         weights=WIDTHS[m.bytes_per_weight],
         tpot_limit_seconds=m.tpot_seconds,
+        stack=BALANCED_RANKS_2025 if "v5.1" in m.source.title else None,
     )
     system = BY_NAME[m.accelerator]
     found = throughput.rate(job, system, devices) if devices else throughput.best_rate(job, system)
@@ -83,6 +85,29 @@ def test_deepseek_at_mlperf() -> None:
 
     assert len(errors) == 5
     assert sum(errors) / len(errors) < 0.15
+
+
+def test_deepseek_under_newer_engines() -> None:
+    """MLPerf v6.1, nothing fitted: 69,847 tokens/s on 8 B300 and 542,075 on 72 GB200."""
+    for name, devices, tokens, measured in (
+        ("B300-SXM", 8, 3760, 69_847 / 8),
+        ("GB200", 72, 3740, 542_075 / 72),
+    ):
+        job = Job(
+            model=MODELS["deepseek-v3"],
+            prompt_tokens=800,
+            output_tokens=tokens,
+            weights=Format.FP4,
+        )
+        old = replace(job, stack=BALANCED_RANKS_2025)
+        now, then = (throughput.rate(j, BY_NAME[name], devices) for j in (job, old))
+
+        assert now is not None
+        assert then is not None
+        found = now.tokens_per_second_per_device
+        assert found.low < measured < found.high
+        assert found.mid == pytest.approx(measured, rel=0.25)
+        assert then.tokens_per_second_per_device.mid < 0.75 * found.mid
 
 
 def test_mixtures_of_experts_are_rougher_and_say_so() -> None:
