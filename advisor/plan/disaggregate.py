@@ -44,7 +44,7 @@ from ridgeline.events import Action, Confidence, Estimate
 SOURCES = (
     "latency: kernels under ceilings measured by AIConfigurator (ai-dynamo/aiconfigurator@095f58a)",
     "queues: GI/G/c (Sakasegawa, Kingman); rate matching 0.9/0.92: AIConfigurator 0.12",
-    "margin and refusals: docs/models.md, section disaggregation",
+    "margin and refusals: docs/models/disaggregation.md",
 )
 
 
