@@ -14,10 +14,11 @@ import numpy as np
 from advisor.models.arrays import Floats, Numbers, floats
 from advisor.models.roofline import Calibration
 
-VERSION = "calibration/1"
+VERSION = "calibration/2"
 LEAST_NOISE_RATIO = 0.02  # telemetry is never better than this
 FIRST_NOISE_RATIO = 0.12  # median error of the phase model, docs/models.md
 HUBER = 1.345  # 95 % as good as least squares where errors are normal (Huber 1964)
+BUSY_SM_RATIO = 0.9  # of SMs while prompts are computed, between kernels too: assumed
 _ROUNDS = 12
 
 
@@ -95,6 +96,27 @@ def _fit(theta: Floats, covariance: Floats, noise: float, samples: int) -> Fit:
         noise_ratio=noise,
         samples=samples,
     )
+
+
+def own_seconds(
+    counted_seconds: float, busy_ratio: float | None, engines: int, requests_per_second: float
+) -> float:
+    """What one request takes of an engine, where what was counted may hold others beside it.
+
+    vLLM counts a prefill from when it is scheduled to its first token: prompts computed together
+    each count all of them. By the utilisation law an engine's busy share is its requests/s times
+    what each takes, whatever is computed together; the smaller of the two is taken.
+
+    Args:
+        counted_seconds: Mean by the server's own count.
+        busy_ratio: Share of the time that SMs are active, mean of the engines; None: not known.
+        engines: Of the pool.
+        requests_per_second: Of the pool.
+    """
+    if busy_ratio is None or busy_ratio <= 0 or requests_per_second <= 0:
+        return counted_seconds
+    by_utilisation = busy_ratio / BUSY_SM_RATIO * engines / requests_per_second
+    return min(counted_seconds, by_utilisation)
 
 
 def affine(speed_of_light_seconds: Numbers, seconds: Numbers) -> Calibration:

@@ -102,7 +102,8 @@ def disaggregate(options: DisaggregateOptions, seen: Facts | None = None) -> Rep
     asked = serving.asked
     work, fleet = _work(options, asked), _fleet(options)
     if serving.prefill is not None and serving.decode is not None:
-        fitted, _ = calibrated(fleet.replica, work, serving.prefill, serving.decode)
+        busy = serving.prefill_busy_ratio
+        fitted, _ = calibrated(fleet.replica, work, serving.prefill, serving.decode, busy)
         fleet = replace(fleet, replica=fitted)
     found = dc.decide(fleet, work, requests_per_second=asked.requests_per_second)
     tips = dc.tipping_points(fleet, work)

@@ -35,6 +35,8 @@ class Serving:
     prefill: ServingLoad | None = None
     decode: ServingLoad | None = None
     """Of a service whose phases run apart under `--live`."""
+    prefill_busy_ratio: float | None = None
+    """Share of the time that SMs of its prefill pool are active."""
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -74,10 +76,12 @@ def asked_of(options: Asked, seen: Facts | None = None) -> tuple[Asked, Serving]
         warnings += [f"serving software: {e.note}" for e in software.counter_evidence()]
     loads = [facts.serving_of(pool) for pool in found.pools]
     prefill, decode = loads if len(loads) == 2 else (None, None)
+    busy = facts.gpus_of(found.pools[0])
     return options, Serving(
         asked=found,
         prefill=prefill,
         decode=decode,
+        prefill_busy_ratio=busy.sm_ratio if busy else None,
         sources=tuple(_sources(facts, found.pools, counted, configured, open_, software)),
         warnings=tuple(warnings),
     )

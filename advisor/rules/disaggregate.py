@@ -201,7 +201,7 @@ def _case(  # noqa: PLR0917 - private, called twice
         output_cv=answered.histogram.cv if answered else 0.0,
         prompts=length_shape.of_histogram(asked.histogram) if asked else None,
     )
-    replica, fits = calibrated(replica, work, prefill, decode)
+    replica, fits = calibrated(replica, work, prefill, decode, gpus[0].sm_ratio)
     return _Case(
         replica=replica,
         work=work,
@@ -224,9 +224,16 @@ def _arrival_cv(load: ServingLoad) -> float:
 
 
 def calibrated(
-    replica: Replica, work: Workload, prefill: ServingLoad, decode: ServingLoad
+    replica: Replica,
+    work: Workload,
+    prefill: ServingLoad,
+    decode: ServingLoad,
+    prefill_busy_ratio: float | None,
 ) -> tuple[Replica, tuple[calibration.Fit, ...]]:
-    """The replica fitted to what its pools measured; only a pool that does one phase tells it."""
+    """The replica fitted to what its pools measured; only a pool that does one phase tells it.
+
+    `prefill_busy_ratio`: share of time that SMs of the prefill pool are active; None: unknown.
+    """
     if prefill is decode:
         return replica, ()
     fits = []
@@ -240,7 +247,11 @@ def calibrated(
         cached = work.cached_tokens / work.prompt_tokens * nodes
         every = phases.prefill_seconds(replica, nodes, cached_tokens=cached)
         modelled = every @ np.array(work.prompt_shape.shares)
-        fit = calibration.fit(modelled, prefill.prefill_seconds_mean)
+        rate = prefill.requests_per_second or decode.requests_per_second or 0.0
+        measured = calibration.own_seconds(
+            prefill.prefill_seconds_mean, prefill_busy_ratio, prefill.engines, rate
+        )
+        fit = calibration.fit(modelled, measured)
         replica = replace(replica, prefill=fit.calibration)
         fits.append(fit)
     return replica, tuple(fits)

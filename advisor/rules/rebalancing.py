@@ -2,9 +2,7 @@
 
 A model may say that pools carry less than they do. Where both objectives hold as measured, the
 demand of today is carried, whatever the model says, and what engines elsewhere would bring is
-reckoned from there. One reason is known: what servers count as the time of a prefill (vLLM: from
-when it is scheduled to its first token) holds the prompts computed beside it, so that a model
-fitted to it under load is too slow.
+reckoned from there.
 """
 
 from __future__ import annotations

@@ -95,6 +95,26 @@ def test_a_strong_prior_holds_against_one_odd_sample() -> None:
     assert 1.1 == pytest.approx(1 / fit.calibration.efficiency, rel=0.02)
 
 
+@pytest.mark.parametrize("load", [0.1, 0.5, 0.8, 0.95])
+def test_prompts_counted_together_are_told_apart_by_the_busy_share(load: float) -> None:
+    """An engine computes all prompts that wait, each counts all of them: 0.1 s of each is found."""
+    own, count = 0.1, 20_000
+    arrivals = np.cumsum(np.random.default_rng(1).exponential(own / load, count))
+    now, busy, counted, at = 0.0, 0.0, 0.0, 0
+    while at < count:
+        now = max(now, arrivals[at])
+        together = max(1, int(np.searchsorted(arrivals, now, side="right")) - at)
+        now, at = now + together * own, at + together
+        busy, counted = busy + together * own, counted + together * together * own
+    active = calibration.BUSY_SM_RATIO * busy / now
+
+    found = calibration.own_seconds(counted / count, active, 1, count / now)
+
+    assert own == pytest.approx(found, rel=0.02)
+    assert counted / count > own * (1 + load / 3)
+    assert counted / count == calibration.own_seconds(counted / count, None, 1, count / now)
+
+
 def test_the_prior_of_the_kernels() -> None:
     """8B on one H100: half a millisecond and some 0.7 to 0.9 over the bare roofline in decode.
 
