@@ -111,7 +111,7 @@ def test_prompts_counted_together_are_told_apart_by_the_busy_share(load: float) 
     found = calibration.own_seconds(counted / count, active, 1, count / now)
 
     assert own == pytest.approx(found, rel=0.02)
-    assert counted / count > own * (1 + load / 3)
+    assert counted / count > own * (1 + load**2 / 2)
     assert counted / count == calibration.own_seconds(counted / count, None, 1, count / now)
 
 
