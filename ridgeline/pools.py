@@ -42,14 +42,21 @@ def role_of(pool: str) -> str:
     return pool.rpartition("/")[2]
 
 
+def service_name(value: str) -> str:
+    """The same; ValueError where a service cannot have that name."""
+    if not _SERVICE.fullmatch(value):
+        allowed = "small letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        raise ValueError(f"service {value!r} is not made of {allowed}")
+    return value
+
+
 def _checked(value: str) -> str:
     """The same; ValueError where it is not a role or a service and a role."""
     service, slash, role = value.rpartition("/")
     if role not in set(Role):
         raise ValueError(f"role {role!r} is not one of {', '.join(Role)}")
-    if slash and not _SERVICE.fullmatch(service):
-        allowed = "small letters, digits, '.', '_' and '-', beginning with a letter or digit"
-        raise ValueError(f"service {service!r} is not made of {allowed}")
+    if slash:
+        service_name(service)
     return str(value)
 
 

@@ -205,7 +205,7 @@ def _loads(seen: Facts, pool: str | None) -> tuple[ServingLoad, ServingLoad]:
 
 
 def pools_of(seen: Facts, asked: str | None) -> tuple[str, str]:
-    """The pools of prompts and of outputs that `--pool` means: a pool, or a service.
+    """The pools of prompts and of outputs that `--pool` means: one, "one+other", or a service.
 
     Not given it is the only service there is: its mixed pool, else prefill and decode.
 
@@ -214,9 +214,13 @@ def pools_of(seen: Facts, asked: str | None) -> tuple[str, str]:
     """
     services = seen.services
     if asked is not None and asked not in services:
-        return asked, asked
+        one, _, other = asked.partition("+")
+        return one, other or one
     if asked is None and len(services) > 1:
-        raise Misconfigured("--pool", f"is needed: a service ({', '.join(services)}) or a pool")
+        named = ", ".join(filter(None, services))
+        pools = ", ".join(load.pool for load in seen.serving)
+        problem = f"is needed: a service ({named}), a pool ({pools}), or prefill+decode"
+        raise Misconfigured("--pool", problem)
     service = asked if asked is not None else next(iter(services), "")
     mixed = pool_of(service, Role.MIXED)
     if seen.serving_of(mixed) is not None:

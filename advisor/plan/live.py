@@ -21,6 +21,7 @@ from advisor.rules import cooling
 from advisor.rules.pricing import Catalog, accelerator_of, estimate, gpu_hour
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence, Estimate
+from ridgeline.pools import service_of
 from ridgeline.settings import AdvisorSettings
 
 _BUSY = "what the ports carried, none of it behind other work"
@@ -132,12 +133,16 @@ class Fabric(Measured):
 
 
 def fabric_of(seen: Facts, pool: str | None) -> Fabric:
-    """Nodes, GPUs and links of a pool, the largest when None, and what every rail carries.
+    """Nodes, GPUs and links of a pool, and what every rail carries.
+
+    Args:
+        seen: Facts of the store.
+        pool: A pool, or a service: its largest pool; None: the largest of all.
 
     Raises:
         Misconfigured: no such pool, or one whose GPUs are of several or unknown models.
     """
-    pools = [g for g in seen.pools if pool in {None, g.group}]
+    pools = [g for g in seen.pools if pool in {None, g.group, service_of(g.group) or None}]
     if not pools:
         there = ", ".join(sorted(g.group for g in seen.pools)) or "none"
         raise Misconfigured("--pool", f"no pool {pool or 'of GPUs'}; there are: {there}")

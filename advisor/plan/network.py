@@ -73,7 +73,9 @@ class NetworkOptions(Options):
     live: bool = Field(
         default=False, description="take nodes, GPUs, links and traffic from the store"
     )
-    pool: str | None = Field(None, description="with --live: pool; default: the largest")
+    pool: str | None = Field(
+        None, description="with --live: pool, or service (its largest); default: the largest"
+    )
 
 
 def plan_network(options: NetworkOptions, seen: Facts | None = None) -> Report:

@@ -14,9 +14,10 @@ from collectors.simulator.facility import Facility
 from collectors.simulator.gpu import Gpus, Load
 from collectors.simulator.repairs import Repairs
 from collectors.simulator.scenario import Label, Scenario, Script, XidEvent
-from collectors.simulator.serving import Activity, Engines
-from collectors.simulator.topology import FACILITY_HOST, GPUS_PER_NODE, Topology
-from collectors.simulator.workload import TRAFFIC, Floats, diurnal_factor
+from collectors.simulator.services import Services, topology_of
+from collectors.simulator.serving import Activity
+from collectors.simulator.topology import FACILITY_HOST, GPUS_PER_NODE
+from collectors.simulator.workload import Floats
 from ridgeline import ids
 from ridgeline.events import DeviceEvent, InventoryItem
 from ridgeline.pools import Role
@@ -43,16 +44,15 @@ class Simulator:
     """
 
     def __init__(self, scenario: Scenario, speed: float = 1.0, repairs: Path | None = None) -> None:
-        cluster = scenario.cluster
-        self.topology = Topology(cluster.prefill, cluster.decode, cluster.mixed, cluster.training)
+        self.topology = topology_of(scenario)
         self.scenario, self.speed = scenario, speed
         rng = np.random.default_rng(scenario.seed)
-        self.engines = Engines(self.topology, TRAFFIC[scenario.traffic.trace], rng)
+        self.services = Services(self.topology, scenario, rng)
         self.gpus = Gpus(self.topology.nodes * GPUS_PER_NODE, rng)
         self.fabric = Fabric(self.topology.nodes)
         self.facility = Facility(self.topology, speed)
         self._repairs = Repairs(repairs, self.topology)
-        self._training = self.topology.pool_mask(Role.TRAINING)
+        self._training = self.topology.role_mask(Role.TRAINING)
         self._script: Script | None = None
         self._now = 0.0
         self._inventory: list[InventoryItem] = []
@@ -107,7 +107,7 @@ class Simulator:
         self._now = now
 
     def _conditions(self, now: float, script: Script) -> Conditions:
-        conditions = Conditions.calm(self.topology, self.scenario.traffic)
+        conditions = Conditions.calm(self.topology, self.services.traffic)
         if now * 1e3 < script.start_ms:  # warming up
             return conditions
         for event, _ in self._repairs.left(script.active(now)):
@@ -134,12 +134,10 @@ class Simulator:
         for event in script.started(now, now + seconds):
             if isinstance(event, XidEvent):
                 self._strike(event, now)
-        traffic = self.scenario.traffic
-        now_is.demand.requests_per_second *= diurnal_factor(now, traffic.diurnal_amplitude)
         nodes = self.topology.engine_nodes
         # a tensor-parallel group waits for its slowest GPU
         clock = self.gpus.clock.reshape(-1, GPUS_PER_NODE).min(axis=1)
-        work = self.engines.step(
+        work = self.services.step(
             now, seconds, clock[nodes], now_is.demand, self.fabric.kv_rate[nodes]
         )
         exchanging = (now / TRAIN_PERIOD_SECONDS) % 1.0 < TRAIN_EXCHANGE_SHARE
@@ -216,7 +214,7 @@ class Simulator:
         fabric = _rows(FABRIC, now_ms, np.repeat(nodes, 2), topology.port_ids)
         self.fabric.fill(fabric)
         serving = _rows(SERVING, now_ms, nodes[topology.engine_nodes], topology.engine_ids)
-        self.engines.fill(serving)
+        self.services.fill(serving)
         home = np.full(len(topology.facility_ids), ids.node_id(FACILITY_HOST), dtype=np.uint64)
         facility = _rows(FACILITY, now_ms, home, topology.facility_ids)
         self.facility.fill(facility)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from collectors.simulator.scenario import (
 from collectors.simulator.topology import GPUS_PER_NODE, LOOPS, Topology
 from collectors.simulator.workload import Bools, Floats, Ints
 from ridgeline.errors import Misconfigured
+from ridgeline.pools import service_of
 
 # Milder events exist, but nobody should be scored on them.
 CLEAR_RISE_CELSIUS, CLEAR_FLOW_RATIO = 5.0, 0.75
@@ -33,7 +35,7 @@ CLEAR_RISE_CELSIUS, CLEAR_FLOW_RATIO = 5.0, 0.75
 class Conditions:
     """Everything an event can change, as it is now."""
 
-    demand: Demand
+    demand: dict[str, Demand]  # by service
     streams: Floats  # bytes/s [rail, from, to]
     loss_ratio: Floats  # [node, rail]
     link_up: Bools  # [node, rail]
@@ -44,11 +46,14 @@ class Conditions:
     brake: Bools  # [node]
 
     @classmethod
-    def calm(cls, topology: Topology, traffic: TrafficPart) -> Conditions:
-        """Nothing out of the ordinary."""
+    def calm(cls, topology: Topology, traffic: Mapping[str, TrafficPart]) -> Conditions:
+        """Nothing out of the ordinary; `traffic` by service."""
         n, loops = topology.nodes, len(LOOPS)
         return cls(
-            demand=Demand(traffic.requests_per_second, prefix_hit_ratio=traffic.prefix_hit_ratio),
+            demand={
+                service: Demand(t.requests_per_second, prefix_hit_ratio=t.prefix_hit_ratio)
+                for service, t in traffic.items()
+            },
             streams=np.zeros((RAIL_COUNT, n, n)),
             loss_ratio=np.zeros((n, RAIL_COUNT)),
             link_up=np.ones((n, RAIL_COUNT), dtype=bool),
@@ -64,7 +69,8 @@ class Conditions:
         where = targets(topology, event.target)
         match event:
             case DemandEvent():
-                self._demand(event)
+                for service in _services(topology, where):
+                    _ask(self.demand[service], event)
             case IncastEvent():
                 self._incast(event, where, targets(topology, event.senders))
             case CoolingEvent():
@@ -80,14 +86,6 @@ class Conditions:
             case XidEvent():
                 pass  # strikes once; the cluster counts it
 
-    def _demand(self, event: DemandEvent) -> None:
-        demand = self.demand
-        demand.requests_per_second *= event.rate_factor
-        demand.prompt_scale *= event.prompt_scale
-        demand.output_scale *= event.output_scale
-        if event.prefix_hit_ratio is not None:
-            demand.prefix_hit_ratio = event.prefix_hit_ratio
-
     def _incast(self, event: IncastEvent, where: Ints, senders: Ints) -> None:
         self.congestion_control &= event.congestion_control
         for node in where:
@@ -96,8 +94,21 @@ class Conditions:
             self.streams[event.rail, others, node] += rate
 
 
+def _ask(demand: Demand, event: DemandEvent) -> None:
+    demand.requests_per_second *= event.rate_factor
+    demand.prompt_scale *= event.prompt_scale
+    demand.output_scale *= event.output_scale
+    if event.prefix_hit_ratio is not None:
+        demand.prefix_hit_ratio = event.prefix_hit_ratio
+
+
+def _services(topology: Topology, nodes: Ints) -> list[str]:
+    """Services that the nodes work for."""
+    return [s.name for s in topology.services if np.isin(topology.nodes_of(s), nodes).any()]
+
+
 def targets(topology: Topology, names: tuple[str, ...]) -> Ints:
-    """Nodes that names of nodes, racks, cooling loops or pools stand for.
+    """Nodes that names of nodes, racks, cooling loops, pools or services stand for.
 
     Raises:
         Misconfigured: naming what the cluster does not have.
@@ -106,7 +117,8 @@ def targets(topology: Topology, names: tuple[str, ...]) -> Ints:
     for name in names:
         found = _nodes_of(topology, name)
         if not found.any():
-            raise Misconfigured(SETTING, f"target {name!r}: no such node, rack, loop or pool here")
+            problem = f"target {name!r}: no such node, rack, loop, pool or service here"
+            raise Misconfigured(SETTING, problem)
         mask |= found
     return np.flatnonzero(mask).astype(np.int64)
 
@@ -115,7 +127,14 @@ def _nodes_of(topology: Topology, name: str) -> Bools:
     places = zip(topology.hosts, topology.rack_of_node, topology.pools, strict=True)
     return np.array(
         [
-            name in (host, topology.rack_names[rack], LOOPS[topology.loop_of_rack[rack]], pool)
+            name
+            in (
+                host,
+                topology.rack_names[rack],
+                LOOPS[topology.loop_of_rack[rack]],
+                pool,
+                service_of(pool) or pool,
+            )
             for host, rack, pool in places
         ],
         dtype=bool,
@@ -125,6 +144,8 @@ def _nodes_of(topology: Topology, name: str) -> Bools:
 def truths(topology: Topology, event: TimelineEvent) -> list[tuple[str, tuple[int, ...]]]:
     """Conditions that hold while an event goes on, each with the ids of its devices."""
     where = targets(topology, event.target)
+    if isinstance(event, DemandEvent) and not _services(topology, where):
+        raise Misconfigured(SETTING, f"demand: no service runs on {', '.join(event.target)}")
     if isinstance(event, IncastEvent):
         senders = _ports(topology, targets(topology, event.senders), event.rail)
         effects = ("victim_sender",) if event.congestion_control else ("cc_disabled", "pfc_storm")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collectors.simulator import roofline
+from collectors.simulator.roofline import Roofline
 from collectors.simulator.workload import Arrivals, Traffic
 
 PROMPT, TRANSFER, QUEUED, RUNNING, DONE = range(5)
@@ -39,10 +39,10 @@ class Demand:
 
 
 class Users:
-    """Everybody who sends requests, drawn from a published trace's statistics."""
+    """Everybody who sends requests to a service, drawn from a published trace's statistics."""
 
-    def __init__(self, traffic: Traffic, rng: np.random.Generator) -> None:
-        self._traffic, self._rng = traffic, rng
+    def __init__(self, traffic: Traffic, roofline: Roofline, rng: np.random.Generator) -> None:
+        self._traffic, self._roofline, self._rng = traffic, roofline, rng
         self._arrivals = Arrivals(rng, traffic.interarrival_cv)
         self._seq = 0
 
@@ -54,7 +54,7 @@ class Users:
         new["seq"] = self._seq + np.arange(count)
         self._seq += count
         new["phase"], new["arrived"], new["ready"] = PROMPT, arrived, arrived
-        longest = 0.25 * roofline.KV_CAPACITY_TOKENS
+        longest = 0.25 * self._roofline.kv_capacity_tokens
         prompt = np.rint(traffic.prompt.draw(self._rng, count) * demand.prompt_scale)
         new["prompt"] = np.clip(prompt, 1.0, longest)
         output = np.rint(traffic.output.draw(self._rng, count) * demand.output_scale)
@@ -63,6 +63,7 @@ class Users:
         spread = min(0.2, mean, 1.0 - mean)
         hit = mean + spread * self._rng.uniform(-1.0, 1.0, count)
         new["cached"] = np.floor(new["prompt"] * hit)
-        new["cost"] = roofline.prefill_seconds(new["prompt"] - new["cached"], new["prompt"])
+        computed = new["prompt"] - new["cached"]
+        new["cost"] = self._roofline.prefill_seconds(computed, new["prompt"])
         new["work"] = new["cost"]
         return new

@@ -10,10 +10,11 @@ import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,6 +26,7 @@ from pydantic import (
 )
 
 from ridgeline.errors import Misconfigured
+from ridgeline.pools import service_name
 
 SETTING = "RIDGELINE_COLLECT_SCENARIO"
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -32,23 +34,6 @@ Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ClusterPart(_Part):
-    """How many nodes of each pool."""
-
-    prefill: NonNegativeInt = 8
-    decode: NonNegativeInt = 16
-    mixed: NonNegativeInt = 0
-    training: NonNegativeInt = 8
-
-    @model_validator(mode="after")
-    def _whole(self) -> ClusterPart:
-        if (self.prefill > 0) != (self.decode > 0):
-            raise ValueError("prefill and decode nodes need each other")
-        if not self.prefill + self.mixed + self.training:
-            raise ValueError("a cluster needs nodes")
-        return self
 
 
 class TrafficPart(_Part):
@@ -60,11 +45,57 @@ class TrafficPart(_Part):
     diurnal_amplitude: Ratio = 0.0
 
 
+class _Served(_Part):
+    """A model and how many nodes serve it in each role."""
+
+    model: Literal["llama3-70b", "qwen3-32b"] = "llama3-70b"
+    prefill: NonNegativeInt = 0
+    decode: NonNegativeInt = 0
+    mixed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _paired(self) -> Self:
+        if (self.prefill > 0) != (self.decode > 0):
+            raise ValueError("prefill and decode nodes need each other")
+        return self
+
+
+class ServicePart(_Served):
+    """A service with a name of its own: its pools are `name/prefill` and so on."""
+
+    name: Annotated[str, AfterValidator(service_name)]
+    traffic: TrafficPart = TrafficPart()
+
+    @model_validator(mode="after")
+    def _served(self) -> Self:
+        if not self.prefill + self.mixed:
+            raise ValueError("a service needs nodes: prefill and decode, or mixed")
+        return self
+
+
+class ClusterPart(_Served):
+    """How many nodes of each pool of the service without a name, and of other services."""
+
+    prefill: NonNegativeInt = 8
+    decode: NonNegativeInt = 16
+    training: NonNegativeInt = 8
+    services: tuple[ServicePart, ...] = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not self.prefill + self.mixed + self.training and not self.services:
+            raise ValueError("a cluster needs nodes")
+        names = [service.name for service in self.services]
+        if len(set(names)) < len(names):
+            raise ValueError(f"services need names of their own, found {', '.join(names)}")
+        return self
+
+
 class _EventPart(_Part):
     """What every event of the timeline has.
 
-    `target` names nodes, racks, cooling loops or pools; `label` is the detector condition that is
-    true on the target meanwhile, empty for a look-alike that must not be detected.
+    `target` names nodes, racks, cooling loops, pools or services; `label` is the detector condition
+    that is true on the target meanwhile, empty for a look-alike that must not be detected.
     """
 
     at: NonNegativeFloat
@@ -74,7 +105,7 @@ class _EventPart(_Part):
 
 
 class DemandEvent(_EventPart):
-    """Users ask for more, less or other work."""
+    """Users ask the services that the targets work for for more, less or other work."""
 
     kind: Literal["demand"]
     target: tuple[str, ...] = ("decode",)

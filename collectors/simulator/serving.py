@@ -7,6 +7,7 @@ Requests are rows of one table and every step is computed for all engines at onc
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +25,9 @@ from collectors.simulator.requests import (
     Demand,
     Users,
 )
-from collectors.simulator.topology import Topology
+from collectors.simulator.roofline import Roofline
 from collectors.simulator.workload import Bools, Floats, Ints, Traffic
-from ridgeline.pools import Role
+from ridgeline.pools import Role, role_of
 
 MAX_BATCH = 256
 MAX_WAITING = 128  # a gateway refuses what comes after it
@@ -47,20 +48,36 @@ class Activity:
     transfers: Floats  # bytes by source engine and target engine
 
 
-class Engines:
-    """All serving engines of the cluster."""
+_ROLES: Mapping[str, int] = {Role.PREFILL: ROLE_PREFILL, Role.DECODE: ROLE_DECODE}
 
-    def __init__(self, topology: Topology, traffic: Traffic, rng: np.random.Generator) -> None:
-        pools = [topology.pools[node] for node in topology.engine_nodes]
-        roles = {Role.PREFILL: ROLE_PREFILL, Role.DECODE: ROLE_DECODE}
-        self.role: Ints = np.array([roles.get(p, ROLE_MIXED) for p in pools], dtype=np.int64)
+
+class Engines:
+    """All serving engines of a service.
+
+    Args:
+        pools: The pool of each engine.
+        roofline: The model they serve.
+        traffic: Lengths of its requests, and how they come.
+        rng: Source of chance.
+    """
+
+    def __init__(
+        self,
+        pools: Sequence[str],
+        roofline: Roofline,
+        traffic: Traffic,
+        rng: np.random.Generator,
+    ) -> None:
+        codes = [_ROLES.get(role_of(pool), ROLE_MIXED) for pool in pools]
+        self.role: Ints = np.array(codes, dtype=np.int64)
         self.count = len(self.role)
         self.meters = Meters(self.count)
         self.table = np.zeros(0, dtype=REQUEST)
         self._prefill = np.flatnonzero(self.role != ROLE_DECODE)
         self._decode = np.flatnonzero(self.role != ROLE_PREFILL)
         self._rng = rng
-        self._users = Users(traffic, rng)
+        self._roofline = roofline
+        self._users = Users(traffic, roofline, rng)
         self._prompt_seconds: Floats = np.ones(self.count)  # mean of the prompts computed last
         self._lived: Floats = np.zeros(self.count)  # request-seconds in running batches
         self._elapsed = 0.0
@@ -82,7 +99,9 @@ class Engines:
         busy, tensor = self._prompts(now, seconds, clock, kv_rate, transfers)
         self._begin(now, now + seconds)
         activity = self._generate(now, seconds, clock, 1.0 - busy)
-        tokens_per_second = np.where(busy > 0, tensor, 0.0) * _PREFILL_TOKENS_PER_SECOND
+        tokens_per_second = np.where(busy > 0, tensor, 0.0) * _prefill_tokens_per_second(
+            self._roofline
+        )
         self.table = self.table[self.table["phase"] != DONE]
         return Activity(
             duty=np.minimum(1.0, busy + activity.duty),
@@ -90,7 +109,7 @@ class Engines:
             tensor=tensor + activity.tensor,
             dram=0.3 * busy + activity.dram,
             nvlink_bytes_per_second=activity.nvlink_bytes_per_second
-            + tokens_per_second * roofline.ALL_REDUCE_BYTES_PER_TOKEN,
+            + tokens_per_second * self._roofline.all_reduce_bytes_per_token,
             transfers=transfers,
         )
 
@@ -117,7 +136,7 @@ class Engines:
     def fill(self, rows: np.ndarray) -> None:
         """Write the state of every engine into SERVING rows; latencies start anew."""
         rows["requests_running"], rows["requests_waiting"] = self.queues()
-        rows["kv_cache_usage_ratio"] = self.kv_tokens() / roofline.KV_CAPACITY_TOKENS
+        rows["kv_cache_usage_ratio"] = self.kv_tokens() / self._roofline.kv_capacity_tokens
         rows["max_batch_requests"] = MAX_BATCH
         rows["engine"], rows["role"] = ENGINE_SIMULATOR, self.role
         self.meters.fill(rows)
@@ -185,7 +204,7 @@ class Engines:
         moves = self.role[source] == ROLE_PREFILL
         if len(alone):
             target[moves] = self._spread(alone, load, int(moves.sum()))
-        size = np.where(moves, table["prompt"][rows] * roofline.KV_BYTES_PER_TOKEN, 0.0)
+        size = np.where(moves, table["prompt"][rows] * self._roofline.kv_bytes_per_token, 0.0)
         np.add.at(transfers, (source, target), size)
         self.meters.add("kv_transfer_bytes", source, size)
         self.meters.add("kv_transfer_bytes", target, size)
@@ -202,7 +221,7 @@ class Engines:
         engine = table["engine"][rows]
         need = table["prompt"][rows] + table["produced"][rows]
         running = np.bincount(table["engine"][table["phase"] == RUNNING], minlength=self.count)
-        room = 0.98 * roofline.KV_CAPACITY_TOKENS - self.kv_tokens()
+        room = 0.98 * self._roofline.kv_capacity_tokens - self.kv_tokens()
         fits = (running_sum(engine, need) <= room[engine]) & (
             running_sum(engine, np.ones(len(rows))) <= (MAX_BATCH - running)[engine]
         )
@@ -219,7 +238,7 @@ class Engines:
         engine, n = table["engine"][rows], self.count
         batch = np.bincount(engine, minlength=n).astype(np.float64)
         context = self.kv_tokens()
-        step = roofline.decode_seconds(batch, context, clock)
+        step = self._roofline.decode_seconds(batch, context, clock)
         pace = np.maximum(share, 0.02) / step  # tokens a second of every running request
         left = table["output"][rows] - table["produced"][rows]
         begin = np.maximum(table["ready"][rows], now)  # some came during this step
@@ -236,32 +255,35 @@ class Engines:
         lived = sums(engine, tokens, n) / np.maximum(pace * seconds, 1e-9)
         self._lived, self._elapsed = self._lived + lived * seconds, self._elapsed + seconds
         busy = np.minimum(1.0, lived) * share * (batch > 0)
-        return _decode_activity(batch, context, step, busy)
+        return _decode_activity(self._roofline, batch, context, step, busy)
 
     def _preempt(self, now: float) -> None:
         """Where the KV cache is full, the newest requests go back to the queue."""
-        for engine in np.flatnonzero(self.kv_tokens() > roofline.KV_CAPACITY_TOKENS):
+        for engine in np.flatnonzero(self.kv_tokens() > self._roofline.kv_capacity_tokens):
             mine = np.flatnonzero(
                 (self.table["phase"] == RUNNING) & (self.table["engine"] == engine)
             )
             mine = mine[np.argsort(self.table["seq"][mine])]
             held = np.cumsum(self.table["prompt"][mine] + self.table["produced"][mine])
-            out = mine[held > roofline.KV_CAPACITY_TOKENS]
+            out = mine[held > self._roofline.kv_capacity_tokens]
             self.table["phase"][out], self.table["ready"][out] = QUEUED, now
             self.meters.add("preemptions", self.table["engine"][out])
 
 
-_PREFILL_TOKENS_PER_SECOND = roofline.PEAK_FLOPS / (2 * roofline.PARAMETERS)
+def _prefill_tokens_per_second(model: Roofline) -> float:
+    return roofline.PEAK_FLOPS / (2 * model.parameters)
 
 
-def _decode_activity(batch: Floats, context: Floats, step: Floats, busy: Floats) -> Activity:
-    dram = busy * roofline.decode_bytes(context) / (step * roofline.PEAK_BYTES_PER_SECOND)
-    tensor = busy * 2 * roofline.PARAMETERS * batch / (step * roofline.PEAK_FLOPS)
+def _decode_activity(
+    model: Roofline, batch: Floats, context: Floats, step: Floats, busy: Floats
+) -> Activity:
+    dram = busy * model.decode_bytes(context) / (step * roofline.PEAK_BYTES_PER_SECOND)
+    tensor = busy * 2 * model.parameters * batch / (step * roofline.PEAK_FLOPS)
     return Activity(
         duty=busy,
         sm=busy * (0.55 + 0.45 * np.minimum(1.0, dram / 0.8)),
         tensor=np.minimum(0.95, tensor),
         dram=np.minimum(0.95, dram),
-        nvlink_bytes_per_second=busy * batch / step * roofline.ALL_REDUCE_BYTES_PER_TOKEN,
+        nvlink_bytes_per_second=busy * batch / step * model.all_reduce_bytes_per_token,
         transfers=np.zeros((0, 0)),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from collectors.simulator.workload import Bools, Ints
 from ridgeline import ids
 from ridgeline.events import DeviceKind, InventoryItem
-from ridgeline.pools import Role
+from ridgeline.pools import Role, pool_of, role_of
 
 GPUS_PER_NODE = 8
 RAILS = ("rail0", "rail1")
@@ -18,30 +18,48 @@ PORTS = ("mlx5_0/1", "mlx5_1/1")
 LOOPS = ("loop-a", "loop-b")
 FACILITY_HOST = "facility"
 GPU_MODEL = "NVIDIA H100 80GB HBM3"
-MODEL = "llama3-70b"
 SOFTWARE = {"engine": "vLLM", "version": "0.12.0"}
 """What simulated engines say they are; the advisor reads it as it reads a real server's."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A model and how many nodes serve it in each role."""
+
+    name: str
+    model: str
+    prefill: int
+    decode: int
+    mixed: int
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pool of each of its nodes."""
+        counts = (
+            (Role.PREFILL, self.prefill),
+            (Role.DECODE, self.decode),
+            (Role.MIXED, self.mixed),
+        )
+        return tuple(pool_of(self.name, role) for role, count in counts for _ in range(count))
+
+
 @dataclass(frozen=True)
 class Topology:
-    """Nodes in the order prefill, decode, mixed, training; racks of `nodes_per_rack`; two loops."""
+    """Nodes of each service in turn (prefill, decode, mixed), then training; two cooling loops."""
 
-    prefill: int = 8
-    decode: int = 16
-    mixed: int = 0
+    services: tuple[Service, ...]
     training: int = 8
     nodes_per_rack: int = 4
-    pools: tuple[Role, ...] = field(init=False)
+    pools: tuple[str, ...] = field(init=False)
+    models: tuple[str, ...] = field(init=False)
+    """What each node serves; empty for training."""
 
     def __post_init__(self) -> None:
-        pools = (
-            (Role.PREFILL,) * self.prefill
-            + (Role.DECODE,) * self.decode
-            + (Role.MIXED,) * self.mixed
-            + (Role.TRAINING,) * self.training
-        )
-        object.__setattr__(self, "pools", pools)
+        pools = [pool for service in self.services for pool in service.pools]
+        models = [service.model for service in self.services for _ in service.pools]
+        rest = self.training
+        object.__setattr__(self, "pools", (*pools, *(Role.TRAINING.value,) * rest))
+        object.__setattr__(self, "models", (*models, *("",) * rest))
 
     @property
     def nodes(self) -> int:
@@ -53,9 +71,9 @@ class Topology:
         """Number of racks, the last one perhaps not full."""
         return -(-self.nodes // self.nodes_per_rack)
 
-    def pool_mask(self, *pools: Role) -> Bools:
-        """Which nodes belong to the pools."""
-        return np.array([pool in pools for pool in self.pools], dtype=bool)
+    def role_mask(self, *roles: Role) -> Bools:
+        """Which nodes do this, for whichever service."""
+        return np.array([role_of(pool) in roles for pool in self.pools], dtype=bool)
 
     @cached_property
     def rack_of_node(self) -> Ints:
@@ -107,8 +125,13 @@ class Topology:
     @cached_property
     def engine_nodes(self) -> Ints:
         """Nodes that run a serving engine."""
-        serving = self.pool_mask(Role.PREFILL, Role.DECODE, Role.MIXED)
+        serving = self.role_mask(Role.PREFILL, Role.DECODE, Role.MIXED)
         return np.flatnonzero(serving).astype(np.int64)
+
+    def nodes_of(self, service: Service) -> Ints:
+        """Nodes that serve for a service."""
+        first = sum(len(s.pools) for s in self.services[: self.services.index(service)])
+        return np.arange(first, first + len(service.pools), dtype=np.int64)
 
     @cached_property
     def engine_ids(self) -> np.ndarray:
@@ -129,7 +152,7 @@ class Topology:
         return items + self._facility_items(now_ms)
 
     def _node_items(self, node: int, now_ms: int) -> list[InventoryItem]:
-        host, pool = self.hosts[node], self.pools[node]
+        host, pool, model = self.hosts[node], self.pools[node], self.models[node]
         rack = int(self.rack_of_node[node])
         place = InventoryItem(
             device=ids.device_id(host, DeviceKind.NODE, host),
@@ -142,7 +165,7 @@ class Topology:
             row="row0",
             cooling_loop=LOOPS[int(self.loop_of_rack[rack])],
             pdu=f"pdu{rack:02d}",
-            job="pretrain" if pool is Role.TRAINING else "",
+            job="pretrain" if pool == Role.TRAINING else "",
             seen_ms=now_ms,
         )
         items = [place]
@@ -154,10 +177,10 @@ class Topology:
             _part(place, DeviceKind.PORT, port, model="ConnectX-7 400G RoCE", index=i, rail=rail)
             for i, (port, rail) in enumerate(zip(PORTS, RAILS, strict=True))
         ]
-        if pool is not Role.TRAINING:
-            attributes = SOFTWARE | {"model": MODEL, "tensor_parallel": str(GPUS_PER_NODE)}
+        if model:
+            attributes = SOFTWARE | {"model": model, "tensor_parallel": str(GPUS_PER_NODE)}
             items.append(
-                _part(place, DeviceKind.SERVING, "engine", model=MODEL, attributes=attributes)
+                _part(place, DeviceKind.SERVING, "engine", model=model, attributes=attributes)
             )
         return items
 

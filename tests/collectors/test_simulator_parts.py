@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.simulator import Simulator, load, names, roofline
+from collectors.simulator import Simulator, load, names
 from collectors.simulator.fabric import LINK_BYTES_PER_SECOND, Fabric, Flows
 from collectors.simulator.groups import quantiles, running_sum
 from collectors.simulator.meters import Meters
 from collectors.simulator.requests import REQUEST
+from collectors.simulator.roofline import MODELS
 from collectors.simulator.scenario import Scenario, Script
 from collectors.simulator.workload import TRAFFIC, Arrivals, diurnal_factor
 from ridgeline.errors import Misconfigured
-from ridgeline.schema import length_columns
+from ridgeline.schema import SERVING, length_columns
 
 START_MS = 1_790_000_000_000
 # Azure LLM inference traces 2023, computed from the traces themselves: mean and median tokens.
@@ -66,7 +67,9 @@ def test_diurnal_factor_has_mean_1() -> None:
 
 def test_roofline_figures() -> None:
     """KV bytes a token of Llama-3 70B (Mooncake, FAST'25); step times grow with the context."""
-    assert roofline.KV_BYTES_PER_TOKEN == 2 * 80 * 8 * 128 * 2
+    roofline = MODELS["llama3-70b"]
+
+    assert roofline.kv_bytes_per_token == 2 * 80 * 8 * 128 * 2
     one = np.array([1.0])
     short, long = (
         roofline.decode_seconds(64 * one, 64 * tokens * one, one)[0] for tokens in (500, 8000)
@@ -259,6 +262,11 @@ def test_a_script_without_a_timeline_never_repeats() -> None:
         ("timeline: [{at: 1, for: 2, kind: demand, speed_of_light: 3}]", "speed_of_light"),
         ("traffic: {trace: other}", r"traffic\.trace.*other"),
         ("cluster: {prefill: 4, decode: 0}", "need each other"),
+        ("cluster: {services: [{name: chat}]}", "a service needs nodes"),
+        ("cluster: {services: [{name: A B, mixed: 1}]}", "small letters"),
+        ("cluster: {services: [{name: a, mixed: 1}, {name: a, mixed: 1}]}", "of their own"),
+        ("cluster: {services: [{name: a, mixed: 1, model: gpt}]}", "'llama3-70b' or 'qwen3-32b'"),
+        ("timeline: [{at: 1, for: 2, kind: demand, target: [training]}]", "no service runs on"),
         ("- a list", "must be a mapping, found list"),
         ("{unclosed: [", "not YAML"),
     ],
@@ -288,3 +296,51 @@ def test_lengths_of_requests_are_counted_by_engine() -> None:
 
     assert [1] * 12 == counts[0].tolist()
     assert [0] + [1] * 10 + [2] == counts[1].tolist()
+
+
+def two_services(**changed: object) -> Scenario:
+    """A service that is split and another one whose engines do both, with what else is said."""
+    services = [
+        {"name": "chat", "prefill": 1, "decode": 1, "traffic": {"requests_per_second": 10}},
+        {"name": "code", "model": "qwen3-32b", "mixed": 2, "traffic": {"requests_per_second": 20}},
+    ]
+    cluster = {"prefill": 0, "decode": 0, "training": 1, "services": services}
+    return Scenario.model_validate({"cluster": cluster} | changed)
+
+
+def test_services_stand_apart() -> None:
+    """Pools and models of services are in the inventory; no request crosses from one to another."""
+    simulator = Simulator(two_services())
+    for second in range(0, 60, 5):
+        batch = simulator.collect(START_MS + second * 1000)
+    rows, engines = dict(batch.frames)[SERVING], simulator.topology.inventory(0)
+    served = [(i.pool, i.model) for i in engines if i.kind == "serving"]
+    done = rows["requests_finished"].astype(float)
+
+    assert [
+        ("chat/prefill", "llama3-70b"),
+        ("chat/decode", "llama3-70b"),
+        ("code/mixed", "qwen3-32b"),
+        ("code/mixed", "qwen3-32b"),
+    ] == served
+    assert "training" == simulator.topology.pools[4]
+    # the warm-up's half minute counts too
+    assert 10 * 85 == pytest.approx(done[0], rel=0.15)
+    assert done[0] == pytest.approx(done[1], rel=0.05)
+    assert 20 * 85 == pytest.approx(done[2:].sum(), rel=0.15)
+    assert (rows["kv_transfer_bytes"] > 0).tolist() == [True, True, False, False]
+
+
+def test_demand_on_one_service_leaves_the_other() -> None:
+    """Three times the users of one service; the other one does what it did without them."""
+    event = {"at": 0, "for": 60, "kind": "demand", "target": ["code"], "rate_factor": 3}
+    done = []
+    for timeline in ([], [event]):
+        simulator = Simulator(two_services(timeline=timeline))
+        for second in range(0, 60, 5):
+            batch = simulator.collect(START_MS + second * 1000)
+        done.append(dict(batch.frames)[SERVING]["requests_finished"].astype(float))
+    calm, busy = done
+
+    assert calm[:2] == pytest.approx(busy[:2], rel=0.15)
+    assert busy[2:].sum() > 2 * calm[2:].sum()

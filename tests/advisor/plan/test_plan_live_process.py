@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from collectors.simulator import Simulator, load
-from collectors.simulator.scenario import ClusterPart, TrafficPart
+from collectors.simulator.scenario import ClusterPart, ServicePart, TrafficPart
 from ridgeline.pools import Role
 from ridgeline.schema import SERVING
 from ridgeline.settings import StoreSettings
@@ -28,22 +28,25 @@ from ridgeline.store import Store
 from tests.pipeline import Pipeline
 
 SECONDS, STEP_SECONDS = 900, 5
+CODE_PER_SECOND = 30.0
 AHEAD_SECONDS = 720  # of telemetry, so that a slow machine does not find it stale
 DATABASE = "plan_live_process"
 Answer = dict[str, Any]
 
 
+CHAT, CODE, DOCS = (("--pool", service) for service in ("chat", "code", "docs"))
 PLANS = (
-    ("disaggregate",),
-    ("capacity",),
-    ("accelerator",),
+    ("disaggregate", *CHAT),
+    ("disaggregate", *CODE),
+    ("capacity", *CHAT),
+    ("accelerator", *CHAT),
     ("cooling",),
     ("cooling", "--loop", "loop-a"),
-    ("network",),
-    ("burst",),
+    ("network", *CODE),
+    ("burst", *CHAT),
     ("cooling", "--loop", "loop-z"),
-    ("network", "--pool", "chat"),
-    ("burst", "--pool", "chat"),
+    ("network", *DOCS),
+    ("burst", *DOCS),
 )
 
 
@@ -100,10 +103,18 @@ def _ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="module")
 def cluster(store_url: str) -> Iterator[Cluster]:
-    """Minutes of a split cluster through the streams into the store."""
-    traffic = TrafficPart(requests_per_second=20)
-    parts = ClusterPart(prefill=2, decode=4, training=0)
-    calm = load("steady").model_copy(update={"cluster": parts, "traffic": traffic})
+    """Minutes of two services of one cluster through the streams into the store."""
+    chat = ServicePart(
+        name="chat", prefill=2, decode=4, traffic=TrafficPart(requests_per_second=20)
+    )
+    code = ServicePart(
+        name="code",
+        model="qwen3-32b",
+        mixed=2,
+        traffic=TrafficPart(trace="azure-code", requests_per_second=CODE_PER_SECOND),
+    )
+    parts = ClusterPart(prefill=0, decode=0, training=0, services=(chat, code))
+    calm = load("steady").model_copy(update={"cluster": parts})
     store = Store.connect(StoreSettings(url=store_url, database=DATABASE))
     store.migrate()
     pipeline = Pipeline(Simulator(calm), store, AHEAD_SECONDS, STEP_SECONDS)
@@ -113,8 +124,9 @@ def cluster(store_url: str) -> Iterator[Cluster]:
     topology = pipeline.simulator.topology
     pools = {item.device: item.pool for item in topology.inventory(start_ms)}
 
-    def counted(name: str, pool: Role) -> float:
-        its = np.array([pools[int(device)] == pool for device in engines[0]["device"]])
+    def counted(name: str, role: Role) -> float:
+        """Of the service that is split."""
+        its = np.array([pools[int(device)] == f"chat/{role}" for device in engines[0]["device"]])
         return float((engines[-1][name][its] - engines[0][name][its]).sum())
 
     requests = counted("requests_finished", Role.DECODE)
@@ -136,14 +148,13 @@ def number(answer: Answer, name: str) -> float:
 
 def test_disaggregate(cluster: Cluster) -> None:
     """The demand that is planned for is what the engines counted, give or take a minute's noise."""
-    answer = cluster.plan("disaggregate")
+    answer = cluster.plan("disaggregate", *CHAT)
 
     demand = answer["numbers"]["demand"]
     assert ("measured", "requests/s") == (demand["confidence"], demand["unit"])
     assert cluster.requests_per_second == pytest.approx(demand["mid"], rel=0.15)
-    assert "minutes of prefill" in demand["source"]
-    tips = next(t for t in answer["tables"] if "now" in t["columns"])
-    now = {row[0]: row[tips["columns"].index("now")] for row in tips["rows"]}
+    assert "minutes of chat/prefill" in demand["source"]
+    now = _now(answer)
     assert cluster.prompt_tokens == pytest.approx(now["prompt tokens"], rel=0.15)
     assert cluster.output_tokens == pytest.approx(now["output tokens"], rel=0.15)
     assert not any("assumed" in warning for warning in answer["warnings"])  # lengths were counted
@@ -151,7 +162,7 @@ def test_disaggregate(cluster: Cluster) -> None:
 
 def test_capacity(cluster: Cluster) -> None:
     """GPUs for the measured rate; lengths are those that engines counted, none is assumed."""
-    answer = cluster.plan("capacity")
+    answer = cluster.plan("capacity", *CHAT)
 
     assert cluster.requests_per_second == pytest.approx(number(answer, "rate to carry"), rel=0.15)
     assert "measured" == answer["numbers"]["rate to carry"]["confidence"]
@@ -161,14 +172,36 @@ def test_capacity(cluster: Cluster) -> None:
 
 def test_accelerator(cluster: Cluster) -> None:
     """The demand is what decode engines wrote, and the roofline has the fleet's pools on it."""
-    answer = cluster.plan("accelerator")
+    answer = cluster.plan("accelerator", *CHAT)
 
     demand = cluster.requests_per_second * cluster.output_tokens
     assert demand == pytest.approx(number(answer, "demand"), rel=0.15)
     assert "measured" == answer["numbers"]["demand"]["confidence"]
     roofline = next(p for p in answer["plots"] if "roofline" in p["title"].lower())
     drawn = {mark["label"].split(" (")[0] for mark in roofline["marks"]}
-    assert {"prefill pool", "decode pool"} <= drawn
+    assert {"chat/prefill pool", "chat/decode pool"} <= drawn
+
+
+def test_services_are_planned_apart(cluster: Cluster) -> None:
+    """Demand, model and GPUs are those of the service named, as its servers name their model."""
+    answer, chat = (cluster.plan("disaggregate", *service) for service in (CODE, CHAT))
+
+    demand = answer["numbers"]["demand"]
+    assert CODE_PER_SECOND == pytest.approx(demand["mid"], rel=0.15)
+    assert "minutes of code/mixed" in demand["source"]
+    # keys and values of a token: 64 layers of Qwen3-32B, 80 of Llama-3 70B
+    per_request = [
+        number(a, "network for the KV hand-over") / number(a, "demand") for a in (answer, chat)
+    ]
+    prompts = [_now(a)["prompt tokens"] for a in (answer, chat)]
+    ratio = (per_request[0] / prompts[0]) / (per_request[1] / prompts[1])
+    assert 64 / 80 == pytest.approx(ratio, rel=0.01)
+
+
+def _now(answer: Answer) -> dict[str, float]:
+    """Quantities of the table of tipping points as they are."""
+    tips = next(t for t in answer["tables"] if "now" in t["columns"])
+    return {row[0]: row[tips["columns"].index("now")] for row in tips["rows"]}
 
 
 def test_cooling(cluster: Cluster) -> None:
@@ -179,28 +212,28 @@ def test_cooling(cluster: Cluster) -> None:
     assert "Nothing throttles" in answer["answer"]
     assert 0 == pytest.approx(number(answer, "GPU time throttled by heat"), abs=0.01)
     watts = number(answer, "power of a GPU")
-    assert cluster.power_watts / 48 == pytest.approx(watts, rel=0.35)
+    assert cluster.power_watts / 64 == pytest.approx(watts, rel=0.35)
     assert "minutes of loop-" in answer["sources"][0]
     assert "loop-a" in named["sources"][0]
 
 
 def test_network(cluster: Cluster) -> None:
-    """Nodes and GPUs of the largest pool, and both rails as they are."""
-    answer = cluster.plan("network")
+    """Nodes and GPUs of the largest pool of a service, and both rails as they are."""
+    answer = cluster.plan("network", *CODE)
 
-    assert "over 32 GPUs" in answer["answer"]
+    assert "over 16 GPUs" in answer["answer"]
     assert answer["action"] == "keep"
     rails = next(t for t in answer["tables"] if t["title"] == "Rails as measured")
-    assert [["rail0", 6, 6], ["rail1", 6, 6]] == [row[:3] for row in rails["rows"]]
+    assert [["rail0", 8, 8], ["rail1", 8, 8]] == [row[:3] for row in rails["rows"]]
     assert 0 < number(answer, "busiest rail") < 1
     assert any("--rail-gbps" in warning for warning in answer["warnings"])
 
 
 def test_burst(cluster: Cluster) -> None:
     """Minutes of history are too few for a split, and that is said; the demand is the pool's."""
-    answer = cluster.plan("burst")
+    answer = cluster.plan("burst", *CHAT)
 
-    assert "minutes of decode" in answer["sources"][0]
+    assert "minutes of chat/decode" in answer["sources"][0]
     assert any("a whole day" in warning for warning in answer["warnings"])
 
 
@@ -211,10 +244,13 @@ def test_burst(cluster: Cluster) -> None:
             ("cooling", "--loop", "loop-z"),
             "--loop: no GPUs on loop loop-z; there are: loop-a, loop-b",
         ),
-        (("network", "--pool", "chat"), "--pool: no pool chat; there are: decode, prefill"),
         (
-            ("burst", "--pool", "chat"),
-            "--pool: no serving pool chat; there are: decode, prefill",
+            ("network", *DOCS),
+            "--pool: no pool docs; there are: chat/decode, chat/prefill, code/mixed",
+        ),
+        (
+            ("burst", *DOCS),
+            "--pool: no serving pool docs; there are: chat/decode, chat/prefill, code/mixed",
         ),
     ],
 )
