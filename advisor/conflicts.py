@@ -216,9 +216,14 @@ def resolved(
     return Resolution(ranking.ordered(kept), held)
 
 
+def turn(advice: Advice) -> int:
+    """When it is followed: put right, then arrange, then buy; the lowest first."""
+    return _ORDER[advice.action]
+
+
 def _precedence(advice: Advice, incumbents: frozenset[str]) -> tuple[int, float, str]:
     worth = ranking.value_usd(advice) * (INCUMBENT_FACTOR if advice.id in incumbents else 1.0)
-    return _ORDER[advice.action], -worth, advice.id
+    return turn(advice), -worth, advice.id
 
 
 def _words(action: Action) -> str:

@@ -52,6 +52,12 @@ class AdviceStore(Protocol):
 
 Rule = Callable[[F], Sequence[Advice]]
 """A rule with catalogue and settings bound: facts in, advice out."""
+Account = Callable[[Sequence[Advice], F], Mapping[str, Advice]]
+"""The pieces of advice by id, with gains that can be summed."""
+
+
+def _alone(advice: Sequence[Advice], _facts: object) -> Mapping[str, Advice]:
+    return {piece.id: piece for piece in advice}
 
 
 def now_ms() -> int:
@@ -68,6 +74,7 @@ class Engine(Generic[F]):
         rules: Rule id to rule; a rule may give several pieces, one a scope.
         verify: Measures what a change brought; None says that it is too early.
         clock: Wall clock in ms.
+        account: What pieces bring beside one another, by id; by default what each brings alone.
     """
 
     def __init__(
@@ -77,12 +84,15 @@ class Engine(Generic[F]):
         rules: Mapping[str, Rule[F]],
         verify: Callable[[Advice, int], Verification | None] = lambda _advice, _now: None,
         clock: Callable[[], int] = now_ms,
+        *,
+        account: Account[F] = _alone,
     ) -> None:
         self._store = store
         self._read_facts = read_facts
         self._rules = rules
         self._verify = verify
         self._clock = clock
+        self._account = account
         self._lock = threading.Lock()
         self._advice: dict[str, Advice] = {}
         self._quiet: dict[str, tuple[int, int]] = {}  # evaluations, ms of the first
@@ -125,7 +135,7 @@ class Engine(Generic[F]):
         found, failed = self._run_rules(facts)
         measured = self._verifications(now)
         with self._lock:
-            changes, quiet = self._changes(found, failed, facts.places, now)
+            changes, quiet = self._changes(found, failed, facts, now)
             changes += [
                 lifecycle.verified(self._advice[key], result, now)
                 for key, result in measured.items()
@@ -157,7 +167,7 @@ class Engine(Generic[F]):
         return {key: result for key, result in results.items() if result is not None}
 
     def _changes(
-        self, found: dict[str, Advice], failed: set[str], cluster: Sequence[Place], now: int
+        self, found: dict[str, Advice], failed: set[str], facts: F, now: int
     ) -> tuple[list[Advice], dict[str, tuple[int, int]]]:
         """Changes to what is said, and for how long each condition has been quiet."""
         old = self._advice
@@ -165,8 +175,9 @@ class Engine(Generic[F]):
         quiet_now = {k: a for k, a in live.items() if k not in found}
         wanted = [a for a in found.values() if not lifecycle.stays_closed(old.get(a.id), a, now)]
         decided = conflicts.resolved(
-            [*wanted, *quiet_now.values()], cluster, incumbents=frozenset(live)
+            [*wanted, *quiet_now.values()], facts.places, incumbents=frozenset(live)
         )
+        counted = self._account(decided.kept, facts)
         changes = [
             lifecycle.resolved(live[k], why, now, None)
             for k, why in decided.held_back.items()
@@ -174,7 +185,9 @@ class Engine(Generic[F]):
         ]
         for new in decided.kept:
             if new.id not in quiet_now:
-                change = lifecycle.refreshed(old.get(new.id), new, now)
+                piece = counted[new.id]
+                ranked = piece.model_copy(update={"rank": ranking.rank(piece, facts.places)})
+                change = lifecycle.refreshed(old.get(new.id), ranked, now)
                 changes += [change] if change is not None else []
         kept = {a.id for a in decided.kept}
         gone, quiet = self._gone(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from fastapi import FastAPI
 
 from advisor import facts
+from advisor.accounts import counted_once
 from advisor.api import router
 from advisor.catalog.models import by_name
 from advisor.console.page import register
@@ -49,7 +50,11 @@ def engine_of(
     catalog = Catalog.of(settings)
     bound = {name: partial(_applied, rule, catalog, settings) for name, rule in RULES}
     verify = Verifier(store, span(0), settings.verify_minutes)
-    return Engine(store, lambda now: facts.read(store, span(now)), bound, verify)
+
+    def account(advice: Sequence[Advice], seen: facts.Facts) -> Mapping[str, Advice]:
+        return counted_once(advice, seen, catalog, settings)
+
+    return Engine(store, lambda now: facts.read(store, span(now)), bound, verify, account=account)
 
 
 def _applied(

@@ -71,8 +71,10 @@ def rent(peak: Peak, found: BurstPlan, settings: AdvisorSettings) -> Draft:
             f"{peak.need.hours_per_peak.mid:.1f} h a peak cost "
             f"{best.usd_per_month.mid:,.0f} USD a month{ahead}. {_tipping(peak, found)}"
         ),
-        gain=None if owning is None else _owning(owning.minus(best.usd_per_month), peak),
-        effects=(rent.model_copy(update={"unit": "USD/month of rent"}),),
+        effects=(
+            rent.model_copy(update={"unit": "USD/month of rent"}),
+            *_less_than_owning(owning, best.usd_per_month, peak),
+        ),
         needs=Needs(note="an account and the weights near the rented GPUs"),
         more=(*_unknown(found), *_dearer(peak, found)),
     )
@@ -94,7 +96,6 @@ def own(peak: Peak, facts: Facts, settings: AdvisorSettings) -> Draft:
             f"The {peak.load.pool} pool has a queue {peak.share:.0%} of the time: so long that "
             "owning more costs less than renting for it."
         ),
-        gain=None,
         effects=()
         if paid is None
         else (_owning(paid, peak).model_copy(update={"unit": "USD/month of owning"}),),
@@ -121,7 +122,6 @@ def raise_cap(peak: Peak, settings: AdvisorSettings) -> Draft:
             f"({load.max_batch or 0:.0f}) with {load.kv_usage_ratio or 0:.0%} of the KV cache in "
             "use: a setting (max_num_seqs), not hardware, holds the queue."
         ),
-        gain=None,
         effects=(),
         needs=Needs(note="time per output token rises with the batch: watch the objective"),
         more=(*seen("KV cache in use", load.kv_usage_ratio, "ratio"),),
@@ -141,7 +141,6 @@ def no(peak: Peak, found: No, facts: Facts, settings: AdvisorSettings) -> Draft 
         action=Action.KEEP,
         title=f"Rent nothing for the {peak.load.pool} pool",
         reason=f"The {peak.load.pool} pool has a queue {peak.share:.0%} of the time. {said}",
-        gain=None,
         effects=(),
         needs=Needs(),
         more=tuple(
@@ -157,7 +156,6 @@ def _draft(
     action: Action,
     title: str,
     reason: str,
-    gain: Estimate | None,
     effects: tuple[Estimate, ...],
     needs: Needs,
     more: tuple[Evidence, ...],
@@ -178,7 +176,7 @@ def _draft(
             *seen("TTFT p99", load.ttft_p99_seconds, "s", settings.slo_ttft_seconds),
         ),
         counter_evidence=(*_against(peak), *more),
-        gain=gain,
+        gain=None,  # nobody pays for these GPUs today: what renting saves is no cost of the cluster
         effects=effects,
         needs=needs,
         confidence=_confidence(peak),
@@ -198,6 +196,13 @@ def _money(usd: Interval, peak: Peak, source: str) -> Estimate:
 def _owning(usd: Interval, peak: Peak) -> Estimate:
     sure = weaker(_confidence(peak), OWNING.confidence)
     return estimate(usd.low, usd.mid, usd.high, USD_PER_MONTH, sure, OWNING.cited)
+
+
+def _less_than_owning(owning: Interval | None, rent: Interval, peak: Peak) -> tuple[Estimate, ...]:
+    if owning is None:
+        return ()
+    less = _owning(owning.minus(rent), peak)
+    return (less.model_copy(update={"unit": "USD/month less than owning as many"}),)
 
 
 def _tipping(peak: Peak, found: BurstPlan) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from advisor.catalog.carbon import Grid
 from advisor.facts import Facts, GpuActivity
 from advisor.models import carbon as model
-from advisor.models.interval import Interval, of
+from advisor.models.interval import Interval, exactly, of
 from advisor.models.periods import DAYS_PER_MONTH
 from advisor.rules.pricing import USD_PER_MONTH, Catalog, Draft, estimate, seen
 from ridgeline.events import Action, Advice, Confidence, Estimate, Evidence, Needs
@@ -101,7 +101,8 @@ def _draft(saving: _Saving, catalog: Catalog, settings: AdvisorSettings) -> Draf
             *seen("carbon today", saving.located_tonnes, "t CO2e/month", confidence=_MODEL),
         ),
         counter_evidence=_against(saving, catalog, settings),
-        gain=_money(saving, settings),
+        cost_today=_money(exactly(saving.located_tonnes), settings),
+        gain=_money(saving.saved_tonnes, settings),
         effects=_effects(saving, settings, source),
         needs=Needs(note="a scheduler that holds jobs back by hour; deadlines stay with it"),
         confidence=_MODEL,
@@ -124,11 +125,11 @@ def _effects(saving: _Saving, settings: AdvisorSettings, source: str) -> tuple[E
     return (located, estimate(after.low, after.mid, after.high, unit, _MODEL, source))
 
 
-def _money(saving: _Saving, settings: AdvisorSettings) -> Estimate | None:
+def _money(tonnes: Interval, settings: AdvisorSettings) -> Estimate | None:
     price = settings.carbon_usd_per_tonne
     if price <= 0:
         return None
-    usd = saving.saved_tonnes.scaled(price * (1 - settings.carbon_free_ratio))
+    usd = tonnes.scaled(price * (1 - settings.carbon_free_ratio))
     source = (
         f"tonnes that contracts leave at {price:g} USD (RIDGELINE_ADVISOR_CARBON_USD_PER_TONNE)"
     )

@@ -54,6 +54,8 @@ def _judge(
         return None if slices is None else _sliced(pool, slices, facts)
     price = gpu_hour(accelerator, catalog, settings)
     count = math.floor(spare.high)
+    if count < 1:
+        return None
     idle = packing.idle_ratio(float(pool.gpus), [float(pool.gpus - pool.idle)])
     shares = (spare.low / spare.high, spare.mid / spare.high, 1.0)
     source = "GPUs with every SM idle through the history; idle cost as OpenCost defines it"
@@ -75,6 +77,9 @@ def _judge(
             *(() if slices is None else slices.evidence),
         ),
         counter_evidence=(*_against(pool, facts), *(() if slices is None else ISOLATION)),
+        cost_today=monthly(pool.idle, (1, 1, 1), price, Confidence.MEASURED, "idle GPUs")
+        if price
+        else None,
         gain=monthly(count, shares, price, Confidence.MEASURED, source) if price else None,
         needs=Needs(lead_time_days=1),
         confidence=Confidence.MEASURED,

@@ -81,6 +81,7 @@ def _judge(
             ),
         ),
         detections=tuple(f.detection.id for f in found),
+        cost_today=gain,
         gain=gain,
         needs=Needs(lead_time_days=1),
         confidence=Confidence.MEASURED,

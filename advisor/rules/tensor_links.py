@@ -95,6 +95,7 @@ def _draft(
                 note="KV cache moved to host memory and model loading fill PCIe too",
             ),
         ),
+        cost_today=gain,
         gain=gain,
         needs=Needs(lead_time_days=1, note="a restart of the engines"),
         confidence=Confidence.MODELLED,

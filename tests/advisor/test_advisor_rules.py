@@ -494,7 +494,10 @@ def test_a_plan_to_rent_says_where_how_long_and_what_is_not_known() -> None:
 
     assert "verda" in rent.reason
     assert "5.0 h a peak" in rent.reason
-    assert ["USD/month of rent"] == [e.unit for e in rent.effects]
+    assert ["USD/month of rent", "USD/month less than owning as many"] == [
+        e.unit for e in rent.effects
+    ]
+    assert rent.gain is None  # nobody pays for these GPUs today
     assert any("region" in e.note for e in rent.counter_evidence)
 
 
