@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from advisor.plan.plans import PLANS
 from advisor.plan.report import SCHEMA, PlotKind
 from advisor.ranking import CONFIDENCE_WEIGHT
 from ridgeline.settings import AdvisorSettings
+from tests import published
+from tests.advisor.plan.asked import run
 
 DOCS = Path(__file__).parents[3] / "docs"
 PLAN = (DOCS / "plan.md").read_text(encoding="utf-8")
@@ -37,6 +41,31 @@ def test_examples_use_options_there_are(line: str) -> None:
     known = {option_name(field) for field in plan.options.model_fields}
 
     assert set() == {a for a in arguments if a.startswith("--")} - known
+
+
+EXAMPLES = re.findall(
+    r"^\$ ridgeline plan ([^\n]*)\n(.*?)(?:\n\n|\n  |\n```)", PLAN, re.MULTILINE | re.DOTALL
+)
+
+
+@pytest.mark.parametrize(("typed", "shown"), EXAMPLES, ids=[typed for typed, _ in EXAMPLES])
+def test_examples_print_what_they_printed(
+    typed: str,
+    shown: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The sentence of each example is today's: a model that changes it changes the page."""
+    arguments = shlex.split(typed)
+    for name in [a for a in arguments if a.startswith("Azure")]:
+        found = str(published.data(f"azure-llm-2023/{name}"))
+        arguments[arguments.index(name)] = found
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments, "--json")
+    said = json.loads(out)["answer"] if code == 0 else err
+
+    assert " ".join(said.split()).startswith(" ".join(shown.split()).removesuffix(" ..."))
 
 
 def fields(schema: dict[str, Any]) -> set[str]:
