@@ -1,9 +1,10 @@
 """How many sequences run at once, how fast, and what stops an engine from taking more.
 
-Little's law with a step time that depends on the answer: `L = lambda * N * E[T] * tpot(L)`. With
-arrivals of lambda queries/s, each costing `p` seconds of prefill, decode has `1 - lambda*p` of the
-time, so that `tpot = step(L) / (1 - lambda*p)` and a batch of L carries
-`lambda = L / (N * E[T] * step(L) + L * p)`: no iteration is needed to see what a batch carries.
+Little's law with a step time that depends on the answer: `L = lambda * N * E[T-1] * tpot(L)`, as
+the first of a sample's T tokens comes out of the prefill. With arrivals of lambda queries/s, each
+costing `p` seconds of prefill, decode has `1 - lambda*p` of the time, so that
+`tpot = step(L) / (1 - lambda*p)` and a batch of L carries
+`lambda = L / (N * E[T-1] * step(L) + L * p)`: no iteration is needed to see what a batch carries.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from advisor.models.rates import MOST_SHORT_TOKENS
 from advisor.models.replica import Replica
 from advisor.models.traffic import Traffic
 
-VERSION = "concurrency/3"
+VERSION = "concurrency/4"
 StepSeconds = Callable[[float, float], float]
 """Seconds of one decode step by sequences in the batch and tokens of context of each."""
 _TABLE_POINTS = 64
@@ -39,6 +40,7 @@ class Limit(StrEnum):
     KV_CACHE = "KV cache"
     SEQUENCES = "sequence cap"
     TPOT = "objective for time per output token"
+    PREFILL = "time that prompts take"  # where nothing is decoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +139,18 @@ def carried_queries_per_second(engine: Engine, traffic: Traffic, sequences: floa
         return 0.0
     step = engine.step_seconds(max(sequences, 1.0), traffic.context_tokens)
     prefill = engine.prefill_seconds(traffic.computed_prompt_tokens)
-    busy = traffic.tokens_per_query * step + sequences * prefill
+    busy = traffic.decode_steps_per_query * step + sequences * prefill
     return sequences / busy if busy > 0 else math.inf
 
 
 def tpot_seconds(engine: Engine, traffic: Traffic, sequences: float) -> float:
-    """Time per output token with `sequences` running and their prompts prefilled in between."""
+    """Time per output token with `sequences` running and their prompts prefilled in between.
+
+    Below one sequence, which is the mean over time, each decodes alone. 0 where none has a second
+    token.
+    """
+    if traffic.decode_steps_per_query == 0:
+        return 0.0
     rate = carried_queries_per_second(engine, traffic, sequences)
     prefill = rate * engine.prefill_seconds(traffic.computed_prompt_tokens)
     step = engine.step_seconds(max(sequences, 1.0), traffic.context_tokens)
@@ -152,16 +160,13 @@ def tpot_seconds(engine: Engine, traffic: Traffic, sequences: float) -> float:
 def ceiling(engine: Engine, traffic: Traffic, slo_tpot_seconds: float = math.inf) -> Ceiling:
     """The most an engine carries: the cache, the cap of sequences or the objective ends it.
 
-    A ceiling of 0 sequences means that not one fits or holds the objective.
+    A ceiling of 0 sequences means that not one fits, or that one alone misses the objective. Below
+    one, prompts take so much of the time that one decodes only now and then.
     """
-    room = engine.kv_capacity_tokens * _KV_FULL_RATIO
-    held = traffic.kv_tokens_per_sequence
-    by_cache = room / held if held > 0 else math.inf
-    limits = [(by_cache, Limit.KV_CACHE), (float(engine.max_sequences), Limit.SEQUENCES)]
-    most, limit = min(limits)
-    if by_cache < 1:
-        most = 0.0
-    if most > 0 and tpot_seconds(engine, traffic, most) > slo_tpot_seconds:
+    most, limit = _room(engine, traffic)
+    if traffic.decode_steps_per_query == 0:
+        limit = Limit.PREFILL if most > 0 else limit
+    elif most > 0 and tpot_seconds(engine, traffic, most) > slo_tpot_seconds:
         most, limit = _within(engine, traffic, most, slo_tpot_seconds), Limit.TPOT
     return Ceiling(
         sequences=most,
@@ -171,14 +176,48 @@ def ceiling(engine: Engine, traffic: Traffic, slo_tpot_seconds: float = math.inf
     )
 
 
+def _room(engine: Engine, traffic: Traffic) -> tuple[float, Limit]:
+    """Sequences that cache and cap take, 0 where the cache does not hold one."""
+    held = traffic.kv_tokens_per_sequence
+    by_cache = engine.kv_capacity_tokens * _KV_FULL_RATIO / held if held > 0 else math.inf
+    most, limit = min((by_cache, Limit.KV_CACHE), (float(engine.max_sequences), Limit.SEQUENCES))
+    return (most if by_cache >= 1 else 0.0), limit
+
+
 def _within(engine: Engine, traffic: Traffic, most: float, slo_tpot_seconds: float) -> float:
     """Most sequences that hold the objective, 0 when one alone does not."""
+    if tpot_seconds(engine, traffic, 0.0) > slo_tpot_seconds:
+        return 0.0
+    return _largest(lambda n: tpot_seconds(engine, traffic, n) <= slo_tpot_seconds, most)
+
+
+def slots(
+    engine: Engine, traffic: Traffic, queries_per_second: float, slo_tpot_seconds: float = math.inf
+) -> float:
+    """Sequences that may decode at one moment: by cache, cap, and the step that so many make.
+
+    Beside the step goes what prompts take on average at this rate: how many decode at a moment says
+    nothing of how many prompts are computed in it. 0 where prompts take all of the time.
+    """
+    most, _ = _room(engine, traffic)
+    left = 1 - queries_per_second * engine.prefill_seconds(traffic.computed_prompt_tokens)
+    if left <= 0:
+        return 0.0
+
+    def holds(sequences: float) -> bool:
+        step = engine.step_seconds(max(sequences, 1.0), traffic.context_tokens)
+        return step <= slo_tpot_seconds * left
+
+    return most if holds(most) else _largest(holds, most)
+
+
+def _largest(holds: Callable[[float], bool], most: float) -> float:
+    """The largest number up to `most` that holds, of what holds below some number."""
     low, high = 0.0, most
     for _ in range(60):
         middle = (low + high) / 2
-        holds = tpot_seconds(engine, traffic, middle) <= slo_tpot_seconds
-        low, high = (middle, high) if holds else (low, middle)
-    return low if low >= 1 else 0.0
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
 
 
 def steady_state(

@@ -7,13 +7,14 @@ root of the load, with the burstiness that arrivals have and with N samples arri
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from advisor.models import concurrency, queueing
 from advisor.models.concurrency import Ceiling, Engine, Limit
 from advisor.models.traffic import Traffic
 
-VERSION = "sizing/2"
+VERSION = "sizing/3"
 QUANTILES = (0.50, 0.95, 0.99)
 
 
@@ -79,7 +80,7 @@ def size(queries_per_second: float, mix: Traffic, service: Service) -> Sizing | 
         return None
     if queries_per_second == 0:
         return _nothing(top)
-    engines = engines_needed(queries_per_second, mix, top, objectives, service.arrival_cv)
+    engines = engines_needed(queries_per_second, mix, service, top)
     each = queries_per_second / engines
     state = concurrency.steady_state(engine, mix, each, top.sequences)
     if state is None:  # unreachable while most_load_ratio <= 1
@@ -122,21 +123,28 @@ def gpus_for_tokens(
     return math.ceil(tokens_per_second / made - 1e-9)
 
 
-def engines_needed(
-    queries_per_second: float,
-    mix: Traffic,
-    top: Ceiling,
-    objectives: Objectives,
-    arrival_cv: float = 1.0,
-) -> int:
-    """The larger of what the load and what the waiting share ask for."""
+def engines_needed(queries_per_second: float, mix: Traffic, service: Service, top: Ceiling) -> int:
+    """The larger of what the load and what the waiting share ask for; `top` is an engine's ceiling.
+
+    Where nothing is decoded there are no slots to wait for.
+    """
+    objectives = service.objectives
     by_load = queries_per_second / (objectives.most_load_ratio * top.queries_per_second)
+    least = max(1, math.ceil(by_load - 1e-9))
+    if mix.decode_steps_per_query == 0:
+        return least
     slots_busy = queries_per_second / top.queries_per_second * top.sequences
-    together = math.sqrt(mix.samples_per_query) * arrival_cv  # N samples arrive at once
-    slots = queueing.square_root_staffing(
+    together = math.sqrt(mix.samples_per_query) * service.arrival_cv  # N samples arrive at once
+    needed = queueing.square_root_staffing(
         slots_busy, objectives.waiting_share, together, mix.service_cv
     )
-    return max(1, math.ceil(by_load - 1e-9), math.ceil(slots / top.sequences - 1e-9))
+
+    def has_slots(engines: int) -> bool:
+        rate = queries_per_second / engines
+        of_one = concurrency.slots(service.engine, mix, rate, objectives.tpot_seconds)
+        return engines * of_one >= needed - 1e-9
+
+    return bisect_left(range(max(least, needed) + 1), x=True, lo=least, key=has_slots)
 
 
 def _dispersion(mix: Traffic, arrival_cv: float) -> float:
@@ -148,17 +156,24 @@ def _dispersion(mix: Traffic, arrival_cv: float) -> float:
 def _by_quantile(
     mix: Traffic, engine: Engine, state: concurrency.SteadyState, usd_per_second: float
 ) -> tuple[AtQuantile, ...]:
-    """What a query costs by its length: prompt work by itself, the rest by tokens."""
+    """What a query costs by its length: its prompt and its steps, idle time spread over both."""
     prefill = engine.prefill_seconds(mix.computed_prompt_tokens)
     first = (engine.first_token_seconds or engine.prefill_seconds)(mix.computed_prompt_tokens)
-    rate = state.queries_per_second
-    per_token = (1 / rate - prefill) / mix.tokens_per_query  # idle time is paid for as well
+    together = max(1.0, state.sequences)
+    step = engine.step_seconds(together, mix.context_tokens) / together
+    busy = prefill + mix.decode_steps_per_query * step
+
+    def usd(tokens: float) -> float:
+        own = prefill + max(0.0, tokens - mix.samples_per_query) * step
+        share = own / busy if busy > 0 else 1.0
+        return usd_per_second / state.queries_per_second * share
+
     return tuple(
         AtQuantile(
             quantile=q,
             tokens=mix.total.quantile(q),
-            seconds=first + mix.longest.quantile(q) * state.tpot_seconds,
-            usd=usd_per_second * (prefill + mix.total.quantile(q) * per_token),
+            seconds=first + max(0.0, mix.longest.quantile(q) - 1) * state.tpot_seconds,
+            usd=usd(mix.total.quantile(q)),
         )
         for q in QUANTILES
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from advisor.models.best_of_n import SampledQuery, sample
 from advisor.models.tokens import Histogram, mixture
 
-VERSION = "traffic/1"
+VERSION = "traffic/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,11 @@ class Traffic:
     service_cv: float  # of one sequence's length
     total: Histogram  # tokens generated for a query
     longest: Histogram  # tokens of its longest sample: what the user waits for
+
+    @property
+    def decode_steps_per_query(self) -> float:
+        """Tokens that decoding makes, all samples: the first of each comes out of the prefill."""
+        return max(0.0, self.tokens_per_query - self.samples_per_query)
 
 
 def mixed(kinds: Sequence[Kind]) -> Traffic:

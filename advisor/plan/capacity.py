@@ -83,7 +83,7 @@ def _impossible(
     options: CapacityOptions, asked: Demand, mix: traffic.Traffic, service: Service
 ) -> Report:
     top = concurrency.ceiling(scenarios.slower(service.engine, 1.13), mix, options.tpot_seconds)
-    alone = concurrency.tpot_seconds(service.engine, mix, 1.0)
+    alone = concurrency.tpot_seconds(service.engine, mix, 0.0)
     return Report(
         command="capacity",
         answer=(

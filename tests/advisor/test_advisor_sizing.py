@@ -20,7 +20,7 @@ from advisor.models.interval import exactly, of
 from advisor.models.replica import EARLY_GRAPHS, MODERN, Layout, Replica, Stack
 from advisor.models.token_fits import histogram_of, lognormal_of
 from advisor.models.tokens import Histogram
-from advisor.models.traffic import Kind, mixed, with_share
+from advisor.models.traffic import Kind, Traffic, mixed, with_share
 from tests import published
 
 RTX4090 = "llmservingsim/RTX4090_Llama-3.1-8B"
@@ -149,13 +149,13 @@ def test_samples_share_their_prompt() -> None:
 
 
 def test_the_fixed_point_is_littles_law() -> None:
-    """Sequences = rate x tokens x TPOT, with prefill taking its share of the time."""
+    """Sequences = rate x tokens after the first x TPOT, prefill taking its share of the time."""
     mix = mixed([CHAT, THINK])
     top = con.ceiling(engine(), mix)
     state = con.steady_state(engine(), mix, top.queries_per_second / 2, top.sequences)
 
     assert state is not None
-    little = state.queries_per_second * mix.tokens_per_query * state.tpot_seconds
+    little = state.queries_per_second * mix.decode_steps_per_query * state.tpot_seconds
     assert little == pytest.approx(state.sequences, rel=1e-6)
     assert state.tpot_seconds > 0.010 + 0.0001 * state.sequences
     assert con.steady_state(engine(), mix, top.queries_per_second * 1.01, top.sequences) is None
@@ -401,3 +401,64 @@ def test_the_cap_of_sequences_is_the_one_vllm_takes(
     )
 
     assert most == con.default_max_sequences(one)
+
+
+def even(tokens: int, prompt_tokens: float) -> Traffic:
+    """Queries that are all alike."""
+    answer = Histogram((tokens - 0.5, tokens + 0.5), (1,))
+    return mixed([Kind(name="x", share=1, prompt_tokens=prompt_tokens, answer=answer)])
+
+
+@pytest.mark.parametrize("at", ENGINES)
+@settings(deadline=None, max_examples=8)
+@given(
+    prompt=st.floats(50, 12_000),
+    rate=st.floats(0.5, 200),
+    slo=st.sampled_from((0.03, 0.05, 0.1, math.inf)),
+    arrival_cv=st.sampled_from((1.0, 3.0)),
+)
+def test_longer_answers_never_take_fewer_engines(
+    at: tuple[str, str, Layout], prompt: float, rate: float, slo: float, arrival_cv: float
+) -> None:
+    """From 1 to 64 tokens: engines only rise, and no length asks for what a longer one can have."""
+    model, accelerator, layout = at
+    replica = Replica(model=MODELS[model], accelerator=BY_NAME[accelerator], layout=layout)
+    made = sizing.Service(
+        engine=con.of_replica(replica),
+        usd_per_gpu_hour=2.0,
+        objectives=sizing.Objectives(tpot_seconds=slo),
+        arrival_cv=arrival_cv,
+    )
+    found = [sizing.size(rate, even(tokens, prompt), made) for tokens in range(1, 65)]
+    engines = [one.engines if one else math.inf for one in found]
+
+    assert engines == sorted(engines)
+    assert engines[0] < math.inf
+
+
+@given(st.floats(100, 8000), st.floats(0.01, 0.99))
+def test_the_first_token_comes_out_of_the_prefill(prompt: float, load: float) -> None:
+    """One token takes prefill alone, two take one step more, whatever the objective of steps."""
+    own = engine(max_sequences=64)
+    one, two = even(1, prompt), even(2, prompt)
+    prefill = own.prefill_seconds(prompt)
+    top = con.ceiling(own, one, 0.001)
+    state = con.steady_state(own, two, load / (prefill + 0.0101), 1.0)
+
+    assert top.limit is con.Limit.PREFILL
+    assert top.queries_per_second == pytest.approx(1 / prefill)
+    assert 1 / con.carried_queries_per_second(own, two, 1.0) == pytest.approx(prefill + 0.0101)
+    assert state is not None
+    assert state.tpot_seconds == pytest.approx(0.0101 / (1 - state.prefill_ratio), rel=1e-6)
+
+
+def test_prompts_do_not_take_slots() -> None:
+    """Prompts that fill an engine leave one decoding now and then, and yet 64 may at a moment."""
+    own, mix = engine(max_sequences=64, kv_capacity_tokens=1e6), even(2, 8000)
+    top = con.ceiling(own, mix, 0.05)
+
+    assert top.sequences < 1
+    assert top.limit is con.Limit.TPOT
+    assert con.slots(own, mix, 0.5 * top.queries_per_second, 0.05) == 64
+    assert con.slots(own, mix, top.queries_per_second, 0.05) == pytest.approx(1, abs=0.01)
+    assert con.ceiling(own, mix, 0.005).sequences == 0
