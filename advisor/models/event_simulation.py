@@ -16,16 +16,12 @@ import numpy as np
 
 from advisor.models.arrays import Floats
 from advisor.models.disaggregation import Apart, Together, handover_gbps_per_request
-from advisor.models.phases import (
-    decode_step_seconds,
-    mixed_step_seconds,
-    most_sequences,
-    prefill_seconds,
-)
+from advisor.models.phases import most_sequences, prefill_seconds
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload
+from advisor.models.step_grid import StepGrid
 
-VERSION = "event-simulation/3"
+VERSION = "event-simulation/4"
 _THE_END = 1e12  # seconds: everything is done by then
 _MOST_STEPS = 64  # jumped over at once, so that a growing context is not missed
 
@@ -48,15 +44,20 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What each request got."""
+    """What each request got; `most_itl_seconds` is the largest gap between two of its tokens.
+
+    A request of one token has neither TPOT nor gaps: NaN.
+    """
 
     ttft_seconds: Floats
     tpot_seconds: Floats
+    most_itl_seconds: Floats
 
     def attained_ratio(self, work: Workload) -> float:
-        """Share of requests within both objectives; a request of one token has no TPOT."""
+        """Share of requests within all objectives; what a request does not have it keeps."""
         ok = self.ttft_seconds <= work.slo_ttft_seconds
-        return float((ok & ~(self.tpot_seconds > work.slo_tpot_seconds)).mean())
+        ok &= ~(self.tpot_seconds > work.slo_tpot_seconds)
+        return float((ok & ~(self.most_itl_seconds > work.slo_itl_seconds)).mean())
 
     def ttft_attained_ratio(self, work: Workload) -> float:
         """Share of requests within the TTFT objective."""
@@ -99,59 +100,11 @@ def generated(
     return Arrivals(np.cumsum(gaps), np.minimum(prompts, most_tokens - outputs), outputs)
 
 
-class _Steps:
-    """Step times of a replica on a grid, read in a microsecond."""
-
-    def __init__(self, replica: Replica, work: Workload, chunk: float) -> None:
-        room = max(1.0, float(most_sequences(replica, work.context_tokens)))
-        self.batches = np.unique(np.rint(np.geomspace(1, max(2.0, 2 * room), 40))).tolist()
-        longest = 4 * (work.prompt_tokens + work.output_tokens)
-        self.contexts = np.linspace(1, longest, 12).tolist()
-        b, c = np.array(self.batches)[:, None], np.array(self.contexts)[None, :]
-        plain = decode_step_seconds(replica, b, c)
-        self.plain = plain.tolist()
-        self.chunk = chunk * replica.layout.data  # of all data ranks together
-        if chunk:
-            back = max(1.0, work.context_of_a_prompt_token)
-            first = mixed_step_seconds(replica, b, c, chunk, 0.0)
-            further = (mixed_step_seconds(replica, b, c, chunk, back) - first) / back
-            self.extra, self.further = (first - plain).tolist(), further.tolist()
-            self.alone = float(mixed_step_seconds(replica, 0.0, 1.0, chunk, 0.0))
-            later = float(mixed_step_seconds(replica, 0.0, 1.0, chunk, back))
-            self.alone_further = (later - self.alone) / back
-
-    def seconds(
-        self, batch: int, context: float, tokens: float = 0.0, back_tokens: float = 0.0
-    ) -> float:
-        """One step of `batch` sequences of a mean context, with `tokens` of a prompt.
-
-        These look back on `back_tokens` of their prompt, which is taken as linear.
-        """
-        if batch == 0:
-            return (self.alone + self.alone_further * back_tokens) * tokens / self.chunk
-        i = min(bisect_right(self.batches, batch), len(self.batches) - 1)
-        j = min(bisect_right(self.contexts, context), len(self.contexts) - 1)
-        u = (batch - self.batches[i - 1]) / (self.batches[i] - self.batches[i - 1])
-        v = (context - self.contexts[j - 1]) / (self.contexts[j] - self.contexts[j - 1])
-        t = _bilinear(self.plain, i, j, u, v)
-        if tokens:
-            more = _bilinear(self.further, i, j, u, v) * back_tokens
-            t += (_bilinear(self.extra, i, j, u, v) + more) * tokens / self.chunk
-        return t
-
-
-def _bilinear(grid: list[list[float]], i: int, j: int, u: float, v: float) -> float:
-    low, high = grid[i - 1], grid[i]
-    a = low[j - 1] + v * (low[j] - low[j - 1])
-    b = high[j - 1] + v * (high[j] - high[j - 1])
-    return a + u * (b - a)
-
-
 @dataclass(slots=True)
 class _Engine:
     """One engine that decodes and, where `steps.chunk` is set, prefills."""
 
-    steps: _Steps
+    steps: StepGrid
     room_tokens: float
     now: float = 0.0
     done_steps: int = 0
@@ -161,6 +114,12 @@ class _Engine:
     ends: list[tuple[int, int]] = field(default_factory=list)  # (step at which it ends, request)
     waiting: deque[int] = field(default_factory=deque)
     left: float = 0.0  # prompt tokens still to compute of the first waiting request
+    told: float = 0.0  # when the running sequences got their last token
+    begun: list[int] = field(default_factory=list)  # requests that wait for their second token
+    # gaps between tokens that no later one passed, and the step of each: falling, so that the
+    # first one after a request's start is its largest
+    gap_steps: list[int] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -173,6 +132,9 @@ class _Run:
     computed: list[float]
     first: list[float]
     last: list[float]
+    joined: list[float]  # when it was in a batch with its first token
+    gap: list[float]  # the largest between two tokens
+    second: list[int]  # step of its engine that made its second token
 
     @classmethod
     def of(cls, arrivals: Arrivals, work: Workload) -> _Run:
@@ -186,13 +148,16 @@ class _Run:
             np.maximum(1.0, prompts * (1 - hit)).tolist(),
             [np.inf] * n,
             [np.inf] * n,
+            [np.inf] * n,
+            [np.nan] * n,
+            [0] * n,
         )
 
     def outcome(self) -> Outcome:
         first, last = np.array(self.first), np.array(self.last)
         more = np.array(self.outputs) - 1
         tpot = np.where(more > 0, (last - first) / np.maximum(more, 1), np.nan)
-        return Outcome(first - self.arrivals.seconds, tpot)
+        return Outcome(first - self.arrivals.seconds, tpot, np.array(self.gap))
 
 
 def _start(engine: _Engine, run: _Run, request: int) -> None:
@@ -203,6 +168,7 @@ def _start(engine: _Engine, run: _Run, request: int) -> None:
         engine.held -= run.prompts[request] + run.outputs[request]
         return
     engine.running += 1
+    engine.begun.append(request)
     engine.context += run.prompts[request] + 1
     heapq.heappush(engine.ends, (engine.done_steps + more, request))
 
@@ -215,6 +181,34 @@ def _finish(engine: _Engine, run: _Run) -> None:
         engine.context -= tokens
         engine.held -= tokens
         run.last[request] = engine.now
+        after = bisect_right(engine.gap_steps, run.second[request])
+        if after < len(engine.gaps):
+            run.gap[request] = max(run.gap[request], engine.gaps[after])
+
+
+def _told(engine: _Engine, run: _Run, step: float, count: int) -> None:
+    """Running sequences got `count` tokens in steps of `step` seconds, the last of them now.
+
+    The first of these tokens may have waited for prompts, and for a request that has just begun it
+    is the second: its gap begins when it joined the batch.
+    """
+    moment = engine.now - (count - 1) * step
+    number = engine.done_steps - count + 1
+    for request in engine.begun:
+        run.gap[request], run.second[request] = moment - run.joined[request], number
+    engine.begun.clear()
+    _gap(engine, number, moment - engine.told)
+    if count > 1:
+        _gap(engine, engine.done_steps, step)
+    engine.told = engine.now
+
+
+def _gap(engine: _Engine, step: int, seconds: float) -> None:
+    while engine.gaps and engine.gaps[-1] <= seconds:
+        engine.gaps.pop()
+        engine.gap_steps.pop()
+    engine.gaps.append(seconds)
+    engine.gap_steps.append(step)
 
 
 def _advance(engine: _Engine, run: _Run, until: float) -> None:
@@ -235,6 +229,8 @@ def _advance(engine: _Engine, run: _Run, until: float) -> None:
         engine.now += count * step
         engine.done_steps += count
         engine.context += count * engine.running
+        if engine.running:
+            _told(engine, run, step, count)
         if tokens:
             _worked(engine, run, tokens)
         _finish(engine, run)
@@ -265,7 +261,7 @@ def _worked(engine: _Engine, run: _Run, tokens: float) -> None:
         return
     engine.left = 0.0
     request = engine.waiting.popleft()
-    run.first[request] = engine.now
+    run.first[request] = run.joined[request] = engine.now
     _start(engine, run, request)
 
 
@@ -275,9 +271,12 @@ def _least(engines: list[_Engine]) -> _Engine:
 
 
 def simulate_together(arrangement: Together, work: Workload, arrivals: Arrivals) -> Outcome:
-    """Engines that do both; a request goes to the one with the fewest."""
+    """Engines that do both; a request goes to the one with the fewest.
+
+    A step carries a chunk of a prompt with the batch, whatever the stack.
+    """
     replica, run = arrangement.replica, _Run.of(arrivals, work)
-    steps = _Steps(replica, work, float(arrangement.chunk_tokens))
+    steps = StepGrid(replica, work, float(arrangement.chunk_tokens))
     room = _room_tokens(replica, work)
     engines = [_Engine(steps, room) for _ in range(arrangement.engines)]
     for request, moment in enumerate(arrivals.seconds.tolist()):
@@ -292,15 +291,21 @@ def simulate_together(arrangement: Together, work: Workload, arrivals: Arrivals)
 def simulate_apart(
     arrangement: Apart, work: Workload, arrivals: Arrivals, network_gbps: float
 ) -> Outcome:
-    """A prefill pool behind one queue, a hand-over, and a decode pool."""
+    """A prefill pool behind one queue, a hand-over, and a decode pool.
+
+    A sequence that is handed over joins between two steps: what the step that runs then still
+    takes counts to its TPOT, not to its gaps, as decode workers send both tokens themselves.
+    """
     run = _Run.of(arrivals, work)
     ready = _prefilled(arrangement, work, run, network_gbps)
-    steps, room = _Steps(arrangement.decode, work, 0.0), _room_tokens(arrangement.decode, work)
+    steps, room = StepGrid(arrangement.decode, work, 0.0), _room_tokens(arrangement.decode, work)
     engines = [_Engine(steps, room) for _ in range(arrangement.decodes)]
     for request in np.argsort(ready, kind="stable").tolist():
         for engine in engines:
             _advance(engine, run, ready[request])
-        _least(engines).waiting.append(request)
+        least = _least(engines)
+        run.joined[request] = least.now
+        least.waiting.append(request)
     for engine in engines:
         _advance(engine, run, _THE_END)
     return run.outcome()

@@ -17,7 +17,7 @@ from advisor.models.phases import (
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload, attained_ratio, batch_spread, cache_spread, mean_within
 
-VERSION = "rates/6"
+VERSION = "rates/7"
 CHUNKS = (256, 512, 1024, 2048, 4096, 8192, 16384)
 PROMPTS_AT_ONCE = (1, 2, 4, 8)
 MOST_TOKENS_AT_ONCE = 16_384
@@ -230,6 +230,16 @@ class _Mixture:
         tail: Floats = slower / (busy / self.mixed + (1 - busy) / self.plain)
         return tail
 
+    def most_itl(self, replica: Replica, work: Workload, engines: int) -> Floats:
+        """The largest gap between tokens: a crowded step whose chunk looks back on a whole prompt.
+
+        A sequence waits for many such steps, so that one of them is likely.
+        """
+        crowd = 1 + batch_spread(work) / np.sqrt(np.maximum(self.batches, 1e-9) * engines)
+        return mixed_step_seconds(
+            replica, self.batches * crowd, work.context_tokens, self.chunks, 2 * self.before
+        )
+
     def own_seconds(self, replica: Replica, work: Workload) -> Floats:
         """Own time of a prompt of each length (last axis), behind the queue of those before."""
         ranks, prompt = replica.layout.data, work.computed_tokens
@@ -251,7 +261,8 @@ def _best(steps: _Mixture, replica: Replica, work: Workload, engines: int) -> Sh
     crowded = steps.batches + cache_spread(work) * np.sqrt(steps.batches / engines)
     ok = (steps.share < 1) & (crowded <= room) & (attained >= work.each_ratio)
     ok &= steps.tail_tpot(work, engines) <= work.slo_tpot_seconds
-    ok &= steps.mixed <= work.slo_itl_seconds
+    if np.isfinite(work.slo_itl_seconds):
+        ok &= steps.most_itl(replica, work, engines) <= work.slo_itl_seconds
     if not ok.any():
         return None
     rate = steps.rate

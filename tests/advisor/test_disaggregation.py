@@ -15,7 +15,7 @@ from advisor.catalog.models import MODELS, Format
 from advisor.models import decision as dc
 from advisor.models import disaggregation as dg
 from advisor.models import event_simulation as es
-from advisor.models import published, rates, slo
+from advisor.models import phases, published, rates, slo
 from advisor.models.replica import Layout, Replica
 from advisor.models.slo import Workload
 
@@ -290,6 +290,18 @@ def test_queues_are_exact_where_theory_is() -> None:
     assert published.md1_ttft_seconds(service, load / service) == pytest.approx(service + wait)
 
 
+GAPS = Workload(
+    prompt_tokens=2000,
+    output_tokens=200,
+    slo_ttft_seconds=1.0,
+    slo_tpot_seconds=0.06,
+    slo_itl_seconds=0.06,
+    attainment_ratio=0.9,
+    prompt_cv=0.6,
+    output_cv=0.8,
+)
+
+
 @pytest.mark.parametrize(
     ("work", "name"),
     [
@@ -318,6 +330,8 @@ def test_queues_are_exact_where_theory_is() -> None:
             ),
             "bursty",
         ),
+        (GAPS, "no gap above 60 ms"),
+        (replace(GAPS, slo_itl_seconds=0.03), "no gap above 30 ms"),
     ],
 )
 def test_a_simulation_of_events_agrees(work: Workload, name: str) -> None:
@@ -350,6 +364,33 @@ def test_a_simulation_of_events_agrees(work: Workload, name: str) -> None:
 
         assert measured is not None, name
         assert 0.7 <= measured / rate <= 1.4, name  # apart keeps a reserve of 8 to 10 %
+
+
+def test_the_largest_gap_is_a_step_with_a_chunk() -> None:
+    """A prompt that comes in between makes one gap of a mixed step, apart it makes none."""
+    one = Replica(model=MODELS["llama3-8b"], accelerator=BY_NAME["H100-SXM"])
+    together = dg.Together(
+        replica=one, engines=1, rate_per_second=1, chunk_tokens=2048, batch=1, tpot_seconds=1
+    )
+    pool = dg.best_apart([one], [one], GAPS, 2, 3200)
+    assert pool is not None
+    step = float(phases.decode_step_seconds(one, 1, 2050))
+    mixed = float(phases.mixed_step_seconds(one, 1, 2050, 2048))
+    arrivals = es.Arrivals(
+        np.array([0.0, 0.5, 9.0]), np.array([2000.0, 2048.0, 2000.0]), np.array([400.0, 1.0, 2.0])
+    )
+
+    shared = es.simulate_together(together, GAPS, arrivals)
+    split = es.simulate_apart(replace(pool, prefills=1, decodes=1), GAPS, arrivals, 3200)
+
+    assert shared.most_itl_seconds == pytest.approx([mixed, np.nan, step], rel=0.02, nan_ok=True)
+    assert split.most_itl_seconds[[0, 2]] == pytest.approx(
+        [float(phases.decode_step_seconds(pool.decode, 1, tokens)) for tokens in (2400, 2050)],
+        rel=0.02,
+    )
+    bound = replace(GAPS, slo_itl_seconds=(step + mixed) / 2)
+    assert 2 / 3 == pytest.approx(shared.attained_ratio(bound))
+    assert 1.0 == split.attained_ratio(bound) == shared.attained_ratio(GAPS)
 
 
 def test_generated_arrivals_have_the_moments_asked_for() -> None:
