@@ -66,9 +66,7 @@ class Stack:
     collective_seconds: float = 0.0  # an all-reduce starts so much later than a captured custom one
     grouped_caches: bool = True  # False: every query head reads the keys and values by itself
     cache_bandwidth_ratio: float = 1.0  # of what attention over caches reaches elsewhere
-    collective_bytes: float = (
-        1.9e9  # memory of a GPU that NCCL takes: 3.58 GiB on 2 H100, 1.79 on 1
-    )
+    collective_bytes: float = 1.9e9  # that NCCL takes of a GPU: 3.58 GiB on 2 H100, 1.79 on 1
     shares_free: bool = False  # `memory_ratio` is of what weights leave, not of the device
     holds_answers: bool = False  # admits a request only with cache for all of its answer
     many_sequences: bool = True  # up to 1,024 at once on large devices, not 256 on all
