@@ -15,7 +15,7 @@ import numpy as np
 from advisor.catalog.carbon import HOURS, Grid
 from advisor.models.interval import Interval
 
-VERSION = "carbon/1"
+VERSION = "carbon/2"
 JOULES_PER_KWH = 3.6e6
 _DAYS = 14  # the last evening has no night to wait for: a fourteenth of one day's share
 

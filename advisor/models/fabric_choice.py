@@ -10,7 +10,7 @@ from advisor.models.interval import Interval
 from advisor.models.periods import HOURS_PER_YEAR
 from ridgeline.events import Confidence
 
-VERSION = "fabric_choice/1"
+VERSION = "fabric_choice/2"
 
 
 class Fabric(StrEnum):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from advisor.models.interval import Interval
 from advisor.models.periods import DAYS_PER_MONTH, HOURS_PER_DAY
 
-VERSION = "headroom/1"
+VERSION = "headroom/2"
 LEAST_DAYS = 28
 """History below which there is no forecast: four weeks, so that each weekday is seen four times."""
 MOST_DAYS = 180  # older growth says little about the next orders, and pairs grow with the square
