@@ -19,7 +19,6 @@ from advisor.models.kv import most_sequences
 from advisor.models.replica import Replica
 
 VERSION = "operation/1"
-MOST_PASS_TOKENS = 8192.0  # prompts that begin together are computed this many tokens at a time
 # 90 % of the measured times per token lie within these factors of the model's, by kind of model;
 # of first tokens and of power likewise (docs/models.md, Latency and Energy)
 TPOT_ERROR = {"dense": 0.25, "experts": 0.38, "hybrid": 0.30}
@@ -92,9 +91,9 @@ def operate(
 
 
 def batch_prefill_seconds(replica: Replica, batch: Numbers, prompt_tokens: float) -> Floats:
-    """Prompts that begin together, some at a time."""
+    """Prompts that begin together, as many at a time as a step takes."""
     size = floats(batch)
-    at_once = np.clip(MOST_PASS_TOKENS // prompt_tokens, 1, size)
+    at_once = np.clip(closed_loop.CHUNK_TOKENS // prompt_tokens, 1, size)
     each: Floats = phases.prefill_seconds(replica, prompt_tokens, prompts=at_once) / at_once
     return size * each
 

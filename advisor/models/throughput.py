@@ -22,11 +22,11 @@ from advisor.catalog.accelerators import Accelerator
 from advisor.catalog.models import Format, Model
 from advisor.models import kv, phases
 from advisor.models.arrays import Floats
+from advisor.models.closed_loop import CHUNK_TOKENS
 from advisor.models.interval import Interval
 from advisor.models.replica import BALANCED_RANKS, MODERN, Layout, Replica, Stack
 
 VERSION = "throughput/7"
-PREFILL_PASS_TOKENS = 8192.0  # prompts are computed together up to this (TensorRT-LLM's default)
 MOST_BATCH = 2048  # sequences; of a mixture of experts on each device (attention data-parallel)
 LEAST_SEQUENCES = 4
 EXPERT_ERROR = 0.5
@@ -203,7 +203,7 @@ def capacity_sequences(job: Job, engine: Replica) -> float:
 
 def prefill_seconds(job: Job, engine: Replica) -> float:
     """One prompt's share of a pass of several on each data rank, less what is in the cache."""
-    together = max(1.0, math.floor(PREFILL_PASS_TOKENS / job.prompt_tokens)) * engine.layout.data
+    together = max(1.0, math.floor(CHUNK_TOKENS / job.prompt_tokens)) * engine.layout.data
     cached = job.prompt_tokens * job.prefix_hit_ratio
     seconds = phases.prefill_service_seconds(
         engine, job.prompt_tokens, cached_tokens=cached, prompts=together

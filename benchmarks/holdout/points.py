@@ -235,7 +235,7 @@ def _latency_seconds(engine: Replica, batch: float, prompt: float, output: float
 
 
 def _prompt_tokens_per_second(engine: Replica, prompt: float) -> float:
-    together = max(1.0, operation.MOST_PASS_TOKENS // prompt) * engine.layout.data
+    together = max(1.0, closed_loop.CHUNK_TOKENS // prompt) * engine.layout.data
     seconds = phases.prefill_service_seconds(engine, prompt, prompts=together)
     return together * prompt / float(seconds)
 
