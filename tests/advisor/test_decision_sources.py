@@ -228,28 +228,30 @@ def short_or_without_objective() -> Iterator[Question]:
             )
 
 
+def ask(  # noqa: PLR0917 - a row of a table
+    source: str, apart: bool, one: Replica, engines: int, prompt: int, output: int,  # noqa: FBT001
+    ttft: float = 60.0, tpot: float = 1.0, hit: float = 0.0, gbps: float = LINE_RATE_GBPS,
+    itl: float = math.inf, rate: float | None = None,
+) -> Question:  # fmt: skip
+    """A question as a row; without an objective, of throughput."""
+    return Question(
+        source=source,
+        apart=apart,
+        engine=one,
+        engines=engines,
+        prompt=prompt,
+        output=output,
+        ttft=ttft,
+        tpot=tpot,
+        hit=hit,
+        gbps=gbps,
+        itl=itl,
+        rate=rate,
+    )
+
+
 def measured() -> Iterator[Question]:
     """Runs of others, yes and no; GPUs that the catalogue lacks by their nearest kin."""
-
-    def ask(  # noqa: PLR0917 - a row of a table
-        source: str, apart: bool, one: Replica, engines: int, prompt: int, output: int,  # noqa: FBT001
-        ttft: float = 60.0, tpot: float = 1.0, hit: float = 0.0, gbps: float = LINE_RATE_GBPS,
-        itl: float = math.inf,
-    ) -> Question:  # fmt: skip
-        return Question(
-            source=source,
-            apart=apart,
-            engine=one,
-            engines=engines,
-            prompt=prompt,
-            output=output,
-            ttft=ttft,
-            tpot=tpot,
-            hit=hit,
-            gbps=gbps,
-            itl=itl,
-        )
-
     l8_l40 = engine("llama3-8b", "L40S", Format.BF16)
     yield ask(
         "sgl-project/sglang issue 7141, two L40 (2025-06)",
@@ -336,51 +338,17 @@ def networks_and_demand() -> Iterator[Question]:
     """No fast fabric between nodes: together. Inside one NVLink domain no fabric is needed."""
     thin = f"{DYNAMO}: clusters without a fast fabric"
     node = f"{DYNAMO}: on one node caches go over NVLink"
-    rows = (
-        (thin, False, L70_H100, 8, 10_000, 1000, 5.0, 0.02, 25.0, None),
-        (thin, False, L8_A100, 16, 2000, 200, 2.0, 0.02, 10.0, None),
-        (thin, False, Q32_H200, 8, 8000, 200, 2.0, 0.015, 25.0, None),
-        (node, True, L70_H100, 2, 3000, 150, 2.0, 0.02, 25.0, None),
-        (
-            node,
-            True,
-            engine("qwen3-32b", "H100-SXM", Format.FP8),
-            8,
-            8000,
-            200,
-            2.0,
-            0.02,
-            25.0,
-            None,
-        ),
-        (
-            node,
-            True,
-            engine("llama3-70b", "GB200", Format.FP4, tensor=4),
-            18,
-            10_000,
-            1000,
-            5.0,
-            0.015,
-            25.0,
-            None,
-        ),
-        (f"{DYNAMO}: low demand", False, L70_H200, 4, 10_000, 1000, 5.0, 0.02, 3200.0, 0.2),
-        (f"{DYNAMO}: low demand", False, Q32_H200, 8, 8000, 200, 2.0, 0.015, 3200.0, 0.5),
-    )
-    for source, apart, one, engines, prompt, output, ttft, tpot, gbps, rate in rows:
-        yield Question(
-            source=source,
-            apart=apart,
-            engine=one,
-            engines=engines,
-            prompt=prompt,
-            output=output,
-            ttft=ttft,
-            tpot=tpot,
-            gbps=gbps,
-            rate=rate,
-        )
+    low = f"{DYNAMO}: low demand"
+    q32 = engine("qwen3-32b", "H100-SXM", Format.FP8)
+    l70 = engine("llama3-70b", "GB200", Format.FP4, tensor=4)
+    yield ask(thin, False, L70_H100, 8, 10_000, 1000, 5.0, 0.02, gbps=25.0)
+    yield ask(thin, False, L8_A100, 16, 2000, 200, 2.0, 0.02, gbps=10.0)
+    yield ask(thin, False, Q32_H200, 8, 8000, 200, 2.0, 0.015, gbps=25.0)
+    yield ask(node, True, L70_H100, 2, 3000, 150, 2.0, 0.02, gbps=25.0)
+    yield ask(node, True, q32, 8, 8000, 200, 2.0, 0.02, gbps=25.0)
+    yield ask(node, True, l70, 18, 10_000, 1000, 5.0, 0.015, gbps=25.0)
+    yield ask(low, False, L70_H200, 4, 10_000, 1000, 5.0, 0.02, rate=0.2)
+    yield ask(low, False, Q32_H200, 8, 8000, 200, 2.0, 0.015, rate=0.5)
 
 
 QUESTIONS = (

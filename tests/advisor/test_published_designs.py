@@ -19,6 +19,7 @@ from advisor.models import phases, rates, slo
 from advisor.models.arrays import Floats
 from advisor.models.replica import EAGER, EARLY_GRAPHS, MODERN, Layout, Replica
 from advisor.models.slo import Workload
+from benchmarks.disaggregation.distserve_table_2 import TABLE as TABLE_2
 from tests import published
 
 A100, H100 = BY_NAME["A100-SXM-80G"], BY_NAME["H100-SXM"]
@@ -89,18 +90,6 @@ def test_distserve_placements(  # noqa: PLR0917 - a table row
 
     assert len(pairs) > 15
     assert rate[chosen] >= share * pairs[0].rate_per_gpu
-
-
-# rate, attainment of vLLM and of DistServe-Low, real runs, %
-TABLE_2 = (
-    (1.0, 97.0, 100.0),
-    (1.5, 65.5, 100.0),
-    (2.0, 52.8, 99.3),
-    (2.5, 44.9, 87.3),
-    (3.0, 36.7, 83.0),
-    (3.5, 27.8, 77.3),
-    (4.0, 23.6, 70.0),
-)
 
 
 def test_distserve_table_2() -> None:
