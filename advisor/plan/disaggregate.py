@@ -105,6 +105,9 @@ def disaggregate(options: DisaggregateOptions, seen: Facts | None = None) -> Rep
         busy = serving.prefill_busy_ratio
         fitted, _ = calibrated(fleet.replica, work, serving.prefill, serving.decode, busy)
         fleet = replace(fleet, replica=fitted)
+    handover = serving.handover(fleet, work) if serving.handover else None
+    if handover is not None:
+        fleet = handover.fleet
     found = dc.decide(fleet, work, requests_per_second=asked.requests_per_second)
     tips = dc.tipping_points(fleet, work)
     checked = tuple(simulated(found, work, asked, fleet.handover_gbps)) if options.simulate else ()
@@ -122,8 +125,11 @@ def disaggregate(options: DisaggregateOptions, seen: Facts | None = None) -> Rep
     )
     if serving.prefill is not None and serving.decode is not None:
         rate = asked.requests_per_second
-        split = split_of(serving.prefill, serving.decode, fleet, work, found, rate)
+        split = split_of(serving.prefill, serving.decode, fleet, work, found, rate, handover)
         report = _of_split(report, split)
+    if handover is not None:
+        said = (f"{e.name}: {e.note}" for e in handover.evidence(asked.requests_per_second))
+        report = replace(report, warnings=(*report.warnings, *said))
     return serving.beside(report)
 
 

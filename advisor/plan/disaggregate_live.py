@@ -10,6 +10,7 @@ from advisor.models import decision as dc
 from advisor.models.slo import Workload
 from advisor.plan.report import Table
 from advisor.rules import rebalancing
+from advisor.rules.handover import Handover
 from ridgeline.events import Action, Confidence, Estimate
 
 
@@ -128,10 +129,12 @@ def split_of(  # noqa: PLR0917 - private to the plan
     work: Workload,
     together: dc.Decision,
     demand_per_second: float,
+    handover: Handover | None = None,
 ) -> Split:
     """The pools as they are under this work, of the fleet's engines."""
     engines = prefill.engines, decode.engines
-    found = dc.decide_rebalance(fleet.replica, work, engines, fleet.network_gbps)
+    network_gbps = fleet.handover_gbps if handover is None else handover.reckoned_gbps
+    found = dc.decide_rebalance(fleet.replica, work, engines, network_gbps)
     held = rebalancing.held(prefill, decode, work.slo_ttft_seconds, work.slo_tpot_seconds)
     return Split(
         prefill=prefill,

@@ -7,16 +7,19 @@ advice speak of the same. What was given as an option wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from advisor.catalog.accelerators import BY_NAME, Accelerator
 from advisor.catalog.models import MODELS
 from advisor.facts import Facts, GpuActivity, ServingLoad
+from advisor.models.decision import Fleet
+from advisor.models.slo import Workload
 from advisor.plan.inputs import Demand, demand, seen_by
 from advisor.plan.options import WorkloadOptions, option_name
 from advisor.plan.report import Report
+from advisor.rules.handover import Handover, handover_of
 from advisor.rules.pricing import accelerator_of
 from advisor.rules.served import Served, served
 from advisor.rules.serving_software import Reckoned, reckoned
@@ -24,6 +27,8 @@ from ridgeline.pools import service_of
 from ridgeline.settings import AdvisorSettings
 
 Asked = TypeVar("Asked", bound=WorkloadOptions)
+_AS_THEY_ARE = {"accelerator", "decode_accelerator", "gpus_per_engine", "engines"}
+"""Options that make other pools of those that run."""
 _COUNTED = ("accelerator", "today", "gpus_per_engine", "engines")
 
 
@@ -35,6 +40,8 @@ class Serving:
     prefill: ServingLoad | None = None
     decode: ServingLoad | None = None
     """Of a service whose phases run apart under `--live`."""
+    handover: Callable[[Fleet, Workload], Handover] | None = None
+    """Under `--live`: how caches go in these pools."""
     prefill_busy_ratio: float | None = None
     """Share of the time that SMs of its prefill pool are active."""
     sources: tuple[str, ...] = ()
@@ -66,6 +73,7 @@ def asked_of(options: Asked, seen: Facts | None = None) -> tuple[Asked, Serving]
     found = demand(options, facts)
     counted, configured = _counted(facts, found.pools), _configured(facts, found.pools)
     open_ = set(type(options).model_fields) - options.model_fields_set
+    given = None if "network_gbps" in open_ else getattr(options, "network_gbps", None)
     options = options.with_measured(_only(counted | configured, open_))
     software = _software(options, facts, found.pools) if "engine" in open_ else None
     if software is not None:
@@ -82,9 +90,25 @@ def asked_of(options: Asked, seen: Facts | None = None) -> tuple[Asked, Serving]
         prefill=prefill,
         decode=decode,
         prefill_busy_ratio=busy.sm_ratio if busy else None,
+        handover=_handover(facts, found, given) if open_ >= _AS_THEY_ARE else None,
         sources=tuple(_sources(facts, found.pools, counted, configured, open_, software)),
         warnings=tuple(warnings),
     )
+
+
+def _handover(
+    facts: Facts, asked: Demand, network_gbps: float | None
+) -> Callable[[Fleet, Workload], Handover] | None:
+    """None where the pools are not known; a network that was given wins over the settings."""
+    loads = [load for pool in asked.pools if (load := facts.serving_of(pool))]
+    gpus = [found for pool in asked.pools if (found := facts.gpus_of(pool))]
+    if not loads or len(gpus) < len(loads):
+        return None
+    settings = AdvisorSettings.load()
+    if network_gbps is not None:
+        settings = settings.model_copy(update={"network_gbps": network_gbps})
+    rate = asked.requests_per_second
+    return lambda fleet, work: handover_of(fleet, work, loads, gpus, facts, settings, rate)
 
 
 def _sources(  # noqa: PLR0917 - private, called once

@@ -10,10 +10,10 @@ import numpy as np
 
 from advisor.facts import Facts, GpuActivity, ServingLoad
 from advisor.models import calibration, decision, length_shape, phases
-from advisor.models.disaggregation import handover_gbps_per_request
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload
 from advisor.rules import rebalancing
+from advisor.rules.handover import Handover, handover_of
 from advisor.rules.pricing import Catalog, Draft, accelerator_of, estimate, gpu_hour, monthly, seen
 from advisor.rules.replicas import replica_of
 from advisor.rules.request_lengths import Spread, answers_of, prompts_of, told
@@ -41,8 +41,7 @@ class _Case:
     prefill: ServingLoad
     decode: ServingLoad
     gpus: int
-    nodes: int
-    """Whose network hands caches over: those that prefill."""
+    handover: Handover
     rate_per_second: float
     price: Estimate | None
     fits: tuple[calibration.Fit, ...]
@@ -86,12 +85,7 @@ def _mixed(service: str, facts: Facts, catalog: Catalog, settings: AdvisorSettin
         load.ttft_p99_seconds <= settings.slo_ttft_seconds
         and load.tpot_p99_seconds <= settings.slo_tpot_seconds
     )
-    fleet = decision.Fleet(
-        replica=case.replica,
-        engines=load.engines,
-        network_gbps=settings.network_gbps,
-        one_domain=gpus.nodes == 1,
-    )
+    fleet = case.handover.fleet
     found = decision.decide(fleet, case.work, slo_met_today=met, spread_ratio=case.spread_ratio)
     tips = decision.tipping_points(fleet, case.work, names=_NEARBY)
     gains = (found.gain_low_ratio, found.gain_ratio, found.gain_high_ratio)
@@ -126,7 +120,7 @@ def _split(service: str, facts: Facts, catalog: Catalog, settings: AdvisorSettin
         case.replica,
         case.work,
         (prefill.engines, decode.engines),
-        settings.network_gbps,
+        case.handover.reckoned_gbps,
         case.spread_ratio,
     )
     objectives = settings.slo_ttft_seconds, settings.slo_tpot_seconds
@@ -202,13 +196,22 @@ def _case(  # noqa: PLR0917 - private, called twice
         prompts=length_shape.of_histogram(asked.histogram) if asked else None,
     )
     replica, fits = calibrated(replica, work, prefill, decode, gpus[0].sm_ratio)
+    fleet = decision.Fleet(replica=replica, engines=engines, network_gbps=settings.network_gbps)
     return _Case(
         replica=replica,
         work=work,
         prefill=prefill,
         decode=decode,
         gpus=total,
-        nodes=gpus[0].nodes,
+        handover=handover_of(
+            fleet,
+            work,
+            (prefill,) if one else (prefill, decode),
+            gpus[:1] if one else gpus,
+            facts,
+            settings,
+            rate,
+        ),
         rate_per_second=rate,
         price=gpu_hour(accelerator, catalog, settings),
         fits=fits,
@@ -314,13 +317,7 @@ def _evidence(case: _Case, settings: AdvisorSettings) -> tuple[Evidence, ...]:
         *seen("TTFT p99", case.prefill.ttft_p99_seconds, "s", settings.slo_ttft_seconds),
         *seen("TPOT p99", case.decode.tpot_p99_seconds, "s", settings.slo_tpot_seconds),
         *seen("requests waiting for prefill", case.prefill.waiting, "1"),
-        *seen(
-            "network for the KV hand-over",
-            handover_gbps_per_request(case.replica, work) * rate,
-            "Gbit/s",
-            note=f"of all requests, from {case.nodes} nodes of {settings.network_gbps:g} Gbit/s",
-            confidence=Confidence.MODELLED,
-        ),
+        *case.handover.evidence(rate),
     )
 
 
