@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 # it logs what it raises; without a handler that would be a line on standard error of any program
 logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
 _LONGEST = 200  # characters of a server's text
+_SAID = re.compile(r"DB::Exception: (?P<text>.*?)\.? *\((?P<name>[A-Z][A-Z0-9_]+)\)")
 # Numbers: ClickHouse src/Common/ErrorCodes.cpp. These pass by themselves or when someone has
 # finished what is under way (a migration, a restart, a merge, a full disk).
 RETRY_CODES = frozenset(
@@ -97,6 +99,8 @@ def _cause(error: BaseException) -> str:
         case OSError(strerror=str(why)):
             return why.lower()
     text = " ".join(str(first).split())
+    if said := _SAID.search(text):  # the name first: what is searched for and acted on
+        text = f"{said['name']}: {said['text']}"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
