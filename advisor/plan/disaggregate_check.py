@@ -17,7 +17,7 @@ _SHARES = (0.3, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.6)
 _SIMULATED = 1_200  # requests of one simulated point
 
 Attained = dict[float, float]
-"""Share of requests within both objectives by offered requests/s."""
+"""Share of requests within the objectives by offered requests/s."""
 
 
 def simulated(
@@ -59,7 +59,7 @@ def checks(found: Sequence[tuple[str, Attained]]) -> Iterator[Table]:
     """The table of what was simulated; nothing where nothing was."""
     if found:
         yield Table(
-            title="Simulated share of requests within both objectives",
+            title="Simulated share of requests within the objectives",
             columns=("arrangement", "offered requests/s", "attained ratio"),
             rows=tuple(
                 (name, rate, points[rate]) for name, points in found for rate in sorted(points)

@@ -462,3 +462,38 @@ def test_prompts_do_not_take_slots() -> None:
     assert con.slots(own, mix, 0.5 * top.queries_per_second, 0.05) == 64
     assert con.slots(own, mix, top.queries_per_second, 0.05) == pytest.approx(1, abs=0.01)
     assert con.ceiling(own, mix, 0.005).sequences == 0
+
+
+@pytest.mark.parametrize("at", ENGINES[:3])
+@settings(deadline=None, max_examples=15)
+@given(
+    prompt=st.floats(50, 12_000),
+    tokens=st.sampled_from((1, 2, 8, 200, 1000)),
+    rate=st.floats(0.5, 100),
+    slo=st.floats(0.03, 0.1),
+    more=st.floats(1, 4),
+)
+def test_more_of_anything_takes_no_fewer_engines(
+    at: tuple[str, str, Layout], prompt: float, tokens: int, rate: float, slo: float, more: float
+) -> None:
+    """Queries, prompt tokens, burstiness, a tighter objective: each takes as many or more."""
+    model, accelerator, layout = at
+    replica = Replica(model=MODELS[model], accelerator=BY_NAME[accelerator], layout=layout)
+    serving = con.of_replica(replica)
+
+    def engines(rate: float, prompt: float, slo: float, arrival_cv: float = 1.0) -> float:
+        made = sizing.Service(
+            engine=serving,
+            usd_per_gpu_hour=2.0,
+            objectives=sizing.Objectives(tpot_seconds=slo),
+            arrival_cv=arrival_cv,
+        )
+        found = sizing.size(rate, even(tokens, prompt), made)
+        return found.engines if found else math.inf
+
+    least = engines(rate, prompt, slo)
+
+    assert least <= engines(rate * more, prompt, slo)
+    assert least <= engines(rate, prompt * more, slo)
+    assert least <= engines(rate, prompt, slo / more)
+    assert least <= engines(rate, prompt, slo, arrival_cv=more)
