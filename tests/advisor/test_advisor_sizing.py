@@ -467,14 +467,12 @@ def test_prompts_do_not_take_slots() -> None:
 @pytest.mark.parametrize("at", ENGINES[:3])
 @settings(deadline=None, max_examples=15)
 @given(
-    prompt=st.floats(50, 12_000),
+    asked=st.tuples(st.floats(0.5, 100), st.floats(50, 12_000), st.floats(0.03, 0.1)),
     tokens=st.sampled_from((1, 2, 8, 200, 1000)),
-    rate=st.floats(0.5, 100),
-    slo=st.floats(0.03, 0.1),
     more=st.floats(1, 4),
 )
 def test_more_of_anything_takes_no_fewer_engines(
-    at: tuple[str, str, Layout], prompt: float, tokens: int, rate: float, slo: float, more: float
+    at: tuple[str, str, Layout], asked: tuple[float, float, float], tokens: int, more: float
 ) -> None:
     """Queries, prompt tokens, burstiness, a tighter objective: each takes as many or more."""
     model, accelerator, layout = at
@@ -491,6 +489,7 @@ def test_more_of_anything_takes_no_fewer_engines(
         found = sizing.size(rate, even(tokens, prompt), made)
         return found.engines if found else math.inf
 
+    rate, prompt, slo = asked
     least = engines(rate, prompt, slo)
 
     assert least <= engines(rate * more, prompt, slo)
