@@ -16,7 +16,7 @@ from advisor.models.roofline import Calibration
 
 VERSION = "calibration/2"
 LEAST_NOISE_RATIO = 0.02  # telemetry is never better than this
-FIRST_NOISE_RATIO = 0.12  # median error of the phase model, docs/models.md
+FIRST_NOISE_RATIO = 0.12  # median error of the phase model, docs/models/latency.md
 HUBER = 1.345  # 95 % as good as least squares where errors are normal (Huber 1964)
 BUSY_SM_RATIO = 0.9  # of SMs while prompts are computed, between kernels too: assumed
 _ROUNDS = 12
@@ -29,7 +29,7 @@ class Prior:
     overhead_seconds: float = 0.0
     overhead_sd_seconds: float = 2e-3
     slope: float = 1.0
-    slope_sd: float = 0.25  # 90th percentile of the phase model's error is 0.38, docs/models.md
+    slope_sd: float = 0.25  # 90th percentile of the phase model's error is 0.38, docs/models/latency.md
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 Times are of the closed loop (`closed_loop`: a request follows as one ends) and of a fixed batch
 (all begin together and run to their end, as in latency benchmarks). How far off each was against
-published measurements is in `docs/models.md`; `within` makes an interval of it.
+published measurements is in `docs/models/latency.md`; `within` makes an interval of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from advisor.models.replica import Replica
 
 VERSION = "operation/1"
 # 90 % of the measured times per token lie within these factors of the model's, by kind of model;
-# of first tokens and of power likewise (docs/models.md, Latency and Energy)
+# of first tokens and of power likewise (docs/models/latency.md, Latency and Energy)
 TPOT_ERROR = {"dense": 0.25, "experts": 0.38, "hybrid": 0.30}
 TTFT_ERROR = 0.9
 POWER_ERROR = 0.24

@@ -7,7 +7,7 @@ kernels say. Where that ratio was never published the answer is None, "unverifie
 
 Against 140 published runs of dense models (TensorRT-LLM 1.0: 8B to 405B on H100, H200, B200, GB200,
 RTX PRO 6000, prompts of 128 to 20,000 tokens), 27 of a mixture of experts and 17 MLPerf results the
-errors are in `docs/models.md` and held by tests.
+errors are in `docs/models/throughput.md` and held by tests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How far the models are from what was measured: bounds on the table of docs/models.md."""
+"""How far the models are from what was measured: bounds on the tables of docs/models/latency.md."""
 
 from __future__ import annotations
 

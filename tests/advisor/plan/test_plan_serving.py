@@ -39,7 +39,7 @@ def test_published_runs_lie_in_the_intervals(capsys: pytest.CaptureFixture[str])
     """ML.ENERGY's 54 runs of vLLM 0.11 on H100 and B200: nine in ten intervals hold what it found.
 
     Its prompts are some 200 tokens. Power and host figures of that engine are fitted to these runs,
-    so this checks the intervals, not the model (docs/models.md has the errors).
+    so this checks the intervals, not the model (docs/models/latency.md has the errors).
     """
     held: dict[str, list[bool]] = {"time per output token": [], "output tokens": []}
     held |= {"power of a GPU": [], "energy of an output token": []}
