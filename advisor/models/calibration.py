@@ -29,7 +29,7 @@ class Prior:
     overhead_seconds: float = 0.0
     overhead_sd_seconds: float = 2e-3
     slope: float = 1.0
-    slope_sd: float = 0.25  # 90th percentile of the phase model's error is 0.38, docs/models/latency.md
+    slope_sd: float = 0.25  # 90 % of errors within 0.37 (experts, docs/models/latency.md)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
