@@ -8,7 +8,9 @@ from functools import partial
 
 from nicegui import ui
 
-from advisor.console.format import (
+from advisor.console.parts import KeyedRows, box, heading, section, text
+from advisor.console.proof_view import draw_rank, draw_verification, estimate_sentence, versions
+from advisor.format import (
     UNKNOWN,
     claim,
     clock,
@@ -19,8 +21,6 @@ from advisor.console.format import (
     number,
     words,
 )
-from advisor.console.parts import KeyedRows, box, heading, section, text
-from advisor.console.proof_view import draw_rank, draw_verification, estimate_sentence, versions
 from ridgeline.events import Action, Advice, AdviceState, Confidence, Evidence
 
 SET_ASIDE = frozenset({AdviceState.SNOOZED, AdviceState.RESOLVED})

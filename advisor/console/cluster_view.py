@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from advisor.console.format import celsius, known, number, percent, scaled, seconds
 from advisor.console.parts import KeyedRows, bar, box, heading, pair, section, text
 from advisor.console.roofline import Roofline, colour
+from advisor.format import celsius, known, number, percent, scaled, seconds
 from advisor.source import ClusterState, LoopState, NodeState, PoolState, RailState
 
 LOST_MS = 60_000

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advisor.console.advice_view import draw_evidence
-from advisor.console.format import UNKNOWN, clock, duration, rough_age, words
 from advisor.console.parts import KeyedRows, box, heading, section, text
+from advisor.format import UNKNOWN, clock, duration, rough_age, words
 from ridgeline.events import Detection, EpisodeState, Severity
 
 Group = tuple[Detection, ...]

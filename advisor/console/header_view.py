@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from advisor.console.advice_view import open_total
 from advisor.console.detections_view import is_open
 from advisor.console.feed import Snapshot
-from advisor.console.format import UNKNOWN, age, money
 from advisor.console.parts import box, text
 from advisor.console.pipeline_view import alarm
+from advisor.format import UNKNOWN, age, money
 from advisor.source import ClusterState
 from ridgeline.events import Detection, Severity
 

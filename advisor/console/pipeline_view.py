@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advisor.console.format import UNKNOWN, known, number, scaled, seconds
 from advisor.console.parts import KeyedRows, box, heading, section, text
+from advisor.format import UNKNOWN, known, number, scaled, seconds
 from advisor.source import ClusterState, CollectorState, TopicState
 
 _TELEMETRY = "telemetry."

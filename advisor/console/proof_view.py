@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from advisor.console.format import interval, money, number, words
 from advisor.console.parts import box, text
+from advisor.format import interval, money, number, words
 from ridgeline.events import Advice, Estimate, MetricChange, Rank, Verification
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from nicegui import ui
 
-from advisor.console.format import known
+from advisor.format import known
 from advisor.source import NodeState
 from ridgeline.pools import role_of, service_of
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from advisor.format import claim as quantity
 from ridgeline.events import (
     Advice,
     Confidence,
     Detection,
     Estimate,
     Evidence,
+    Needs,
     Rank,
     Verification,
 )
@@ -25,14 +27,24 @@ def of_advice(advice: Advice) -> tuple[str, str]:
     lines += [f"- {claim(e)}" for e in advice.evidence[:6]]
     if advice.counter_evidence:
         lines += ["Against it:", *(f"- {claim(e)}" for e in advice.counter_evidence)]
-    if advice.needs.lead_time_days or advice.needs.note:
-        power = f" {advice.needs.power_kw:,.0f} kW more." if advice.needs.power_kw else ""
-        needs = f"Needs: {advice.needs.lead_time_days:g} days.{power} {advice.needs.note}"
-        lines.append(needs.strip())
+    if needs := _needs(advice.needs):
+        lines.append(f"Needs: {needs}.")
     lines.append(f"Verify: {advice.verify}")
     data = ", ".join(f"{name} {version}" for name, version in sorted(advice.data_versions.items()))
     lines.append(f"Model {advice.model_version}; data: {data or 'none'}.")
     return f"Ridgeline: {advice.title}", "\n".join(lines)
+
+
+def _needs(needs: Needs) -> str:
+    """Empty where it takes nothing that was named."""
+    days = needs.lead_time_days
+    parts = (
+        f"{days:,.0f} {'day' if round(days) == 1 else 'days'}" if days else "",
+        f"{needs.capex_usd:,.0f} USD up front" if needs.capex_usd else "",
+        f"{needs.power_kw:,.0f} kW more of the feed" if needs.power_kw else "",
+        needs.note,
+    )
+    return "; ".join(filter(None, parts))
 
 
 def of_verification(advice: Advice, found: Verification) -> tuple[str, str]:
@@ -53,7 +65,7 @@ def claim(e: Evidence) -> str:
     """One number with its note, and how sure it is where nobody measured it."""
     note = f" ({e.note})" if e.note else ""
     sure = "" if e.confidence is Confidence.MEASURED else f" [{e.confidence}]"
-    return f"{e.name}: {e.value:.3g} {e.unit}{note}{sure}"
+    return f"{e.name}: {quantity(e)}{note}{sure}"
 
 
 def rank(found: Rank) -> str:

@@ -119,7 +119,7 @@ def _draft(  # noqa: PLR0917 - private, called once
         title=(
             f"Move the {pool.group} pool to {name}"
             if pays
-            else f"Keep {basis.today.name} ({where})"
+            else f"Keep {basis.today.name} in the {pool.group} pool ({pool.gpus} GPUs)"
         ),
         reason=_reason(basis, best, now.mid, then.mid, where, pays=pays, idle=idle),
         evidence=(
@@ -199,15 +199,16 @@ def _reason(
 ) -> str:
     text = (
         f"The {where} is {basis.words}. {best.candidate.name} is {best.speed_ratio:.2f} times as "
-        f"fast at that and costs {then_usd / now_usd:.2f} times as much: {best.cost_ratio:.2f} of "
-        f"today's dollars a token."
+        f"fast at that and costs {then_usd / now_usd:.2f} times as much an hour: a token would "
+        f"cost {abs(1 - best.cost_ratio):.0%} {'less' if best.cost_ratio <= 1 else 'more'} than "
+        "today."
     )
     if pays:
         return text
     if idle and basis.reached_ratio is not None:
         return (
-            f"{text} But the pool makes {basis.reached_ratio:.0%} of what it could: it lacks load, "
-            "not speed; fewer GPUs come first."
+            f"{text} But the pool makes {basis.reached_ratio:.0%} of the tokens it could: it has "
+            "too little work, not too little speed; fewer GPUs come first."
         )
     tipping = now_usd * best.speed_ratio * (1 - MARGIN_RATIO) / (1 + basis.spread_ratio)
     return f"{text} It would pay below {tipping:.2f} USD/h."

@@ -172,8 +172,8 @@ def _decode(
     return _basis(
         today,
         speed,
-        f"decoding {job.model.name} ({batch:.3g} sequences a GPU of {job.context_tokens:,.0f} "
-        "tokens)",
+        f"decoding {job.model.name} ({batch:.3g} requests at once a GPU, of "
+        f"{job.context_tokens:,.0f} tokens)",
         None if can is None else made / pool.gpus / can.tokens_per_second_per_device,
     )
 

@@ -213,10 +213,9 @@ def _tipping(peak: Peak, found: BurstPlan) -> str:
 
 
 def _unknown(found: BurstPlan) -> tuple[Evidence, ...]:
-    return tuple(
-        Evidence(name="not known", value=0.0, unit="1", note=text, confidence=Confidence.ASSUMED)
-        for text in found.unknown
-    )
+    note, count = "; ".join(found.unknown), float(len(found.unknown))
+    sure = Confidence.ASSUMED
+    return seen("open questions", count, "1", note=note, confidence=sure) if note else ()
 
 
 def _dearer(peak: Peak, found: BurstPlan) -> tuple[Evidence, ...]:
@@ -254,7 +253,9 @@ def _against(peak: Peak) -> tuple[Evidence, ...]:
             value=float(peak.minutes),
             unit="minutes",
             threshold=float(ENOUGH_MINUTES),
-            note="less than a day says little about how often the peak comes",
+            note=""
+            if peak.minutes >= ENOUGH_MINUTES
+            else "less than a day says little about how often the peak comes",
         ),
         Evidence(
             name="provisioning and loading the model",

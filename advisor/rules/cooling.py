@@ -201,7 +201,7 @@ def _evidence(gpus: GpuActivity, loop: LoopHeat | None) -> tuple[Evidence, ...]:
 def _against(gpus: GpuActivity) -> tuple[Evidence, ...]:
     power = gpus.power_throttled_ratio
     liquid = Evidence(
-        name="liquid over air on healthy GPUs",
+        name="speed of GPUs without heat trouble, with liquid over with air",
         confidence=LIQUID_OVER_AIR.source.confidence,
         value=LIQUID_OVER_AIR.ratio,
         unit="ratio",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from advisor.facts import Facts, GpuActivity, ServingLoad
+from advisor.format import number
 from advisor.models import calibration, decision, length_shape, phases
 from advisor.models.replica import Replica
 from advisor.models.slo import Workload
@@ -307,16 +308,16 @@ def _draft(  # noqa: PLR0917 - private, called twice
 def _evidence(case: _Case, settings: AdvisorSettings) -> tuple[Evidence, ...]:
     work, rate = case.work, case.rate_per_second
     return (
+        *seen("TTFT p99", case.prefill.ttft_p99_seconds, "s", settings.slo_ttft_seconds),
+        *seen("TPOT p99", case.decode.tpot_p99_seconds, "s", settings.slo_tpot_seconds),
+        *seen("requests", rate, "1/s"),
+        *seen("requests waiting for prefill", case.prefill.waiting, "1"),
         *seen("prompt tokens a request", work.prompt_tokens, "tokens"),
-        *seen("prompt tokens from the prefix cache", case.prefill.prefix_hit_ratio, "ratio"),
         *seen("output tokens a request", work.output_tokens, "tokens"),
+        *seen("prompt tokens from the prefix cache", case.prefill.prefix_hit_ratio, "ratio"),
         *told("prompts", case.prompts),
         *told("answers", case.answers),
         *_of_the_tails(case),
-        *seen("requests", rate, "1/s"),
-        *seen("TTFT p99", case.prefill.ttft_p99_seconds, "s", settings.slo_ttft_seconds),
-        *seen("TPOT p99", case.decode.tpot_p99_seconds, "s", settings.slo_tpot_seconds),
-        *seen("requests waiting for prefill", case.prefill.waiting, "1"),
         *case.handover.evidence(rate),
     )
 
@@ -330,10 +331,10 @@ def _of_the_tails(case: _Case) -> tuple[Evidence, ...]:
     every = phases.prefill_seconds(case.replica, work.prompt_nodes)
     prefill = float(every @ np.array(work.prompt_shape.shares)) / mean
     cache = work.context_tokens / (work.prompt_tokens + work.output_tokens / 2)
-    note = "over what prompts and answers of the mean length would take"
+    note = "what prompts and answers of the mean length would take"
     return (
-        *seen("prefill by length", prefill, "ratio", note=note, confidence=modelled),
-        *seen("cache in flight by length", cache, "ratio", note=note, confidence=modelled),
+        *seen("time of prefill", prefill, "times", note=note, confidence=modelled),
+        *seen("cache of requests in flight", cache, "times", note=note, confidence=modelled),
     )
 
 
@@ -344,7 +345,7 @@ def _tipping_evidence(tips: Sequence[decision.Tipping]) -> tuple[Evidence, ...]:
             confidence=Confidence.MODELLED,
             value=tip.flips_at,
             unit=tip.unit,
-            note=f"now {tip.now:.4g} {tip.unit}",
+            note=f"now {number(tip.now, tip.unit)}",
         )
         for tip in tips
         if tip.flips_at is not None
@@ -353,11 +354,11 @@ def _tipping_evidence(tips: Sequence[decision.Tipping]) -> tuple[Evidence, ...]:
 
 def _counter_evidence(case: _Case) -> tuple[Evidence, ...]:
     caveat = Evidence(
-        name="token cost",
+        name="tokens more from a GPU that is never idle",
         confidence=Confidence.MODELLED,
         value=0.0,
         unit="ratio",
-        note="the arrangement does not raise raw throughput; it moves where the objectives break",
+        note="no arrangement makes a GPU faster; it changes at what load the objectives break",
     )
     if not case.fits:
         return (
@@ -366,15 +367,15 @@ def _counter_evidence(case: _Case) -> tuple[Evidence, ...]:
                 "error of the phase model",
                 decision.SPREAD_RATIO,
                 "ratio",
-                note="a prior, of runs that others published (docs/models.md): no pool here does "
-                "one phase alone, so nothing was fitted",
+                note="median beside runs that others published: no pool here does one phase "
+                "alone, so the model could not be fitted to it",
                 confidence=Confidence.MODELLED,
             ),
         )
     found = (("decode", case.replica.decode), ("prefill", case.replica.prefill))
     fitted = (
         Evidence(
-            name=f"{phase} efficiency over the model",
+            name=f"{phase} here beside the model's own speed",
             value=calibration.efficiency,
             unit="ratio",
             confidence=Confidence.MODELLED,
@@ -394,11 +395,11 @@ def _more(gains: tuple[float, float, float]) -> str:
 
 def _tips(tips: Sequence[decision.Tipping]) -> str:
     said = [
-        f"{tip.name} {tip.flips_at:.3g} {tip.unit} (now {tip.now:.3g})"
+        f"{tip.name} {number(tip.flips_at, tip.unit)} (now {number(tip.now)})"
         for tip in tips
         if tip.flips_at is not None
     ]
-    return f" The answer turns at: {'; '.join(said)}." if said else ""
+    return f" It would be otherwise with: {'; '.join(said)}." if said else ""
 
 
 def _keep(
@@ -412,7 +413,7 @@ def _keep(
     return replace(
         draft,
         action=Action.KEEP,
-        title=f"Keep prefill and decode as they are ({draft.scope})",
+        title=f"Keep prefill and decode as they are in {draft.scope}",
         reason=f"Not advised: {why}.{_away(gains, refusals)}{_tips(tips)}",
         gain=None,
     )

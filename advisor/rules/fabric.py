@@ -62,30 +62,22 @@ def _judge(
         scope=rail,
         title=f"{rail}: {main.replace('_', ' ')} on {_some(hosts)}",
         reason=(
-            f"{len(found)} open episode{'s' * (len(found) != 1)} on {rail}: "
+            f"{len(found)} open finding{'s' * (len(found) != 1)} on {rail}: "
             f"{_LOOK.get(main, 'see the detections')}."
             f"{_settings(main)}"
         ),
         evidence=(
-            *seen("open episodes", float(len(found)), "1", 1.0),
+            *seen("open findings", float(len(found)), "1", 1.0),
             *_seen(traffic),
             *_imbalance(facts),
         ),
-        counter_evidence=(
-            Evidence(
-                name="other conditions on the rail",
-                confidence=Confidence.MEASURED,
-                value=float(len(conditions) - 1),
-                unit="1",
-                note=", ".join(f"{name} x{n}" for name, n in conditions.items()),
-            ),
-        ),
+        counter_evidence=_others(conditions, main),
         detections=tuple(f.detection.id for f in found),
         cost_today=gain,
         gain=gain,
         needs=Needs(lead_time_days=1),
         confidence=Confidence.MEASURED,
-        verify=f"No open episode and no pause time on {rail} for an hour at the same traffic.",
+        verify=f"No open finding and no pause time on {rail} for an hour at the same traffic.",
         model_version=VERSION,
     )
 
@@ -94,6 +86,12 @@ def _main(conditions: Counter[str]) -> str:
     """The most frequent cause; what is only suffered elsewhere leads where no cause is seen."""
     causes = Counter({name: n for name, n in conditions.items() if name not in _SUFFERED})
     return (causes or conditions).most_common(1)[0][0]
+
+
+def _others(conditions: Counter[str], main: str) -> tuple[Evidence, ...]:
+    rest = {name: n for name, n in conditions.items() if name != main}
+    note = ", ".join(f"{name.replace('_', ' ')} x{n}" for name, n in rest.items())
+    return seen("other conditions on the rail", float(len(rest)), "1", note=note)
 
 
 def _settings(condition: str) -> str:

@@ -30,7 +30,8 @@ def rule(facts: Facts, catalog: Catalog, settings: AdvisorSettings) -> tuple[Adv
 
 def _draft(found: model.Headroom, months: Interval, facts: Facts) -> Draft:
     freed = freed_watts(facts.pools)
-    span = f"{months.mid:.0f} months ({months.low:.0f} to {months.high:.0f})"
+    low, likely, high = (f"{m:.0f}" for m in (months.low, months.mid, months.high))
+    span = f"{likely} months" + (f" ({low} to {high})" if low != high else "")
     return Draft(
         rule=RULE,
         action=Action.ADD_POWER,

@@ -91,16 +91,17 @@ def _draft(pressure: _Pressure, facts: Facts, catalog: Catalog, settings: Adviso
         action=Action.ADD_CAPACITY,
         scope_kind="pool",
         scope=load.pool,
-        title=f"Long answers fill the KV cache of the {load.pool} pool: more of it, or smaller",
+        title=f"Long answers fill the KV cache of the {load.pool} pool",
         reason=(
-            f"{pressure.kv_ratio:.0%} of the KV cache is in use while requests wait. The longest "
-            f"answer in a hundred takes {pressure.tail_ratio:.0f} times the median, so one in "
-            f"flight holds {in_flight:.1f} times the mean. Try an FP8 KV cache first (half the "
-            f"bytes a token) or a limit on answers; else about {more.mid:.0f} more GPUs of cache."
+            f"{pressure.kv_ratio:.0%} of the KV cache is in use while requests wait. One answer in "
+            f"a hundred is {pressure.tail_ratio:.0f} times as long as the median or longer; long "
+            f"ones stay longer, so a request being served holds {in_flight:.1f} times the cache of "
+            "the mean one. Try an FP8 KV cache first (half the bytes a token), or a limit on the "
+            f"length of answers; else the memory of about {more.mid:.0f} more GPUs is needed."
         ),
         evidence=(
             *seen("KV cache in use", pressure.kv_ratio, "ratio", KV_FULL_RATIO),
-            *seen("answers p99 over median", pressure.tail_ratio, "ratio", TAIL_RATIO),
+            *seen("answers p99 over median", pressure.tail_ratio, "times", TAIL_RATIO),
             *seen("answer p99", pressure.p99, "tokens"),
             *seen("answer median", pressure.p50, "tokens"),
             *seen("requests waiting", load.waiting, "1"),

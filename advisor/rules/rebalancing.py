@@ -58,8 +58,8 @@ def against(found: Rebalance, held_per_second: float) -> tuple[Evidence, ...]:
         return ()
     note = (
         f"both objectives hold as measured, although by the model the pools would carry "
-        f"{carried:.3g}/s: it is pessimistic here (prefill times of servers hold prompts computed "
-        "beside), and the gain is reckoned from what they hold"
+        f"{carried:.3g}/s: it is too pessimistic here (servers count prompts of the same step into "
+        "the time of each), so the gain is counted from what the pools hold"
     )
     return (
         Evidence(

@@ -80,10 +80,11 @@ def spread(
 
 def told(what: str, found: Spread | None) -> tuple[Evidence, ...]:
     """How lengths spread, for a person: measured, modelled, or assumed to be all the same."""
+    name, unit = f"standard deviation of the lengths of {what}", "ratio of the mean"
     if found is None:
-        note = f"lengths of {what} were not counted: each is assumed to have the mean"
-        return seen(f"spread of {what}", 0.0, "CV", note=note, confidence=Confidence.ASSUMED)
+        note = "not counted: all are assumed to be as long as the mean"
+        return seen(name, 0.0, unit, note=note, confidence=Confidence.ASSUMED)
     at = (found.histogram.quantile(q) for q in (0.5, 0.95, 0.99))
     note = found.how + "; p50 {:,.0f}, p95 {:,.0f}, p99 {:,.0f} tokens".format(*at)
     cv = found.histogram.cv
-    return seen(f"spread of {what}", cv, "CV", note=note, confidence=found.confidence)
+    return seen(name, cv, unit, note=note, confidence=found.confidence)

@@ -27,11 +27,12 @@ class Served:
     def evidence(self) -> Evidence:
         """Where the model is from."""
         where = "as set" if self.configured else "as its servers name it"
+        taken = "" if self.name == self.model.name else f"; modelled as {self.model.name}"
         return Evidence(
             name=NAME,
             value=float(self.engines),
             unit="engines",
-            note=f"{self.name}, {where}; reckoned as {self.model.name}",
+            note=f"{self.name}, {where}{taken}",
             confidence=Confidence.ASSUMED if self.configured else Confidence.MEASURED,
         )
 
@@ -45,7 +46,7 @@ class Served:
                 name=NAME,
                 value=float(sum(engines for _, engines in self.others)),
                 unit="engines",
-                note=f"serve another model: {told}; reckoned like the others",
+                note=f"serve another model: {told}; modelled like the others",
                 confidence=Confidence.MEASURED,
             ),
         )

@@ -33,9 +33,9 @@ class Reckoned:
 
     @property
     def words(self) -> str:
-        """What runs and what it is reckoned as, in one line."""
+        """What runs and what it is modelled as, in one line."""
         release = self.running.release
-        taken = f"reckoned as {release.engine}, {release.versions}"
+        taken = f"modelled as {release.engine}, {release.versions}"
         if self.most is None:
             return taken
         return f"{_named(self.most)} on {self.most.engines} of {self.engines} engines; {taken}"
@@ -56,7 +56,7 @@ class Reckoned:
         if self.others:
             what = ", ".join(f"{_named(one)} on {one.engines}" for one in self.others)
             count = sum(one.engines for one in self.others)
-            note = f"not what the others run: {what}; reckoned like them"
+            note = f"not what the others run: {what}; modelled like them"
             found.append(_evidence(count, note, Confidence.MEASURED))
         return tuple(found)
 

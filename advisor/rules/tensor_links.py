@@ -62,18 +62,18 @@ def _draft(
     remedy = (
         "split the model by layers (pipeline) or store its weights narrower on fewer GPUs"
         if slow
-        else "its NVLink is idle: check topology, NCCL_P2P_LEVEL and NCCL_P2P_DISABLE"
+        else "NVLink is there but idle: check topology, NCCL_P2P_LEVEL and NCCL_P2P_DISABLE"
     )
     return Draft(
         rule=RULE,
         action=Action.FIX_FABRIC,
         scope_kind="pool",
         scope=pool.group,
-        title=f"{pool.group}: engines of {each:.0f} GPUs reduce over PCIe",
+        title=f"{pool.group}: tensor parallelism over {each:.0f} GPUs goes through PCIe",
         reason=(
             f"Each GPU moves {used / 1e9:.1f} GB/s over PCIe and an engine spans {each:.0f} GPUs. "
-            f"Tensor parallelism over PCIe ran at 8 % of its speed of light (70B, TP8 on L40S) "
-            f"where NVLink ran at 75 %: {remedy}."
+            f"Over PCIe such engines reached 8 % of the speed of their GPUs (70B, TP8 on L40S), "
+            f"over NVLink 75 %. Remedy: {remedy}."
         ),
         evidence=(
             *seen("PCIe traffic of a GPU", used / 1e9, "GB/s", BUSY_BYTES_PER_SECOND / 1e9),

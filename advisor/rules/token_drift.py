@@ -211,8 +211,8 @@ def _draft(case: _Case, facts: Facts, settings: AdvisorSettings) -> Draft:
 
 
 def _title(case: _Case) -> str:
-    said = " and ".join(f"{c.what} {_times(c.drift.mean_ratio)}" for c in case.drifted)
-    title = f"In the {case.load.pool} pool {said} as a week ago"
+    said = " and ".join(f"{c.what} are {_longer(c.drift.mean_ratio)}" for c in case.drifted)
+    title = f"{case.load.pool}: {said} a week ago"
     more = case.more_gpus
     if more is None or not more.mid:
         return title
@@ -220,17 +220,19 @@ def _title(case: _Case) -> str:
     return f"{title}: {abs(more.mid):.0f} GPUs {way} for the same requests"
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.3g} times as long"
+def _longer(ratio: float) -> str:
+    if ratio < 1:
+        return f"{1 - ratio:.0%} shorter than"
+    return f"{ratio - 1:.0%} longer than" if ratio < 2 else f"{ratio:.1f} times as long as"
 
 
 def _told(change: _Change) -> str:
     before, now = change.before.quantiles(QUANTILES), change.now.quantiles(QUANTILES)
     return (
-        f"{change.what.capitalize()} of the last hours are {_times(change.drift.mean_ratio)} as in "
-        f"the same hours of the week before: p50 {before[0]:,.0f} to {now[0]:,.0f}, "
+        f"{change.what.capitalize()} of the last hours are {_longer(change.drift.mean_ratio)} "
+        f"in the same hours of the week before: p50 {before[0]:,.0f} to {now[0]:,.0f}, "
         f"p95 {before[1]:,.0f} to {now[1]:,.0f}, p99 {before[2]:,.0f} to {now[2]:,.0f} tokens, "
-        "further apart than any of those days from the others."
+        "a larger change than that of any of those days from the rest."
     )
 
 
@@ -242,23 +244,25 @@ def _takes(case: _Case, *, add: bool) -> str:
             "are not all known, or no number of such engines holds the objective."
         )
     words = (
-        f"Today's {case.load.requests_per_second or 0:.3g} requests/s took "
-        f"{needs[0].gpus.mid:.0f} GPUs by the model and now take {needs[1].gpus.mid:.0f} "
-        f"({more.low:+.0f} to {more.high:+.0f})."
+        f"By the model {case.load.requests_per_second or 0:.3g} requests/s need "
+        f"{needs[0].gpus.mid:.0f} GPUs with the lengths of a week ago and {needs[1].gpus.mid:.0f} "
+        f"with those of today ({more.low:+.0f} to {more.high:+.0f})."
     )
     if add:
         return f"{words} Requests wait."
     if more.mid > 0:
         return f"{words} No request waits: nothing needs to change yet."
-    return f"{words} Nothing needs to change; idle GPUs are another finding's matter."
+    return f"{words} Nothing needs to change; GPUs that became idle are told of by themselves."
 
 
 def _evidence(case: _Case) -> Iterator[Evidence]:
     for change in case.drifted:
         drift, what = change.drift, change.what
-        yield from seen(f"{what}: shift of the whole shape", drift.psi, "PSI", drift.psi_threshold)
+        yield from seen(
+            f"{what}: population stability index", drift.psi, "PSI", drift.psi_threshold
+        )
         yield from seen(f"{what}: largest gap of shares", drift.ks, "ratio", drift.ks_threshold)
-        yield from seen(f"{what}: mean over before", drift.mean_ratio, "ratio")
+        yield from seen(f"{what}: mean over that of a week ago", drift.mean_ratio, "times")
         for q in QUANTILES:
             note = f"before: {change.before.quantile(q):,.0f}"
             now = change.now.quantile(q)

@@ -164,7 +164,7 @@ def test_the_software_that_runs_is_what_a_pool_is_reckoned_with(rule: str) -> No
     mixed = running(replace(new, engines=5), replace(new, version=old, engines=3), rule=rule)
 
     ((said, sure),) = of_software(known.evidence)
-    assert "vLLM 0.12.1 on 8 of 8 engines; reckoned as vLLM, asynchronous" in said
+    assert "vLLM 0.12.1 on 8 of 8 engines; modelled as vLLM, asynchronous" in said
     assert Confidence.MEASURED is sure
     assert [] == of_software(known.counter_evidence) == of_software(unknown.evidence)
     assert of_software(unknown.counter_evidence) == [
@@ -295,8 +295,8 @@ def test_the_model_is_what_servers_serve() -> None:
 
     notes = [[e for e in a.evidence if e.name == "served model"] for a in (named, given_)]
     assert [
-        ("meta-llama/Llama-3.1-70B-Instruct, as its servers name it; reckoned as llama3-70b"),
-        ("llama3-70b, as set; reckoned as llama3-70b"),
+        ("meta-llama/Llama-3.1-70B-Instruct, as its servers name it; modelled as llama3-70b"),
+        ("llama3-70b, as set"),
     ] == [found[0].note for found in notes]
     sure = [found[0].confidence for found in notes]
     assert [Confidence.MEASURED, Confidence.ASSUMED] == sure
@@ -600,7 +600,7 @@ def test_the_port_that_causes_it_leads_whatever_number_suffers() -> None:
     (alone,) = rule(cases.facts(found=victims), CATALOG, SETTINGS)
 
     assert "rail0: incast receiver on node09" == both.title
-    assert "3 open episodes" in both.reason
+    assert "3 open findings" in both.reason
     assert "spread the senders" in both.reason
     assert "victim sender on node01, node02" in alone.title
 
@@ -763,7 +763,7 @@ def test_a_decode_pool_is_compared_at_its_batch_and_context() -> None:
     """The prompts are those of the prefill pool; an objective that only some hold decides."""
     facts = cases.POSITIVE["accelerator.choice"][2]
 
-    assert "(25 sequences a GPU of 5,500 tokens)" in moved(facts).reason
+    assert "(25 requests at once a GPU, of 5,500 tokens)" in moved(facts).reason
     alone = replace(facts, serving=(cases.BUSY_DECODE,))  # the length of prompts is not known
     assert () == BY_ID["accelerator.choice"](alone, CATALOG, SETTINGS)
 
@@ -799,7 +799,7 @@ def test_an_idle_pool_needs_load_not_speed() -> None:
     (keep,) = BY_ID["accelerator.choice"](facts, CATALOG, dear)
 
     assert keep.action is Action.KEEP
-    assert "lacks load, not speed" in keep.reason
+    assert "too little work, not too little speed" in keep.reason
 
 
 def test_work_that_may_wait_runs_in_cleaner_hours_of_the_grid() -> None:
@@ -918,11 +918,19 @@ def test_prompts_are_taken_as_they_were_counted() -> None:
     def told(advice: Advice, name: str) -> Evidence:
         return next(e for e in advice.evidence if e.name == name)
 
-    assert Confidence.ASSUMED is told(even, "spread of prompts").confidence
-    assert "assumed to have the mean" in told(even, "spread of prompts").note
-    assert not any(e.name == "prefill by length" for e in even.evidence)
-    assert Confidence.MEASURED is told(spread, "spread of prompts").confidence
-    assert told(spread, "spread of prompts").value > 1
-    assert told(spread, "prefill by length").value > 1.05
-    assert told(spread, "cache in flight by length").value > 1
+    assert (
+        Confidence.ASSUMED is told(even, "standard deviation of the lengths of prompts").confidence
+    )
+    assert (
+        "assumed to be as long as the mean"
+        in told(even, "standard deviation of the lengths of prompts").note
+    )
+    assert not any(e.name == "time of prefill" for e in even.evidence)
+    assert (
+        Confidence.MEASURED
+        is told(spread, "standard deviation of the lengths of prompts").confidence
+    )
+    assert told(spread, "standard deviation of the lengths of prompts").value > 1
+    assert told(spread, "time of prefill").value > 1.05
+    assert told(spread, "cache of requests in flight").value > 1
     assert (even.action, even.effects) != (spread.action, spread.effects)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advisor.console import format as fmt
+from advisor import format as fmt
 from ridgeline.events import Confidence, Estimate, Evidence
 
 NARROW = "\u202f"

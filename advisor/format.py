@@ -1,4 +1,4 @@
-"""Numbers, times and money as the console writes them. Pure; unknown is a dash, never 0."""
+"""Numbers, times and money as console and chat write them. Pure; unknown is a dash, never 0."""
 
 from __future__ import annotations
 
