@@ -21,7 +21,7 @@ from advisor.models.replica import Layout, Replica, Speculation
 from advisor.plan.engine import LARGEST_ENGINE, device_of, fewest_gpus, layout_of
 from advisor.plan.options import AcceleratorName, EngineName, ModelName, Options
 from advisor.plan.report import Mark, Plot, PlotKind, Report, Series, Table
-from advisor.rules.pricing import estimate, weaker
+from advisor.rules.pricing import estimate
 from ridgeline.errors import Misconfigured
 from ridgeline.events import Confidence, Estimate
 
@@ -357,7 +357,7 @@ def _numbers(case: _Case) -> dict[str, Estimate]:
         "sequences the cache holds": estimate(
             *(float(found.running[i] / found.cache_ratio[i]),) * 3,
             "1",
-            Confidence.MODELLED,
+            Confidence.ASSUMED,
             "memory less weights and overhead over the cache of a sequence",
         ),
     }
@@ -374,14 +374,15 @@ def _numbers(case: _Case) -> dict[str, Estimate]:
             case.usd.mid * to_million / rate.mid,
             case.usd.high * to_million / rate.low,
             "USD per million tokens",
-            weaker(Confidence.MODELLED, case.usd.confidence),
+            Confidence.ASSUMED,
             f"price of a GPU-hour: {case.usd.source}",
         )
     return said
 
 
 def _number(value: Interval, unit: str, source: str) -> Estimate:
-    return estimate(value.low, value.mid, value.high, unit, Confidence.MODELLED, source)
+    # modelled, of lengths and requests that were typed
+    return estimate(value.low, value.mid, value.high, unit, Confidence.ASSUMED, source)
 
 
 def _warnings(case: _Case) -> Iterator[str]:

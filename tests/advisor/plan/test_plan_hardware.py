@@ -266,7 +266,7 @@ def test_prefill_racks_are_not_told_to_cap_decode(capsys: pytest.CaptureFixture[
     assert "fix_cooling" == said["action"]
 
 
-@pytest.mark.parametrize("plan", ["cooling", "network"])
+@pytest.mark.parametrize("plan", ["cooling", "network", "serving"])
 def test_a_number_made_of_typed_numbers_is_assumed(
     capsys: pytest.CaptureFixture[str], plan: str
 ) -> None:
