@@ -18,7 +18,6 @@ from fastapi import FastAPI
 from advisor import facts
 from advisor.accounts import counted_once
 from advisor.api import router
-from advisor.catalog.models import by_name
 from advisor.console.page import register
 from advisor.engine import Engine, now_ms
 from advisor.live import LiveSource
@@ -27,6 +26,7 @@ from advisor.notify.grafana import Annotate, annotator
 from advisor.outcome import Verifier
 from advisor.rules import RULES, Rule
 from advisor.rules.pricing import Catalog
+from advisor.served_models import Unmatched, check
 from ridgeline import kafka, metrics
 from ridgeline.errors import Retry
 from ridgeline.events import Advice
@@ -111,14 +111,14 @@ class Loop:
         publisher: Publisher,
         chat: Chat,
         annotate: Annotate | None,
-        interval_seconds: float,
+        settings: AdvisorSettings,
     ) -> None:
         self._engine = engine
         self._publisher = publisher
         self._chat = chat
         self._annotate = annotate
-        self._interval_seconds = interval_seconds
-        self._unknown: frozenset[str] = frozenset()
+        self._interval_seconds = settings.interval_seconds
+        self._unmatched = Unmatched(settings)
 
     async def run(self, recovered: asyncio.Event) -> None:
         """Recover, then evaluate for ever."""
@@ -139,24 +139,15 @@ class Loop:
         except Exception:
             # the outermost loop: what is wrong with one turn must not end the advisor
             log.exception("evaluation failed")
-        self._tell_unknown_models()
+        seen = self._engine.facts
+        if seen is not None:
+            self._unmatched.tell(seen)
         changes = self._engine.take_outbox()
         await self._publisher.publish(changes)
         if self._annotate is not None and changes:
             await asyncio.to_thread(self._annotate, changes)
-        seen = self._engine.facts
         found = [f.detection for f in seen.found] if seen else []
         await asyncio.to_thread(self._chat.tell, self._engine.advice(), found, now_ms())
-
-    def _tell_unknown_models(self) -> None:
-        """Once for each: rules that need a model's shape say nothing of its pools."""
-        seen = self._engine.facts
-        every = seen.software.values() if seen else ()
-        names = {one.model for those in every for one in those if one.model}
-        unknown = frozenset(name for name in names if by_name(name) is None)
-        for name in sorted(unknown - self._unknown):
-            log.warning("shape of a served model is not known: set model or services", model=name)
-        self._unknown |= unknown
 
 
 async def run(settings: AdvisorSettings) -> None:
@@ -165,6 +156,7 @@ async def run(settings: AdvisorSettings) -> None:
     Raises:
         Misconfigured: a setting of any part is wrong; raised before anything starts.
     """
+    check(settings)
     store_settings, kafka_settings = StoreSettings.load(), KafkaSettings.load()
     streams = StreamsSettings.load()
     span = facts.span_of(settings, streams)
@@ -183,7 +175,7 @@ async def run(settings: AdvisorSettings) -> None:
         engine = engine_of(store, span, settings)
         publisher = Publisher(kafka_settings)
         stack.push_async_callback(publisher.close)
-        loop = Loop(engine, publisher, chat, annotate, settings.interval_seconds)
+        loop = Loop(engine, publisher, chat, annotate, settings)
         limit = streams.dead_letter_limit
         source = LiveSource(engine, store, span, dead_letter_limit=limit)
         app = application(source, settings)
