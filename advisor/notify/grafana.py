@@ -8,6 +8,7 @@ import structlog
 from grafana_client.api import GrafanaApi
 from grafana_client.client import GrafanaException, TokenAuth
 
+from advisor.notify import message
 from ridgeline.events import Advice
 from ridgeline.settings import GrafanaSettings
 
@@ -31,7 +32,7 @@ def annotator(settings: GrafanaSettings) -> Annotate | None:
                 api.annotations.add_annotation(
                     time_from=advice.updated_ms,
                     tags=["ridgeline", "advice", advice.rule, advice.state],
-                    text=f"{advice.title} ({advice.state})",
+                    text=f"{message.title(advice)} ({advice.state})",
                 )
             except (GrafanaException, OSError) as error:
                 log.warning("annotation failed", advice=advice.id, error=str(error))

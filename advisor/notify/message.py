@@ -32,7 +32,12 @@ def of_advice(advice: Advice) -> tuple[str, str]:
     lines.append(f"Verify: {advice.verify}")
     data = ", ".join(f"{name} {version}" for name, version in sorted(advice.data_versions.items()))
     lines.append(f"Model {advice.model_version}; data: {data or 'none'}.")
-    return f"Ridgeline: {advice.title}", "\n".join(lines)
+    return f"Ridgeline: {title(advice)}", "\n".join(lines)
+
+
+def title(advice: Advice) -> str:
+    """With what it is about, where the title does not say so: one service of several, one pool."""
+    return advice.title if advice.scope in advice.title else f"{advice.scope}: {advice.title}"
 
 
 def _needs(needs: Needs) -> str:
@@ -58,7 +63,7 @@ def of_verification(advice: Advice, found: Verification) -> tuple[str, str]:
     if found.brought is not None:
         lines.append(f"Brought: {interval(found.brought)} ({found.brought.confidence}).")
     verdict = found.verdict.value.replace("_", " ")
-    return f"Ridgeline: {verdict}: {advice.title}", "\n".join(lines)
+    return f"Ridgeline: {verdict}: {title(advice)}", "\n".join(lines)
 
 
 def claim(e: Evidence) -> str:

@@ -88,7 +88,7 @@ def test_told_once_until_it_changes_or_a_day_has_gone(receiver: Receiver) -> Non
     assert [1, 0] == [talk.tell([changed], [], now) for now in (2000, 3000)]
     assert [0, 1] == [talk.tell([changed], [], now) for now in (HOUR_MS, 25 * HOUR_MS)]
     assert len(receiver.bodies) == 3
-    assert "Ridgeline: t" in str(receiver.bodies[0]["title"])
+    assert "Ridgeline: decode: t" in str(receiver.bodies[0]["title"])
     assert "1,000 USD/month (500 to 2,000)" in str(receiver.bodies[0]["message"])
 
 
@@ -152,7 +152,7 @@ def test_what_a_change_brought_is_told_once(receiver: Receiver) -> None:
         talk.tell(advice, [], now)
         for now, advice in ((0, [before]), (1, [before, verified()]), (2, [before, verified()]))
     ]
-    assert "Ridgeline: kept: t" == receiver.bodies[0]["title"]
+    assert "Ridgeline: kept: decode: t" == receiver.bodies[0]["title"]
     assert "resolved by kim, done" in str(receiver.bodies[0]["message"])
 
 
