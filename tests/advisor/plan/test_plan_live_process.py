@@ -157,7 +157,9 @@ def test_disaggregate(cluster: Cluster) -> None:
     now = _now(answer)
     assert cluster.prompt_tokens == pytest.approx(now["prompt tokens"], rel=0.15)
     assert cluster.output_tokens == pytest.approx(now["output tokens"], rel=0.15)
-    assert not any("assumed" in warning for warning in answer["warnings"])  # lengths were counted
+    assert not any("mean length" in warning for warning in answer["warnings"])  # they were counted
+    handed = [w for w in answer["warnings"] if w.startswith("KV caches handed from prefill")]
+    assert ["from 2 nodes of 400 Gbit/s (assumed" in w for w in handed] == [True]
 
 
 def test_capacity(cluster: Cluster) -> None:
