@@ -200,7 +200,9 @@ def running(software: str, version: str, accelerator: Accelerator, model: Model)
         return Running(release=usual)
     own = [r for r in RELEASES if software and r.software == software]
     if not own:
-        what = f"no release of {software} is described" if software else "engine unknown"
+        what = (
+            f"no release of {software} is described" if software else "no server says what it runs"
+        )
         return Running(release=usual, assumed=f"{what}: newest of platform assumed")
     number = numbered(version)
     there = [r for r in own if r.on in {"", accelerator.stack}]

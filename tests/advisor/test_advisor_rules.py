@@ -168,7 +168,7 @@ def test_the_software_that_runs_is_what_a_pool_is_reckoned_with(rule: str) -> No
     assert Confidence.MEASURED is sure
     assert [] == of_software(known.counter_evidence) == of_software(unknown.evidence)
     assert of_software(unknown.counter_evidence) == [
-        ("engine unknown: newest of platform assumed", Confidence.ASSUMED)
+        ("no server says what it runs: newest of platform assumed", Confidence.ASSUMED)
     ]
     assert (Confidence.MODELLED, Confidence.ASSUMED) == (known.confidence, unknown.confidence)
     effect = {a.effects[0].mid for a in (known, unknown, mixed)}

@@ -64,7 +64,7 @@ def test_the_default_is_eager_only_where_measurements_say_so() -> None:
         ("SGLang", "", "H100-SXM", "sglang", "newest of SGLang assumed"),
         ("TensorRT-LLM", "1.2.0", "B200-SXM", "trtllm", ""),
         ("TGI", "3.3.0", "H100-SXM", "vllm", "no release of TGI is described: newest of platform"),
-        ("", "", "H100-SXM", "vllm", "engine unknown: newest of platform assumed"),
+        ("", "", "H100-SXM", "vllm", "no server says what it runs: newest of platform assumed"),
     ],
 )
 def test_the_release_of_what_runs(

@@ -180,7 +180,10 @@ def test_what_is_not_known_of_the_engines_is_said() -> None:
 
     assert DisaggregateOptions().engines == asked.engines
     assert any("--gpus-per-engine, --engines" in text for text in found.warnings)
-    assert "serving software: engine unknown: newest of platform assumed" in found.warnings
+    assert (
+        "serving software: no server says what it runs: newest of platform assumed"
+        in found.warnings
+    )
 
 
 @pytest.mark.parametrize(
