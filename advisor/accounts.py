@@ -83,7 +83,7 @@ def _counted(piece: Advice, nodes: Sequence[_Node]) -> Advice:
         cost, left = (sum(n.cost[i] for n in nodes), sum(n.left[i] for n in nodes))
         share = min(1.0, max(0.0, usd) / cost) if cost else 0.0
         shares.append(share)
-        bounds.append(share * left if usd > 0 else usd)
+        bounds.append(min(usd, share * left))
     others = list(dict.fromkeys(title for n in nodes for title in n.told))
     for node in nodes:
         node.left = tuple(x * (1 - s) for x, s in zip(node.left, shares, strict=True))  # type: ignore[assignment]  # three of three
@@ -91,17 +91,20 @@ def _counted(piece: Advice, nodes: Sequence[_Node]) -> Advice:
     high = bounds[2]
     mid = min(bounds[1], high)
     counted = dict(zip(_BOUNDS, (min(bounds[0], mid), mid, high), strict=True))
-    if alone[1] <= 0 or mid >= (1 - _LEAST_RATIO) * alone[1]:
-        return piece
-    note = f"by itself it would bring {alone[1]:,.0f} USD/month"
+    said = piece.model_copy(update={"gain": gain.model_copy(update=counted)})
+    taken = [(whole, whole - left) for whole, left in ((alone[1], mid), (alone[2], high))]
+    material = [t for t in taken if t[1] > _LEAST_RATIO * abs(t[0])]
+    if not material:
+        return said
+    by_itself, less = material[0]
+    note = f"by itself it would bring {by_itself:,.0f} USD/month"
     if others:
         note += f"; part of what these GPUs cost is saved already by: {'; '.join(others)}"
     evidence = Evidence(
-        name=NAME, value=mid / alone[1], unit="ratio", note=note, confidence=gain.confidence
+        name=NAME,
+        value=1 - less / by_itself,
+        unit="ratio",
+        note=note,
+        confidence=gain.confidence,
     )
-    return piece.model_copy(
-        update={
-            "gain": gain.model_copy(update=counted),
-            "counter_evidence": (*piece.counter_evidence, evidence),
-        }
-    )
+    return said.model_copy(update={"counter_evidence": (*piece.counter_evidence, evidence)})

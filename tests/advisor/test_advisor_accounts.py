@@ -249,6 +249,20 @@ def test_a_rail_takes_of_every_pool() -> None:
     assert [1.0, 0.25] == pytest.approx(likely(slow, arrange))
 
 
+def test_a_gain_that_is_only_possible_is_counted_once_too() -> None:
+    """Nothing likely, at most half, of GPUs whose whole cost is saved already: nothing is left."""
+    whole = piece("decode", 1.0, Action.FIX_FABRIC)
+    half = piece("decode", 0.5, Action.DISAGGREGATE)
+    assert half.gain is not None
+    unlikely = half.model_copy(update={"gain": half.gain.model_copy(update={"low": 0, "mid": 0})})
+
+    found = counted_once((whole, unlikely), CALM, CATALOG, DOLLAR)[unlikely.id]
+
+    assert found.gain is not None
+    assert (0, 0, 0) == (found.gain.low, found.gain.mid, found.gain.high)
+    assert NAME == found.counter_evidence[-1].name
+
+
 def test_without_an_inventory_pools_are_told_apart() -> None:
     """Pools stand for their nodes; what is on a loop stays as it is."""
     bare = replace(CALM, places=())
