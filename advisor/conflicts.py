@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from advisor import places, preconditions, ranking
+from advisor.format import spaced
 from advisor.places import Place
 from ridgeline.events import Action, Advice, Evidence
 
@@ -226,17 +227,13 @@ def _precedence(advice: Advice, incumbents: frozenset[str]) -> tuple[int, float,
     return turn(advice), -worth, advice.id
 
 
-def _words(action: Action) -> str:
-    return action.value.replace("_", " ")
-
-
 def _noting(kept: Advice, dropped: Advice, why: str) -> Advice:
     gain = dropped.gain
     note = Evidence(
         name=f"{HELD_BACK}{dropped.rule}",
         value=gain.mid if gain else 1.0,
         unit=gain.unit if gain else "piece",
-        note=f"{_words(dropped.action)} on {dropped.scope}: {dropped.title}; "
+        note=f"{spaced(dropped.action)} on {dropped.scope}: {dropped.title}; "
         f"not said too, because {why}",
         confidence=gain.confidence if gain else dropped.confidence,
     )

@@ -160,8 +160,13 @@ def clock(at_ms: int | None) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%d %b %H:%M UTC")
 
 
+def spaced(name: str) -> str:
+    """An identifier inside a sentence: "cloud_burst" -> "cloud burst"."""
+    return name.replace("_", " ")
+
+
 def words(name: str) -> str:
     """An identifier as a person would write it: "incast_receiver" -> "Incast receiver"."""
-    parts = [_ACRONYMS.get(part, part) for part in name.replace("_", " ").split(" ")]
+    parts = [_ACRONYMS.get(part, part) for part in spaced(name).split(" ")]
     text = " ".join(parts).strip()
     return text[:1].upper() + text[1:]

@@ -17,6 +17,7 @@ from advisor.facts.history import (
     samples,
 )
 from advisor.facts.span import DAY_MS, HEAT_MS, MINUTE_MS, Reader, Span
+from advisor.format import spaced
 from advisor.lifecycle import BY_HAND
 from advisor.verification import (
     NotComparable,
@@ -175,7 +176,7 @@ class Verifier:
         if changed is None or advice.action is Action.KEEP:
             return None
         if not (wanted := measures(advice)):
-            done = advice.action.value.replace("_", " ")
+            done = spaced(advice.action)
             return not_measurable(advice, f'no telemetry tells what "{done}" brings', now_ms)
         ready = changed + self._settle_ms + self._length_ms + self._unwritten_ms
         if now_ms < max(ready, self._again_ms.get(advice.id, 0)):

@@ -7,6 +7,7 @@ cannot be switched on: the feed is said, and what waits for it is named there.
 
 from __future__ import annotations
 
+from advisor.models.periods import DAYS_PER_MONTH
 from ridgeline.events import Action, Advice
 
 FREE_KW = "kW free of the feed"
@@ -15,7 +16,6 @@ FULL_IN_MONTHS = "months"
 """Unit of the effect that says when nothing is free any more."""
 DRAWS_POWER = frozenset({Action.ADD_CAPACITY, Action.CHANGE_ACCELERATOR, Action.SHIFT_LOAD})
 """What draws more at the hall's peak; rented GPUs stand elsewhere."""
-_DAYS_A_MONTH = 365 / 12
 
 
 def unpowered(one: Advice, other: Advice) -> str:
@@ -30,7 +30,7 @@ def _unpowered(feed: Advice, wanting: Advice) -> str:
     free = _effect(feed, FREE_KW)
     if free is None:
         return ""
-    left = free * _left_ratio(feed, wanting.needs.lead_time_days / _DAYS_A_MONTH)
+    left = free * _left_ratio(feed, wanting.needs.lead_time_days / DAYS_PER_MONTH)
     wanted = wanting.needs.power_kw
     if left > 0 and wanted <= left:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advisor.format import claim as quantity
+from advisor.format import spaced
 from ridgeline.events import (
     Advice,
     Confidence,
@@ -62,8 +63,7 @@ def of_verification(advice: Advice, found: Verification) -> tuple[str, str]:
     ]
     if found.brought is not None:
         lines.append(f"Brought: {interval(found.brought)} ({found.brought.confidence}).")
-    verdict = found.verdict.value.replace("_", " ")
-    return f"Ridgeline: {verdict}: {title(advice)}", "\n".join(lines)
+    return f"Ridgeline: {spaced(found.verdict)}: {title(advice)}", "\n".join(lines)
 
 
 def claim(e: Evidence) -> str:
